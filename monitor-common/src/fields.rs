@@ -1,0 +1,68 @@
+//! The kernel fields that the kernel side reads: the one list of them.
+//!
+//! rustc emits no CO-RE relocations, so the agent reads each offset from the running kernel's BTF and hands it over
+//! as a constant global before the load. The kernel side makes a global of each entry, the agent a table.
+
+/// Calls `$callback!` with the list: for each field the name of the global, the struct, and the path of members.
+///
+/// `bytes` is a field that starts at a byte; its global is the offset in bytes. `bits` is a bit field that lies
+/// within one byte; its global is [`bit_field`]'s packing of offset, shift and width.
+#[macro_export]
+macro_rules! for_each_kernel_field {
+    ($callback:ident) => {
+        $callback! {
+            bytes SOCK_FAMILY: "sock_common", "skc_family";
+            bytes SOCK_PORT: "sock_common", "skc_num";
+            bytes SOCK_ADDRESS_V4: "sock_common", "skc_rcv_saddr";
+            bytes SOCK_ADDRESS_V6: "sock_common", "skc_v6_rcv_saddr";
+            bytes SOCK_NET: "sock_common", "skc_net";
+            bytes SOCK_INTERFACE: "sock_common", "skc_bound_dev_if";
+            bytes SOCK_COOKIE: "sock_common", "skc_cookie";
+            bits SOCK_V6ONLY: "sock_common", "skc_ipv6only";
+            bits SOCK_REUSEPORT: "sock_common", "skc_reuseport";
+            bytes SOCK_PROTOCOL: "sock", "sk_protocol";
+            bytes SOCK_BACKLOG: "sock", "sk_max_ack_backlog";
+            bytes SOCK_SHUTDOWN: "sock", "sk_shutdown";
+            bytes SOCK_SOCKET: "sock", "sk_socket";
+            bits SOCK_USERLOCKS: "sock", "sk_userlocks";
+            bits SOCK_KERNEL: "sock", "sk_kern_sock";
+            bytes INET_SPORT: "inet_sock", "inet_sport";
+            bytes SOCKET_INODE: "socket_alloc", "vfs_inode";
+            bytes INODE_NUMBER: "inode", "i_ino";
+            bytes NET_INUM: "net", "ns.inum";
+            bytes TASK_LEADER: "task_struct", "group_leader";
+            bytes TASK_COMM: "task_struct", "comm";
+            bytes TASK_START: "task_struct", "start_boottime";
+            bytes TASK_FLAGS: "task_struct", "flags";
+        }
+    };
+}
+
+/// Global that is 1 where the kernel lets a tracing program ask for a socket's cookie, else 0.
+pub const GLOBAL_HAVE_COOKIE: &str = "HAVE_COOKIE";
+
+/// Packs a bit field for its global: the byte it lies in, the position of its lowest bit there, and its width.
+#[must_use]
+pub const fn bit_field(byte: u32, shift: u32, width: u32) -> u32 {
+    (byte << 8) | (shift << 4) | width
+}
+
+/// Offset in bytes of a packed bit field.
+#[must_use]
+#[inline(always)]
+pub const fn bit_field_byte(packed: u32) -> u32 {
+    packed >> 8
+}
+
+/// Value of a packed bit field, out of the byte it lies in.
+#[must_use]
+#[inline(always)]
+pub const fn bit_field_value(packed: u32, byte: u8) -> u32 {
+    ((byte as u32) >> ((packed >> 4) & 0xf)) & ((1 << (packed & 0xf)) - 1)
+}
+
+const _: () = {
+    let packed = bit_field(300, 4, 4);
+    assert!(bit_field_byte(packed) == 300);
+    assert!(bit_field_value(packed, 0x8f) == 8);
+};

@@ -1,0 +1,20 @@
+//! The filter: which events of which ports the kernel side reports.
+
+/// Ports there are; the filter has one byte for each, indexed by the port in host order.
+pub const PORTS: usize = 65_536;
+
+/// Report listens on this port.
+pub const WATCH_LISTEN: u8 = 1 << 0;
+/// Report binds to this port.
+pub const WATCH_BIND: u8 = 1 << 1;
+/// Report connects to this port.
+pub const WATCH_CONNECT: u8 = 1 << 2;
+/// Report accepts on this port.
+pub const WATCH_ACCEPT: u8 = 1 << 3;
+
+/// Sockets that the map of reported listeners holds. One more is still reported, its end is not: that is counted as
+/// [`crate::LOST_LISTENERS`], and a reconcile repairs it.
+pub const LISTENERS_MAX: u32 = 16_384;
+
+/// Bytes of the ring: 6,241 records. A power of two.
+pub const RING_BYTES: u32 = 1 << 20;
