@@ -30,6 +30,9 @@ pub const FLAG_UNCONFIRMED: u32 = 1 << 5;
 /// Without it the listen had failed, or `shutdown()` ended it.
 pub const FLAG_CLOSED: u32 = 1 << 6;
 
+/// Sixteen bytes in their order in memory. Words, because the BPF compiler moves an array of bytes byte by byte.
+pub type Bytes16 = [u64; 2];
+
 /// One event. All integers are in the machine's byte order; ports are in host order.
 ///
 /// `opener` fields name the task that called `listen()`. An unlisten carries the opener's fields again, as they were
@@ -67,7 +70,7 @@ pub struct Record {
     pub backlog: u32,
     /// Index of the interface that the socket is bound to; 0 for none.
     pub interface: u32,
-    /// Process id of the task that ended the socket, in the initial pid namespace; 0 where not asked.
+    /// Process id of the task that caused this event, in the initial pid namespace: the opener's own for a listen.
     pub holder_tgid: u32,
     /// Address family: 2 (`AF_INET`) or 10 (`AF_INET6`).
     pub family: u16,
@@ -78,13 +81,13 @@ pub struct Record {
     /// Keeps the size a multiple of 8 without implicit padding. Always 0.
     pub reserved: u16,
     /// Local address: for `AF_INET` the first four bytes, for `AF_INET6` all sixteen, in network order.
-    pub address: [u8; 16],
+    pub address: Bytes16,
     /// Name of the opener's process: its leader's `comm`, NUL-terminated, with anything after the NUL.
-    pub comm: [u8; 16],
+    pub comm: Bytes16,
     /// Name of the opener's thread.
-    pub thread: [u8; 16],
-    /// Name of the process that ended the socket; all 0 where not asked.
-    pub holder_comm: [u8; 16],
+    pub thread: Bytes16,
+    /// Name of the process that caused this event: the opener's own for a listen.
+    pub holder_comm: Bytes16,
 }
 
 impl Record {

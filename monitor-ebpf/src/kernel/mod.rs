@@ -1,0 +1,75 @@
+//! All reads of kernel structures. Offsets are globals that the agent fills from the running kernel's BTF before the
+//! load; the verifier sees them as constants.
+
+pub mod net;
+pub mod sock;
+pub mod task;
+
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
+
+macro_rules! globals {
+    ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
+        /// One global a field, named and described in `monitor_common`.
+        pub mod field {
+            use aya_ebpf::Global;
+            $(
+                #[unsafe(no_mangle)]
+                pub static $name: Global<u32> = Global::new(0);
+            )*
+        }
+    };
+}
+monitor_common::for_each_kernel_field!(globals);
+
+/// Whether a tracing program may ask for a socket's cookie here (`GLOBAL_HAVE_COOKIE`).
+#[unsafe(no_mangle)]
+pub static HAVE_COOKIE: Global<u32> = Global::new(0);
+
+/// How a kernel pointer may be read. It depends on where the pointer came from, so it is part of its type.
+pub trait Access {
+    /// Reads a value; zeroes where nothing is mapped.
+    ///
+    /// # Safety
+    /// `T` must be valid for any bytes. For [`Typed`] the pointer must be one that the verifier follows.
+    unsafe fn read<T: Copy>(pointer: *const u8) -> T;
+}
+
+/// The verifier knows the pointer's type (an argument of a BTF trampoline, or what a plain load from one gave): a
+/// plain load, which the kernel makes safe.
+pub struct Typed;
+
+/// A pointer that is just a number to the verifier: `bpf_probe_read_kernel`.
+pub struct Probed;
+
+impl Access for Typed {
+    #[inline(always)]
+    unsafe fn read<T: Copy>(pointer: *const u8) -> T {
+        // SAFETY: the kernel handles a fault of such a load and gives zeroes. Volatile, so that the compiler neither
+        // splits nor merges what the verifier checks field by field.
+        unsafe { ptr::read_volatile(pointer.cast()) }
+    }
+}
+
+impl Access for Probed {
+    #[inline(always)]
+    unsafe fn read<T: Copy>(pointer: *const u8) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all bytes, zeroes where the read fails; any bytes are a valid T.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast::<c_void>(),
+                size_of::<T>() as u32,
+                pointer.cast(),
+            );
+            value.assume_init()
+        }
+    }
+}
+
+/// The address of a field.
+#[inline(always)]
+fn at(base: *const u8, offset: &Global<u32>) -> *const u8 {
+    base.wrapping_add(offset.load() as usize)
+}
