@@ -1,0 +1,90 @@
+//! One build of one kernel object, with bytes that depend on the sources and the toolchain alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::run;
+use crate::lock::Object;
+use crate::setup::bpf_toolchain::{BpfToolchain, cargo_home};
+
+/// Builds the object from the sources below `root`; cargo works in `target_folder`. Gives the object's bytes.
+///
+/// # Errors
+/// Where the build fails, or the object holds a path of this machine.
+pub(crate) fn build(toolchain: &BpfToolchain, root: &Path, target_folder: &Path, object: &Object) -> Result<Vec<u8>> {
+    run(toolchain
+        .cargo(root, target_folder, "build", object.target, object.arch)?
+        .arg("--quiet"))?;
+    let built = target_folder.join(object.target).join("bpf/portreeve");
+    let stripped = built.with_extension("bpf.o");
+    // The linker keeps DWARF beside BTF: ten times the bytes, and of no use to the kernel.
+    run(Command::new(&toolchain.strip)
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(&built))?;
+    let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
+    refuse_traces_of_this_machine(&bytes, root, object)?;
+    Ok(bytes)
+}
+
+/// An object that names a folder or a registry of this machine differs on the next one, and tells what it should not.
+fn refuse_traces_of_this_machine(bytes: &[u8], root: &Path, object: &Object) -> Result<()> {
+    let home = cargo_home()?;
+    let mut traces = vec![root.display().to_string(), home.display().to_string()];
+    for registry in fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten() {
+        traces.push(registry.file_name().to_string_lossy().into_owned());
+    }
+    match find_trace(bytes, &traces) {
+        Some(text) => bail!(
+            "{} would hold a path of this machine: {text}; it must be remapped",
+            object.file
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Paths that no object may hold, whoever builds it.
+const PRIVATE_FOLDERS: &[&str] = &["/home/", "/root/", "/tmp/", "/registry/src/", "\\Users\\", "/Users/"];
+
+/// The first printable run of bytes that holds one of `traces` or a private folder.
+fn find_trace(bytes: &[u8], traces: &[String]) -> Option<String> {
+    bytes
+        .split(|byte| !(b' '..=b'~').contains(byte))
+        .filter(|run| run.len() >= 4)
+        .find_map(|run| {
+            let text = String::from_utf8_lossy(run);
+            let found = PRIVATE_FOLDERS.iter().any(|folder| text.contains(folder))
+                || traces.iter().any(|trace| text.contains(trace.as_str()));
+            found.then(|| text.into_owned())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find_trace;
+
+    #[test]
+    fn a_home_in_an_object_is_found() {
+        let found = find_trace(b"\x00\x01/home/someone/src/main.rs\x00", &[]);
+        assert_eq!(found.as_deref(), Some("/home/someone/src/main.rs"));
+    }
+
+    #[test]
+    fn the_workspace_of_this_machine_is_found() {
+        let found = find_trace(
+            b"abcd\x00/elsewhere/portreeve/monitor-ebpf\x00",
+            &["/elsewhere/portreeve".to_owned()],
+        );
+        assert!(found.is_some());
+    }
+
+    #[test]
+    fn remapped_paths_are_fine() {
+        let bytes = b"\x7fELF\x00/src/monitor-ebpf/src/main.rs\x00/deps/aya-ebpf-0.2.1/src/lib.rs\x00";
+        assert_eq!(find_trace(bytes, &["/elsewhere/portreeve".to_owned()]), None);
+    }
+}

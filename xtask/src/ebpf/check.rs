@@ -1,0 +1,119 @@
+//! `cargo xtask ebpf --check`: the objects rebuilt in another folder and compared, and the kernel side linted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::command::run;
+use crate::ebpf::build::build;
+use crate::lock::{self, Lock, OBJECTS};
+use crate::setup::bpf_toolchain::BpfToolchain;
+use crate::setup::{apt, bpf_toolchain};
+use crate::workspace::Workspace;
+
+/// What a rebuild says about the committed objects.
+#[derive(Debug)]
+pub(crate) enum Comparison {
+    /// The same bytes.
+    Equal,
+    /// Another compiler, LLVM or linker than the lock's: other bytes prove nothing.
+    NotCompared {
+        /// What differs, as a sentence.
+        reason: String,
+        /// The object of this toolchain, to load in place of the committed one.
+        rebuilt: PathBuf,
+    },
+}
+
+/// Rebuilds, compares and lints.
+///
+/// # Errors
+/// Where the lock is stale, the bytes differ although the toolchain is the lock's, or a lint fires.
+pub(crate) fn check(workspace: &Workspace) -> Result<Comparison> {
+    for object in OBJECTS {
+        lock::verified_object(&workspace.root, object.arch).map_err(|sentence| anyhow!(sentence))?;
+    }
+    let toolchain = bpf_toolchain::ensure(workspace)?;
+    let folder = workspace.target.join("ebpf-check");
+    // Another folder of another depth: a path that leaks into the object cannot go unseen.
+    let copy = folder.join("copied/sources");
+    copy_sources(&workspace.root, &copy)?;
+    lint(workspace, &toolchain, &copy, &folder.join("lint"))?;
+    let lock = Lock::read(&workspace.root).map_err(|sentence| anyhow!(sentence))?;
+    let mut first = None;
+    for object in OBJECTS {
+        let bytes = build(&toolchain, &copy, &folder.join("build"), object)?;
+        let rebuilt = folder.join(object.file);
+        fs::write(&rebuilt, &bytes).with_context(|| format!("cannot write {}", rebuilt.display()))?;
+        if toolchain.versions == lock.toolchain && lock.objects.get(object.file) != Some(&lock::sha256(&bytes)) {
+            bail!(
+                "{}/{} is not what its sources give with the lock's own toolchain; the rebuilt one is {}; run `cargo xtask ebpf`",
+                lock::FOLDER,
+                object.file,
+                rebuilt.display()
+            );
+        }
+        first.get_or_insert(rebuilt);
+    }
+    let rebuilt = first.context("there is no kernel object to check")?;
+    if toolchain.versions == lock.toolchain {
+        return Ok(Comparison::Equal);
+    }
+    let differing: Vec<String> = (toolchain.versions.iter())
+        .filter(|(name, version)| lock.toolchain.get(*name) != Some(*version))
+        .map(|(name, version)| {
+            let locked = lock.toolchain.get(name).map_or("unknown", String::as_str);
+            format!("{name} is {version} here and {locked} in the lock")
+        })
+        .collect();
+    Ok(Comparison::NotCompared {
+        reason: differing.join(", "),
+        rebuilt,
+    })
+}
+
+/// clippy of the compiler that builds the kernel side, with warnings as errors.
+fn lint(workspace: &Workspace, toolchain: &BpfToolchain, root: &Path, target_folder: &Path) -> Result<()> {
+    let driver = clippy_driver(workspace, toolchain)?;
+    for object in OBJECTS {
+        // What cargo-clippy does, without asking that cargo and the compiler come from one toolchain.
+        run(toolchain
+            .cargo(root, target_folder, "check", object.target, object.arch)?
+            .arg("--quiet")
+            .env("RUSTC_WORKSPACE_WRAPPER", &driver)
+            .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__"))?;
+    }
+    Ok(())
+}
+
+/// clippy-driver of the toolchain's compiler.
+fn clippy_driver(workspace: &Workspace, toolchain: &BpfToolchain) -> Result<PathBuf> {
+    if toolchain.build_core {
+        return Ok(toolchain.rustc.with_file_name("clippy-driver"));
+    }
+    // Unpacked, not installed: the package may not stand beside rustup's.
+    let folder = apt::unpack(
+        workspace,
+        "rust-web-clippy",
+        "usr/bin/clippy-driver",
+        "linting the kernel side",
+    )?;
+    Ok(folder.join("usr/bin/clippy-driver"))
+}
+
+/// Copies what is committed or new, not what is ignored, so that the copy builds as a clone would.
+fn copy_sources(root: &Path, copy: &Path) -> Result<()> {
+    if copy.exists() {
+        fs::remove_dir_all(copy).with_context(|| format!("cannot remove {}", copy.display()))?;
+    }
+    for file in crate::sources::files(root)? {
+        let to = copy.join(&file);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        fs::copy(root.join(&file), &to)
+            .with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
+    }
+    Ok(())
+}
