@@ -1,0 +1,51 @@
+//! Memory that the kernel counts against a limit, and memory that is given back.
+
+use anyhow::anyhow;
+use aya::EbpfError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lifts the limit on locked memory, against which kernels before 5.11 count maps, root's included. Returns the
+/// limit that is left where it could not be lifted.
+pub(super) fn raise_memlock_limit() -> Option<u64> {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_ok() {
+        return None;
+    }
+    // Without the right to lift the hard limit, up to it is still allowed.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Memlock);
+    let _ = setrlimit(
+        Resource::Memlock,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+    maximum
+}
+
+/// Says what to do where the kernel refused the object. On old kernels a limit that is too small looks like a lack
+/// of permission.
+pub(super) fn explain(error: EbpfError, memlock: &Option<u64>) -> anyhow::Error {
+    let text = format!("{:#}", anyhow!(error));
+    match memlock {
+        Some(limit) if text.contains("os error 1)") || text.contains("os error 12)") => anyhow!(
+            "cannot load the kernel object: {text}; kernels before 5.11 count maps against the limit on locked \
+             memory, which is {} KiB and could not be raised: set LimitMEMLOCK=infinity (systemd) or ulimit -l unlimited",
+            limit / 1024
+        ),
+        _ => anyhow!("cannot load the kernel object: {text}"),
+    }
+}
+
+/// Gives freed memory back to the kernel: reading BTF takes twenty megabytes for a moment, and the allocator would
+/// keep them.
+pub fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes no pointers and may be called at any time (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

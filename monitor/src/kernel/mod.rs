@@ -1,0 +1,154 @@
+//! What this kernel offers, and the programs in it: the only place that uses aya, and the only one with `unsafe`.
+//!
+//! [`Probe::load`] loads the object, [`Probe::arm`] attaches the first backend that this kernel takes. The rest of
+//! the agent sees [`Events`], [`KernelLog`] and [`CountersReader`], which know nothing of maps.
+
+mod backend;
+mod btf;
+mod counters;
+mod log;
+mod memory;
+mod offsets;
+mod ring;
+
+pub mod capability;
+
+pub use backend::{Attempt, Backend, Hook, Situation};
+pub use counters::{CountersReader, KernelCounters};
+pub use log::KernelLog;
+pub use memory::give_back_memory;
+pub use ring::Events;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+};
+use monitor_common::PORTS;
+
+use btf::Btf;
+
+/// The kernel object, built from monitor-ebpf by `cargo xtask ebpf`, and chosen by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("PORTREEVE_BPF_OBJECT"));
+
+/// What the kernel side reports of each port: `monitor_common::WATCH_*` bits, indexed by the port in host order.
+pub type Filter = [u8; PORTS];
+
+/// The loaded object: its maps exist, its programs do not run yet.
+pub struct Probe {
+    ebpf: Ebpf,
+    btf: Btf,
+    /// Parsed when a program with BTF is first loaded, dropped with the probe's armament.
+    kernel_types: Option<AyaBtf>,
+    filter: Array<MapData, Filter>,
+    listeners: MapData,
+}
+
+/// A probe with a backend attached, until it is dropped.
+pub struct Armed {
+    /// The backend that reports.
+    pub backend: Backend,
+    _ebpf: Ebpf,
+    _filter: Array<MapData, Filter>,
+    _listeners: MapData,
+}
+
+impl Probe {
+    /// Reads the kernel's BTF below `sysfs`, fills in the offsets and loads maps and code. Attaches nothing.
+    pub fn load(sysfs: &Path) -> Result<Self> {
+        let memlock = memory::raise_memlock_limit();
+        let btf = Btf::of_kernel(sysfs, &offsets::structs(), offsets::FUNCTIONS)?;
+        let globals = offsets::globals(&btf)?;
+        let mut loader = EbpfLoader::new();
+        // There is nothing to relocate against the kernel's BTF: the offsets are globals.
+        loader.btf(None);
+        for (name, value) in &globals {
+            loader.override_global(name, value, true);
+        }
+        let level = log::level();
+        loader.override_global(aya_log::LEVEL, &level, true);
+        let mut ebpf = loader.load(OBJECT).map_err(|error| memory::explain(error, &memlock))?;
+        let filter = ebpf.take_map("FILTER").context("the kernel object has no map FILTER")?;
+        let filter = Array::try_from(filter).context("cannot use the map FILTER")?;
+        let listeners = ebpf
+            .take_map("LISTENERS")
+            .context("the kernel object has no map LISTENERS")?;
+        let aya::maps::Map::HashMap(listeners) = listeners else {
+            bail!("the map LISTENERS is no hash map")
+        };
+        Ok(Self {
+            ebpf,
+            btf,
+            kernel_types: None,
+            filter,
+            listeners,
+        })
+    }
+
+    /// Sets what is reported, without a reload.
+    pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
+        self.filter
+            .set(0, filter, 0)
+            .context("cannot write the port filter into the kernel")
+    }
+
+    /// Takes the reader of events. Once.
+    pub fn events(&mut self) -> Result<Events> {
+        Events::new(&mut self.ebpf)
+    }
+
+    /// Takes the reader of what the kernel side has to say. Once.
+    pub fn log(&mut self) -> Result<KernelLog> {
+        KernelLog::new(&mut self.ebpf)
+    }
+
+    /// Takes the reader of the kernel side's counters. Once.
+    pub fn counters(&mut self) -> Result<CountersReader> {
+        CountersReader::new(&mut self.ebpf)
+    }
+
+    /// Tries the backends in order of preference, or the one that is asked for, and keeps the first that attaches.
+    /// The attempts say what was tried and how each ended.
+    pub fn arm(mut self, asked: Option<Backend>) -> (Result<Armed>, Vec<Attempt>) {
+        let mut attempts = Vec::new();
+        for backend in Backend::ALL
+            .iter()
+            .copied()
+            .filter(|backend| asked.is_none_or(|asked| asked == *backend))
+        {
+            let attempt = self.try_backend(backend, true);
+            let attached = attempt.is_attached();
+            attempts.push(attempt);
+            if attached {
+                let armed = Armed {
+                    backend,
+                    _ebpf: self.ebpf,
+                    _filter: self.filter,
+                    _listeners: self.listeners,
+                };
+                return (Ok(armed), attempts);
+            }
+        }
+        let tried: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+        let error = anyhow::anyhow!("no backend attaches to this kernel; tried {}", tried.join("; "));
+        (Err(error), attempts)
+    }
+
+    /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.
+    pub fn survey(&mut self, attach: bool) -> Vec<Attempt> {
+        Backend::ALL
+            .iter()
+            .map(|backend| {
+                let attempt = self.try_backend(*backend, attach);
+                backend.release(&mut self.ebpf);
+                attempt
+            })
+            .collect()
+    }
+
+    fn try_backend(&mut self, backend: Backend, attach: bool) -> Attempt {
+        backend.try_on(&mut self.ebpf, &self.btf, &mut self.kernel_types, attach)
+    }
+}
