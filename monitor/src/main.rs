@@ -1,1 +1,16 @@
-fn main() {}
+//! The binary: it hands the command line to the library, and maps errors to the exit codes of the contract.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portreeve::{cli::Cli, exit};
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("portreeve: {error:#}");
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}

@@ -4,7 +4,9 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Level, Log};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
+
+use super::ring;
 
 /// The level at which the kernel side speaks: what the agent's own log would print. Quieter levels cost nothing.
 pub(super) fn level() -> u8 {
@@ -20,8 +22,7 @@ pub struct KernelLog {
 impl KernelLog {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let logger = EbpfLogger::init(ebpf).context("cannot open the kernel side's log")?;
-        let logger =
-            AsyncFd::with_interest(logger, Interest::READABLE).context("cannot wait for the kernel side's log")?;
+        let logger = ring::readable(logger).context("cannot wait for the kernel side's log")?;
         Ok(Self { logger })
     }
 

@@ -14,14 +14,19 @@ pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
 }
 
+/// Registers something that owns a file descriptor with the reactor.
+pub(super) fn readable<T: AsRawFd>(owner: T) -> Result<AsyncFd<T>> {
+    // SAFETY: used with the ring and the kernel side's log alone. Both own the descriptor of their map, return the
+    // same one each time, and close it only when they are dropped, which the AsyncFd then does.
+    let registered = unsafe { AsyncFd::register_with_interest(owner, Interest::READABLE) };
+    registered.map_err(|error| anyhow::Error::from(error.into_parts().1))
+}
+
 impl Events {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let ring = ebpf.take_map("EVENTS").context("the kernel object has no map EVENTS")?;
         let ring = RingBuf::try_from(ring).context("cannot map the ring of events")?;
-        let fd = ring.as_raw_fd();
-        let ring = AsyncFd::with_interest(ring, Interest::READABLE)
-            .with_context(|| format!("cannot wait for the ring of events (file descriptor {fd})"))?;
-        Ok(Self { ring })
+        Ok(Self { ring: readable(ring).context("cannot wait for the ring of events")? })
     }
 
     /// Waits until there are records. Cancel-safe: nothing is taken.

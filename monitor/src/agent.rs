@@ -1,0 +1,299 @@
+//! The wiring: from the probe to the outputs, until somebody says stop.
+
+mod pipeline;
+mod selftest;
+
+use std::{
+    future,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTEN};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use self::{pipeline::Pipeline, selftest::SelfTest};
+use crate::{
+    config::Settings,
+    event::Event,
+    exit,
+    identity::{Clock, clock},
+    kernel::{Armed, Events, Filter, KernelLog, Probe, capability::Effective, give_back_memory},
+    output::{
+        events::Writer,
+        http::{self, Shared, lock},
+        metrics::Metrics,
+    },
+    policy::Policy,
+    registry::Registry,
+    snapshot::owners,
+};
+
+/// Records that are taken before other work gets its turn.
+const BATCH: usize = 512;
+
+/// How often counters are read and alerts are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often the agent proves that it sees.
+const SELFTEST_EVERY: Duration = Duration::from_secs(300);
+
+/// How long the outputs may take to finish.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs until SIGINT or SIGTERM.
+pub async fn run(settings: Settings) -> Result<()> {
+    let registry = Registry::embedded();
+    // First what most often fails, and what the kernel would have to be asked to undo.
+    let listeners = bind(&settings).await?;
+    let mut stop = Stop::new()?;
+    let metrics = Metrics::new(&settings.policy, registry, settings.max_series, ephemeral_ports(&settings))?;
+    let shared = Shared { metrics: Arc::new(Mutex::new(metrics)), ready: Arc::new(AtomicBool::new(false)) };
+    let clock = Clock::read();
+    lock(&shared.metrics).config_read(seconds(clock, clock::boot_now()));
+
+    let mut probe = load(&settings)?;
+    probe.set_filter(&filter(&settings.policy, &settings))?;
+    let (mut events, log, counters) = (probe.events()?, probe.log()?, probe.counters()?);
+    let writer = settings.events.then(|| Writer::start(std::io::stdout())).transpose()?;
+    let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), counters, writer)?;
+
+    let (armed, attempts) = probe.arm(settings.backend);
+    let armed = armed?;
+    for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
+        ::log::info!("a backend is not used: {attempt}");
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    lock(&shared.metrics).armed(armed.backend, &kernel);
+    for situation in armed.backend.blind_spots() {
+        ::log::info!(situation = situation.name; "not seen here: {}", situation.meaning);
+    }
+    give_back_memory();
+
+    let (stopping, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    serve(&mut servers, listeners, &settings, &shared, &stopped)?;
+    let log = tokio::spawn(KernelLog::forward(log));
+    ::log::info!(backend = armed.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
+    shared.ready.store(true, Ordering::Release);
+
+    let outcome = watch_events(&mut pipeline, &mut events, &mut servers, &mut stop).await;
+
+    // From here on the kernel reports nothing more; what it reported is still told.
+    disarm(armed, &mut events, &mut pipeline);
+    let _ = stopping.send(true);
+    let finish = async {
+        while servers.join_next().await.is_some() {}
+        log.abort();
+    };
+    let _ = timeout(LAST_WORDS, finish).await;
+    if let Some(writer) = pipeline.finish() {
+        // On a thread of its own: a reader that has stopped reading would block it for ever.
+        let written = tokio::task::spawn_blocking(|| writer.finish());
+        match timeout(LAST_WORDS, written).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => ::log::error!("cannot write the last events: {error}"),
+            _ => ::log::error!("the reader of stdout does not read: the last events are lost"),
+        }
+    }
+    ::log::info!("stopped");
+    outcome
+}
+
+/// Loads and verifies everything, attaches nothing.
+pub fn check(settings: &Settings) -> Result<ExitCode> {
+    let mut probe = load(settings)?;
+    let attempts = probe.survey(false);
+    let usable = |asked| asked == settings.backend || settings.backend.is_none();
+    for attempt in &attempts {
+        for (hook, refusal) in &attempt.hooks {
+            let state = refusal.as_deref().unwrap_or("loads");
+            eprintln!("portreeve: {}: {hook}: {state}", attempt.backend);
+        }
+    }
+    let any = attempts.iter().any(|attempt| usable(Some(attempt.backend)) && attempt.is_attached());
+    if !any {
+        bail!("no backend loads on this kernel");
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// Loads the kernel object, or says what keeps this process from it.
+fn load(settings: &Settings) -> Result<Probe> {
+    Probe::load(&settings.sysfs).map_err(|error| {
+        let missing: Vec<_> =
+            Effective::of_self(&settings.paths.procfs).missing().iter().map(|missing| missing.name).collect();
+        if missing.is_empty() {
+            return error;
+        }
+        anyhow::anyhow!(
+            "{} missing: run as root, or give the binary what it needs (setcap cap_bpf,cap_perfmon,cap_sys_ptrace,\
+             cap_dac_read_search+ep FILE; in a systemd unit AmbientCapabilities=); the kernel said: {error:#}",
+            match missing.as_slice() {
+                [one] => format!("the capability {one} is"),
+                several => format!("the capabilities {} are", several.join(" and ")),
+            }
+        )
+    })
+}
+
+async fn bind(settings: &Settings) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        let listener = http::bind(*address).await.map_err(|error| refused(settings, *address, &error))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn refused(settings: &Settings, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    if error.kind() != std::io::ErrorKind::AddrInUse {
+        return anyhow::anyhow!("cannot serve HTTP on {address}: {error}");
+    }
+    let owner = owners::who_listens(&settings.paths, address.port(), address.ip());
+    let owner = owner.unwrap_or_else(|| "another socket, whose owner this process may not see".to_owned());
+    anyhow::anyhow!("cannot serve HTTP on {address}: {owner} has it; use --web.listen-address for another")
+}
+
+fn serve(
+    servers: &mut JoinSet<Result<()>>,
+    listeners: Vec<TcpListener>,
+    settings: &Settings,
+    shared: &Shared,
+    stopped: &watch::Receiver<bool>,
+) -> Result<()> {
+    for listener in listeners {
+        let address = listener.local_addr().context("cannot learn the address that HTTP is served on")?;
+        let (path, shared, mut stopped) = (settings.telemetry_path.clone(), shared.clone(), stopped.clone());
+        ::log::info!(address = address.to_string(); "serving http://{address}{path}");
+        servers.spawn(async move {
+            // An error means that the sender is gone, which is a stop too.
+            let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+            http::serve(listener, &path, shared, stop).await
+        });
+    }
+    Ok(())
+}
+
+async fn watch_events(
+    pipeline: &mut Pipeline,
+    events: &mut Events,
+    servers: &mut JoinSet<Result<()>>,
+    stop: &mut Stop,
+) -> Result<()> {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut selftest = interval(SELFTEST_EVERY);
+    selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            name = stop.asked() => {
+                ::log::info!("stopping: {name}");
+                return Ok(());
+            }
+            ready = events.ready() => {
+                ready?;
+                while events.drain(BATCH, |record| pipeline.record(record)) {
+                    pipeline.look();
+                    tokio::task::yield_now().await;
+                }
+                pipeline.look();
+            }
+            () = due(pipeline.next_look()) => pipeline.look(),
+            () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
+            _ = tick.tick() => pipeline.tick(),
+            _ = selftest.tick() => pipeline.start_selftest(SelfTest::start()),
+            Some(ended) = servers.join_next() => match ended {
+                Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
+                Err(error) => bail!("the HTTP server broke off: {error}"),
+            },
+        }
+    }
+}
+
+/// Waits for a moment in nanoseconds since boot; for ever where there is none.
+async fn due(at: Option<u64>) {
+    match at {
+        None => future::pending().await,
+        Some(at) => match at.saturating_sub(clock::boot_now()) {
+            0 => tokio::task::yield_now().await,
+            wait => tokio::time::sleep(Duration::from_nanos(wait)).await,
+        },
+    }
+}
+
+/// Detaches the hooks, and passes on what they had reported.
+fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
+    drop(armed);
+    while events.drain(BATCH, |record| pipeline.record(record)) {}
+    pipeline.look();
+}
+
+/// What the kernel side reports: every listen, and for the ports that rules and the watch list name, all the rest.
+fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
+    let mut filter = Box::new([WATCH_LISTEN; PORTS]);
+    let named = policy.rules().iter().flat_map(|rule| &rule.ports).chain(&settings.watch);
+    for port in named.flat_map(|spec| spec.first..=spec.last) {
+        if let Some(byte) = filter.get_mut(usize::from(port)) {
+            *byte |= WATCH_BIND | WATCH_CONNECT | WATCH_ACCEPT;
+        }
+    }
+    filter
+}
+
+/// The host's range of automatic ports, where it can be read.
+fn ephemeral_ports(settings: &Settings) -> Option<(u16, u16)> {
+    let path = settings.paths.procfs.join("sys/net/ipv4/ip_local_port_range");
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// A moment in nanoseconds since boot, as seconds since the epoch.
+fn seconds(clock: Clock, boot: u64) -> f64 {
+    clock.wall(boot) as f64 / 1e9
+}
+
+/// The signals that end the agent.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Decodes a record; what cannot be decoded is for the caller to count.
+fn decode(record: &[u8]) -> Option<Event> {
+    match Event::decode(record) {
+        Ok(event) => Some(event),
+        Err(error) => {
+            ::log::warn!("cannot decode an event: {error}; do agent and kernel object belong together?");
+            None
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context, Result};
+
+use super::{SelfTest, decode, seconds};
+use crate::{
+    config::Settings,
+    event::{Actor, Event, Kind, Outcome, Protocol},
+    identity::{Clock, Identity, ProcessIdentity, clock},
+    inventory::{
+        Change, Inventory, Listener,
+        pending::{Look, Pending},
+    },
+    kernel::CountersReader,
+    output::{
+        Finding, Report,
+        events::{Lines, Writer},
+        http::lock,
+        metrics::{ListenerSeries, Metrics},
+        report::process_label,
+        sentence,
+    },
+    policy::{
+        Facts, Policy, Verdict,
+        alerts::{AlertKey, Alerts, Fired},
+    },
+    registry::{Registry, Status, Transport},
+    snapshot::{Answer, Confirmer, Query},
+};
+
+/// How long what was learned about a process is taken to hold, in nanoseconds: a program that opens many listeners
+/// in a row is looked up once.
+const IDENTITY_HOLDS: u64 = 20_000_000;
+
+/// Processes whose identity is kept for that long.
+const IDENTITIES_MAX: usize = 1_024;
+
+/// How often the clock is read again: ticks of the caller, which come once a second.
+const CLOCK_TICKS: u64 = 60;
+
+/// What is kept with a listener.
+#[derive(Clone, Debug)]
+struct Known {
+    report: Report,
+    series: Option<ListenerSeries>,
+}
+
+/// A process at one stage of its life: an exec changes the name.
+type ProcessKey = (u32, u64, String);
+
+pub(super) struct Pipeline {
+    registry: &'static Registry,
+    policy: Policy,
+    metrics: Arc<Mutex<Metrics>>,
+    counters: CountersReader,
+    lines: Lines,
+    writer: Option<Writer>,
+    clock: Clock,
+    ticks: u64,
+    instance: String,
+    host_netns: Option<u32>,
+    /// The agent's own process id, as the kernel side sees it.
+    own: u32,
+    identity: Identity,
+    identities: HashMap<ProcessKey, (u64, ProcessIdentity)>,
+    pending: Pending,
+    confirmer: Confirmer,
+    inventory: Inventory<Known>,
+    alerts: Alerts,
+    selftest: Option<SelfTest>,
+    /// Inodes of self-tests' listeners whose end is still to come.
+    own_inodes: VecDeque<u64>,
+    unwritten: u64,
+    overflowed: u64,
+    dropped: u64,
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        settings: &Settings,
+        registry: &'static Registry,
+        metrics: Arc<Mutex<Metrics>>,
+        counters: CountersReader,
+        writer: Option<Writer>,
+    ) -> Result<Self> {
+        let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
+        Ok(Self {
+            registry,
+            policy: settings.policy.clone(),
+            metrics,
+            counters,
+            lines: Lines::new(settings.instance.clone(), run.trim().to_owned()),
+            writer,
+            clock: Clock::read(),
+            ticks: 0,
+            instance: settings.instance.clone(),
+            host_netns: netns_of(settings, "1").or_else(|| netns_of(settings, "self")),
+            own: std::process::id(),
+            identity: Identity::new(&settings.paths).with_privacy(settings.privacy),
+            identities: HashMap::new(),
+            pending: Pending::default(),
+            confirmer: Confirmer::new(&settings.paths),
+            inventory: Inventory::default(),
+            alerts: Alerts::default(),
+            selftest: None,
+            own_inodes: VecDeque::new(),
+            unwritten: 0,
+            overflowed: 0,
+            dropped: 0,
+        })
+    }
+
+    /// Takes a record of the ring.
+    pub(super) fn record(&mut self, record: &[u8]) {
+        let Some(event) = decode(record) else {
+            lock(&self.metrics).lost("decode", 1);
+            return;
+        };
+        lock(&self.metrics).arrived(event.kind);
+        match (event.kind, event.outcome) {
+            (Kind::Listen, Outcome::Unconfirmed) => {
+                let pushed = self.pending.hold(event, clock::boot_now());
+                if let Some(event) = pushed {
+                    lock(&self.metrics).lost("pending", 1);
+                    self.settled(event);
+                }
+            }
+            (Kind::Unlisten, _) => {
+                if let Some(listen) = self.pending.ended(&event) {
+                    let failed = matches!(listen.outcome, Outcome::Failed(_));
+                    self.settled(listen);
+                    if failed {
+                        // It never listened, so nothing ended.
+                        return;
+                    }
+                }
+                self.settled(event);
+            }
+            _ => self.settled(event),
+        }
+    }
+
+    /// When [`Pipeline::look`] has something to do next.
+    pub(super) fn next_look(&self) -> Option<u64> {
+        self.pending.next_look()
+    }
+
+    /// Looks for the listens that wait for their result.
+    pub(super) fn look(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let due: Vec<_> = self
+            .pending
+            .due(clock::boot_now())
+            .map(|event| {
+                let query =
+                    Query { netns: event.socket.netns, inode: event.socket.inode, tid: event.opener.tid };
+                (event.socket.key, query)
+            })
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let queries: Vec<_> = due.iter().map(|(_, query)| *query).collect();
+        let answers = self.confirmer.look(&queries);
+        let now = clock::boot_now();
+        for ((key, _), answer) in due.into_iter().zip(answers) {
+            let look = match answer {
+                Answer::Listening(socket) => {
+                    Look::Listening { port: socket.port, cookie: socket.cookie.unwrap_or(0) }
+                }
+                Answer::NotListening => Look::NotListening,
+                Answer::Unknown(reason) => {
+                    ::log::debug!("cannot confirm a listen: {reason}");
+                    Look::Unseen
+                }
+            };
+            if let Some(event) = self.pending.looked(key, look, now) {
+                self.settled(event);
+            }
+        }
+    }
+
+    /// Takes an event whose outcome is as known as it will be.
+    fn settled(&mut self, event: Event) {
+        if self.is_selftest(&event) {
+            return;
+        }
+        match self.inventory.apply(event) {
+            Change::Opened { event, replaced } => {
+                if let Some(lost) = replaced {
+                    ::log::debug!("the end of a listener on port {} was lost", lost.opened.socket.port);
+                    self.forget(&lost);
+                }
+                self.opened(*event);
+            }
+            Change::Failed(event) => {
+                let report = self.describe(&event);
+                lock(&self.metrics).listened(&event, &report);
+                self.tell(&event, &report);
+            }
+            Change::Closed { event, listener } => match listener {
+                Some(listener) => {
+                    self.forget(&listener);
+                    self.tell(&event, &listener.known.report);
+                }
+                None => {
+                    let report = self.describe(&event);
+                    self.tell(&event, &report);
+                }
+            },
+            Change::Ignored(kind) => ::log::debug!("an event of the kind {kind:?} is left alone"),
+        }
+    }
+
+    fn opened(&mut self, event: Event) {
+        let report = self.describe(&event);
+        let opened = seconds(self.clock, event.time);
+        let series = {
+            let mut metrics = lock(&self.metrics);
+            metrics.listened(&event, &report);
+            metrics.opened(&event, &report, self.registry, opened)
+        };
+        self.tell(&event, &report);
+        self.alert(&event, &report);
+        self.inventory.keep(Listener { opened: event, known: Known { report, series } });
+    }
+
+    /// Takes a listener out of metrics and alerts.
+    fn forget(&mut self, listener: &Listener<Known>) {
+        lock(&self.metrics).closed(&listener.opened, listener.known.series.as_ref());
+        self.alerts.closed(listener.opened.socket.key);
+    }
+
+    /// Identity, registry and policy.
+    fn describe(&mut self, event: &Event) -> Report {
+        let process = self.process(&event.opener);
+        let transport = match event.socket.protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        };
+        let rows = self.registry.lookup(transport, event.socket.port);
+        let registrations = rows.filter(|row| row.status() != Status::Unassigned).collect();
+        let host_netns = self.host_netns == Some(event.socket.netns);
+        let facts = Facts {
+            // The end of a listener is judged as the listener was.
+            kind: if event.kind == Kind::Unlisten { Kind::Listen } else { event.kind },
+            protocol: event.socket.protocol,
+            port: event.socket.port,
+            scope: event.socket.scope(),
+            host_netns,
+            automatic: event.socket.automatic,
+        };
+        let own = event.opener.tgid == self.own;
+        let matches = if own { Vec::new() } else { self.policy.matches(&facts) };
+        let verdict = if own { Verdict::Expected } else { self.policy.verdict(&matches) };
+        let findings = matches
+            .into_iter()
+            .map(|found| Finding { rule: found.rule.name.clone(), severity: found.severity })
+            .collect();
+        let label = process_label(event, &process);
+        Report { process, registrations, verdict, findings, label, host_netns }
+    }
+
+    fn process(&mut self, opener: &Actor) -> ProcessIdentity {
+        let now = clock::boot_now();
+        let key = (opener.tgid, opener.start_time, opener.comm.clone());
+        if let Some((learned, process)) = self.identities.get(&key)
+            && now.saturating_sub(*learned) < IDENTITY_HOLDS
+        {
+            return process.clone();
+        }
+        let process = self.identity.process(opener.tgid, opener.start_time, opener.uid);
+        if self.identities.len() >= IDENTITIES_MAX {
+            self.identities.retain(|_, (learned, _)| now.saturating_sub(*learned) < IDENTITY_HOLDS);
+        }
+        if self.identities.len() < IDENTITIES_MAX {
+            self.identities.insert(key, (now, process.clone()));
+        }
+        process
+    }
+
+    /// One line for each thing that happened: JSON where that is asked for, else in the log.
+    fn tell(&mut self, event: &Event, report: &Report) {
+        if self.writer.is_some() {
+            let line = self.lines.socket(event, report, self.clock);
+            self.write(line);
+        } else {
+            sentence::log(event, report);
+        }
+    }
+
+    fn write(&mut self, line: String) {
+        if let Some(writer) = &self.writer
+            && !writer.write(line)
+        {
+            lock(&self.metrics).lost("stdout", 1);
+        }
+    }
+
+    /// Fires the alerts of the rules that matched.
+    fn alert(&mut self, event: &Event, report: &Report) {
+        let now = clock::boot_now();
+        for finding in &report.findings {
+            let Some(rule) = self.policy.rules().iter().find(|rule| rule.name == finding.rule) else { continue };
+            let key = AlertKey {
+                rule: rule.name.clone(),
+                protocol: event.socket.protocol,
+                port: event.socket.port,
+                process: report.label.clone(),
+                netns: event.socket.netns,
+            };
+            let keep = rule.keep_firing_for;
+            match self.alerts.opened(key.clone(), finding.severity, keep, event.socket.key, now) {
+                Fired::New => {}
+                Fired::Already | Fired::Dropped => continue,
+            }
+            // Log and event stream take delivery at once; receivers that may refuse come with notifications.
+            self.alerts.delivered(&key, now);
+            lock(&self.metrics).alert_fired(&key.rule, finding.severity);
+            let summary = sentence::summary(event, report, &self.instance);
+            ::log::warn!(
+                rule = key.rule.as_str(), severity = finding.severity.as_str(), protocol = key.protocol.as_str(),
+                port = key.port, process = key.process.as_str();
+                "alert: {summary}"
+            );
+            if let Some(alert) = self.alerts.firing().find(|alert| alert.key == key) {
+                let line = self.lines.alert(alert, &summary, self.clock);
+                self.write(line);
+            }
+        }
+        if !report.findings.is_empty() {
+            self.count_alerts();
+        }
+    }
+
+    fn count_alerts(&self) {
+        let firing = self.alerts.firing().map(|alert| (alert.key.rule.as_str(), alert.severity));
+        lock(&self.metrics).alerts_firing(&self.policy, firing);
+    }
+
+    /// Once a second: alerts that are over, and what was lost meanwhile.
+    pub(super) fn tick(&mut self) {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(CLOCK_TICKS) {
+            self.clock = Clock::read();
+        }
+        let now = clock::boot_now();
+        let resolved = self.alerts.resolve(now);
+        for alert in &resolved {
+            ::log::info!(
+                rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
+                protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str();
+                "alert resolved"
+            );
+            let line = self.lines.alert_resolved(alert, now, self.clock);
+            self.write(line);
+        }
+        if !resolved.is_empty() {
+            self.count_alerts();
+        }
+        self.count_losses(now);
+    }
+
+    fn count_losses(&mut self, now: u64) {
+        let mut losses = match self.counters.read() {
+            Ok(counters) => lock(&self.metrics).kernel_counters(counters),
+            Err(error) => {
+                ::log::error!("{error:#}");
+                Vec::new()
+            }
+        };
+        let failed = self.writer.as_ref().map_or(0, Writer::failed);
+        let user = [
+            ("inventory", self.inventory.overflowed(), &mut self.overflowed),
+            ("alerts", self.alerts.dropped(), &mut self.dropped),
+            ("stdout", failed, &mut self.unwritten),
+        ];
+        for (edge, total, counted) in user {
+            let lost = total.saturating_sub(*counted);
+            if lost > 0 {
+                *counted = total;
+                lock(&self.metrics).lost(edge, lost);
+                losses.push((edge, lost));
+            }
+        }
+        for (edge, count) in losses {
+            ::log::warn!(edge = edge, count = count; "events were lost");
+            let line = self.lines.lost(edge, count, now, self.clock);
+            self.write(line);
+        }
+    }
+
+    /// Starts to wait for the event of a self-test.
+    pub(super) fn start_selftest(&mut self, started: Result<SelfTest>) {
+        match started {
+            Ok(selftest) => self.selftest = Some(selftest),
+            Err(error) => ::log::error!("the self-test cannot run: {error:#}"),
+        }
+    }
+
+    /// When the event of the self-test is late.
+    pub(super) fn selftest_deadline(&self) -> Option<u64> {
+        self.selftest.as_ref().map(|selftest| selftest.deadline)
+    }
+
+    /// The event of the self-test did not come in time.
+    pub(super) fn selftest_late(&mut self) {
+        if self.selftest.as_ref().is_none_or(|selftest| clock::boot_now() < selftest.deadline) {
+            return;
+        }
+        if let Some(selftest) = self.selftest.take() {
+            self.own_inodes.push_back(selftest.inode);
+            self.own_inodes.truncate(IDENTITIES_MAX);
+            ::log::error!(
+                "the self-test failed: the agent did not see a listener of its own within a second; it may be blind"
+            );
+        }
+    }
+
+    /// Keeps the self-test's own events out of everything, and learns from them.
+    fn is_selftest(&mut self, event: &Event) -> bool {
+        let inode = event.socket.inode;
+        if event.kind == Kind::Listen && self.selftest.as_ref().is_some_and(|selftest| selftest.inode == inode) {
+            // In a pid namespace of its own the agent has another number than the kernel side reports.
+            self.own = event.opener.tgid;
+            lock(&self.metrics).selftest_succeeded(seconds(self.clock, clock::boot_now()));
+            ::log::debug!("the self-test saw its own listener");
+            self.own_inodes.push_back(inode);
+            // Closing the listener gives the end, which is kept out as well.
+            self.selftest = None;
+            return true;
+        }
+        match self.own_inodes.iter().position(|own| *own == inode) {
+            Some(position) if event.opener.tgid == self.own => {
+                if event.kind == Kind::Unlisten {
+                    self.own_inodes.remove(position);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives up the writer, so that it can finish.
+    pub(super) fn finish(mut self) -> Option<Writer> {
+        self.count_losses(clock::boot_now());
+        self.writer.take()
+    }
+}
+
+/// Inode of the network namespace of a process.
+fn netns_of(settings: &Settings, process: &str) -> Option<u32> {
+    let link = std::fs::read_link(settings.paths.procfs.join(process).join("ns/net")).ok()?;
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}

@@ -1,0 +1,39 @@
+//! The command line: one file a subcommand.
+
+mod doctor;
+mod explain;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Knows what listens on every port of this host, and says so the moment that changes.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: report listeners, serve metrics
+    Run(run::Args),
+    /// Say all that IANA's registry knows of a port, a range or a service name
+    Explain(explain::Args),
+    /// Say what this kernel offers, what would not be seen, and what stands in the way
+    Doctor(doctor::Args),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(&self) -> Result<ExitCode> {
+        match &self.command {
+            Command::Run(args) => run::run(args),
+            Command::Explain(args) => explain::run(args),
+            Command::Doctor(args) => doctor::run(args),
+        }
+    }
+}

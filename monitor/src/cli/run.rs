@@ -1,0 +1,115 @@
+//! `portreeve run`: the agent.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{
+    agent, config,
+    identity::Paths,
+    kernel::Backend,
+    output::log::{self, Format, Level},
+    registry::Registry,
+};
+
+/// The flags of `run`, named as those of Prometheus's exporters.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); may be given several times, each with the conf.d/*.toml beside it
+    #[arg(long = "config.file", value_name = "FILE")]
+    config_file: Vec<PathBuf>,
+
+    /// Ports to watch: numbers, ranges, service names (1990-1994,stun-p3,tcp/8080); may be given several times
+    #[arg(long, value_name = "PORTS|NAMES")]
+    watch: Vec<String>,
+
+    /// Address to serve HTTP on; may be given several times
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:19992")]
+    web_listen_address: Vec<SocketAddr>,
+
+    /// Path of the metrics page
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    web_telemetry_path: String,
+
+    #[command(flatten)]
+    paths: PathArgs,
+
+    /// Use this backend only, instead of the best that attaches
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+
+    /// Write each event to stdout, as one JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    events: Option<EventsFormat>,
+
+    /// Load and verify everything, attach nothing, and exit
+    #[arg(long)]
+    check: bool,
+
+    /// How much to log
+    #[arg(long = "log.level", value_enum, default_value = "info")]
+    log_level: Level,
+
+    /// How to log
+    #[arg(long = "log.format", value_enum, default_value = "logfmt")]
+    log_format: Format,
+}
+
+/// Where the host's file systems are, as node_exporter names them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PathArgs {
+    /// Mount point of the host's procfs
+    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
+    procfs: PathBuf,
+
+    /// Mount point of the host's sysfs
+    #[arg(long = "path.sysfs", value_name = "PATH", default_value = "/sys")]
+    pub sysfs: PathBuf,
+
+    /// Mount point of the host's root
+    #[arg(long = "path.rootfs", value_name = "PATH", default_value = "/")]
+    rootfs: PathBuf,
+}
+
+impl PathArgs {
+    /// As the identity stage takes them.
+    pub fn paths(&self) -> Paths {
+        Paths { procfs: self.procfs.clone(), rootfs: self.rootfs.clone() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EventsFormat {
+    Json,
+}
+
+/// Runs the agent until it is told to stop.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    log::start(args.log_level, args.log_format);
+    let registry = Registry::embedded();
+    let file = config::read(&args.config_file, registry)?;
+    let flags = config::Flags {
+        watch: args.watch.clone(),
+        listen: args.web_listen_address.clone(),
+        telemetry_path: args.web_telemetry_path.clone(),
+        paths: args.paths.paths(),
+        sysfs: args.paths.sysfs.clone(),
+        backend: args.backend,
+        events: matches!(args.events, Some(EventsFormat::Json)),
+    };
+    let settings = config::Settings::new(file, flags, registry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("portreeve")
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the agent")?;
+    if args.check {
+        return runtime.block_on(async { agent::check(&settings) });
+    }
+    let result = runtime.block_on(agent::run(settings));
+    // A look-up that hangs in a dead mount must not hold up the end.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,383 @@
+//! The configuration files: TOML, merged in order, unknown keys refused.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::duration;
+use crate::{
+    event::Protocol,
+    exit::ConfigError,
+    identity::Privacy,
+    policy::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, Verdict},
+    registry::{PortSpec, Registry},
+};
+
+/// A file larger than this is none of ours.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// What all files together say.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// `[agent] instance`.
+    pub instance: Option<String>,
+    /// `[watch] ports`, of all files.
+    pub watch: Vec<PortSpec>,
+    /// `[policy] default`.
+    pub default: Option<Verdict>,
+    /// `[[rule]]`, of all files.
+    pub rules: Vec<Rule>,
+    /// `[metrics] max_series`.
+    pub max_series: Option<usize>,
+    /// `[privacy] cmdline`.
+    pub privacy: Option<Privacy>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    agent: RawAgent,
+    watch: RawWatch,
+    policy: RawPolicy,
+    rule: Vec<Spanned<RawRule>>,
+    metrics: RawMetrics,
+    privacy: RawPrivacy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawAgent {
+    instance: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawWatch {
+    ports: Vec<Spanned<RawPort>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawPolicy {
+    default: Option<RawDefault>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawDefault {
+    Unruled,
+    Unexpected,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    name: Spanned<String>,
+    ports: Vec<Spanned<RawPort>>,
+    protocols: Option<Vec<RawProtocol>>,
+    on: Option<Vec<On>>,
+    scope: Option<Reach>,
+    automatic: Option<Spanned<RawAutomatic>>,
+    severity: Severity,
+    automatic_severity: Option<Severity>,
+    keep_firing_for: Option<Spanned<String>>,
+}
+
+/// A port: a number, or text as on the command line.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawPort {
+    Number(i64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawProtocol {
+    Tcp,
+    Udp,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawAutomatic {
+    Only(bool),
+    Word(String),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawMetrics {
+    max_series: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawPrivacy {
+    cmdline: Option<RawPrivacyOf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawPrivacyOf {
+    Masked,
+    Full,
+    None,
+}
+
+/// Reads the files in order, each with the `*.toml` of a `conf.d` beside it, in the order of their names. A later value
+/// takes the place of an earlier one; ports and rules add up.
+pub fn read(paths: &[PathBuf], registry: &Registry) -> Result<File, ConfigError> {
+    let mut file = File::default();
+    for path in paths {
+        add(&mut file, path, registry)?;
+        for beside in beside(path)? {
+            add(&mut file, &beside, registry)?;
+        }
+    }
+    Ok(file)
+}
+
+/// The `conf.d/*.toml` beside a file.
+fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let folder = path.parent().unwrap_or(Path::new("")).join("conf.d");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ConfigError(format!("cannot read the folder {}: {error}", folder.display()))),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| ConfigError(format!("cannot read the folder {}: {error}", folder.display())))?;
+        if entry.path().extension().is_some_and(|extension| extension == "toml") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn add(file: &mut File, path: &Path, registry: &Registry) -> Result<(), ConfigError> {
+    let refuse = |error: std::io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
+    let size = fs::metadata(path).map_err(refuse)?.len();
+    if size > SIZE_MAX {
+        return Err(ConfigError(format!("{} has {size} bytes; a configuration has at most {SIZE_MAX}", path.display())));
+    }
+    let text = fs::read_to_string(path).map_err(refuse)?;
+    add_text(file, path, &text, registry)
+}
+
+fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Result<(), ConfigError> {
+    let at = |start: usize, problem: &str| {
+        let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+        ConfigError(format!("{} line {line}: {problem}", path.display()))
+    };
+    let raw: Raw = toml::from_str(text).map_err(|error| {
+        at(error.span().map_or(0, |span| span.start), &plain(error.message()))
+    })?;
+    let ports = |raw: &[Spanned<RawPort>]| -> Result<Vec<PortSpec>, ConfigError> {
+        let mut specs = Vec::new();
+        for port in raw {
+            let text = match port.as_ref() {
+                RawPort::Number(number) => number.to_string(),
+                RawPort::Text(text) => text.clone(),
+            };
+            let parsed = PortSpec::parse_list(&text, registry);
+            specs.extend(parsed.map_err(|error| at(port.span().start, &error.to_string()))?);
+        }
+        Ok(specs)
+    };
+    if let Some(instance) = raw.agent.instance {
+        if instance.as_ref().is_empty() {
+            return Err(at(instance.span().start, "[agent] instance is empty; leave it out to use the host's name"));
+        }
+        file.instance = Some(instance.into_inner());
+    }
+    file.watch.extend(ports(&raw.watch.ports)?);
+    if let Some(default) = raw.policy.default {
+        file.default = Some(match default {
+            RawDefault::Unruled => Verdict::Unruled,
+            RawDefault::Unexpected => Verdict::Unexpected,
+        });
+    }
+    if let Some(max_series) = raw.metrics.max_series {
+        file.max_series = Some(max_series);
+    }
+    if let Some(privacy) = raw.privacy.cmdline {
+        file.privacy = Some(match privacy {
+            RawPrivacyOf::Masked => Privacy::Masked,
+            RawPrivacyOf::Full => Privacy::Full,
+            RawPrivacyOf::None => Privacy::None,
+        });
+    }
+    for spanned in raw.rule {
+        let start = spanned.span().start;
+        let rule = spanned.into_inner();
+        let name = rule.name.as_ref();
+        let lower = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(lower) {
+            let text = format!("`{name}` is no name for a rule: use a-z, 0-9 and -, like dormant-port");
+            return Err(at(rule.name.span().start, &text));
+        }
+        if file.rules.iter().any(|other| other.name == name) {
+            return Err(at(rule.name.span().start, &format!("there is a rule `{name}` already")));
+        }
+        if rule.ports.is_empty() {
+            return Err(at(start, &format!("the rule `{name}` names no ports, so it can never match")));
+        }
+        let automatic = match rule.automatic.as_ref().map(|raw| (raw.as_ref(), raw.span())) {
+            None => Automatic::Any,
+            Some((RawAutomatic::Only(automatic), _)) => Automatic::Only(*automatic),
+            Some((RawAutomatic::Word(word), _)) if word == "any" => Automatic::Any,
+            Some((RawAutomatic::Word(word), span)) => {
+                return Err(at(span.start, &format!("automatic is \"any\", true or false, not \"{word}\"")));
+            }
+        };
+        let keep_firing_for = match &rule.keep_firing_for {
+            None => KEEP_FIRING_FOR,
+            Some(raw) => duration::parse(raw.as_ref()).ok_or_else(|| {
+                at(raw.span().start, &format!("`{}` is no duration; write 15m, 90s or 1h30m", raw.as_ref()))
+            })?,
+        };
+        let protocols = match rule.protocols {
+            None => vec![Protocol::Tcp, Protocol::Udp],
+            Some(protocols) => protocols
+                .into_iter()
+                .map(|protocol| match protocol {
+                    RawProtocol::Tcp => Protocol::Tcp,
+                    RawProtocol::Udp => Protocol::Udp,
+                })
+                .collect(),
+        };
+        file.rules.push(Rule {
+            ports: ports(&rule.ports)?,
+            protocols,
+            on: rule.on.unwrap_or_else(|| vec![On::Listen]),
+            scope: rule.scope.unwrap_or(Reach::Any),
+            automatic,
+            severity: rule.severity,
+            automatic_severity: rule.automatic_severity,
+            keep_firing_for,
+            name: rule.name.into_inner(),
+        });
+    }
+    Ok(())
+}
+
+/// Turns the parser's message into one line that names the nearest key.
+fn plain(message: &str) -> String {
+    let line = message.lines().collect::<Vec<_>>().join(" ");
+    let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((unknown, known)) if line.starts_with("unknown field") => {
+            let nearest = known
+                .iter()
+                .map(|key| (strsim::osa_distance(unknown, key), key))
+                .min()
+                .filter(|(distance, key)| *distance <= key.len().div_ceil(2));
+            match nearest {
+                Some((_, key)) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
+                None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
+            }
+        }
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn parse(text: &str) -> Result<File, ConfigError> {
+        let mut file = File::default();
+        add_text(&mut file, Path::new("p.toml"), text, Registry::embedded())?;
+        Ok(file)
+    }
+
+    #[test]
+    fn every_key_of_this_version_is_understood() {
+        let file = parse(
+            r#"
+            [agent]
+            instance = "web-7"
+            [watch]
+            ports = ["1990-1994", "stun-p3", "tcp/8080", 22]
+            [policy]
+            default = "unexpected"
+            [[rule]]
+            name = "dormant-port"
+            ports = ["1990-1992", 1994]
+            protocols = ["tcp"]
+            on = ["listen"]
+            scope = "exposed"
+            automatic = false
+            severity = "critical"
+            keep_firing_for = "2s"
+            [metrics]
+            max_series = 5
+            [privacy]
+            cmdline = "none"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(file.instance.as_deref(), Some("web-7"));
+        assert_eq!(file.default, Some(Verdict::Unexpected));
+        assert_eq!((file.max_series, file.privacy), (Some(5), Some(Privacy::None)));
+        let [rule] = file.rules.as_slice() else { panic!() };
+        assert_eq!((rule.keep_firing_for, rule.automatic), (Duration::from_secs(2), Automatic::Only(false)));
+        assert_eq!((rule.scope, rule.protocols.as_slice()), (Reach::Exposed, [Protocol::Tcp].as_slice()));
+        assert!(rule.names(Protocol::Tcp, 1992) && !rule.names(Protocol::Tcp, 1993));
+        assert!(file.watch.len() >= 4);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_file_line_and_what_to_do() {
+        let rule = |rest: &str| format!("\n[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\n{rest}\n");
+        for (text, expected) in [
+            ("[watch]\nprots = []".to_owned(), "p.toml line 2: unknown key `prots`; did you mean `ports`?"),
+            ("[history]\npath = 1".to_owned(), "p.toml line 1: unknown key `history`; known here: agent, watch, policy, rule, metrics, privacy"),
+            (rule("keep_firing_for = \"15\""), "p.toml line 6: `15` is no duration; write 15m, 90s or 1h30m"),
+            (rule("automatic = \"yes\""), "p.toml line 6: automatic is \"any\", true or false, not \"yes\""),
+            ("[watch]\nports = [70000]".to_owned(), "p.toml line 2: "),
+            ("[[rule]]\nname = \"r\"\nports = []\nseverity = \"info\"".to_owned(), "p.toml line 1: the rule `r` names no ports, so it can never match"),
+            ("[[rule]]\nname = \"A b\"\nports = [1]\nseverity = \"info\"".to_owned(), "p.toml line 2: `A b` is no name for a rule: use a-z, 0-9 and -, like dormant-port"),
+            ("[agent]\ninstance = \"\"".to_owned(), "p.toml line 2: [agent] instance is empty"),
+            ("[agent\n".to_owned(), "p.toml line 1: "),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}\n{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_rule_of_one_name_is_refused() {
+        let rule = "[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\n";
+        let error = parse(&format!("{rule}{rule}")).unwrap_err().to_string();
+        assert_eq!(error, "p.toml line 6: there is a rule `r` already");
+    }
+
+    #[test]
+    fn files_beside_are_read_in_the_order_of_their_names_and_later_values_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let main = write("portreeve.toml", "[agent]\ninstance = \"one\"\n[watch]\nports = [1]");
+        write("conf.d/20.toml", "[agent]\ninstance = \"three\"");
+        write("conf.d/10.toml", "[agent]\ninstance = \"two\"\n[watch]\nports = [2]");
+        write("conf.d/30.toml.bak", "nonsense");
+        let file = read(&[main], Registry::embedded()).unwrap();
+        assert_eq!((file.instance.as_deref(), file.watch.len()), (Some("three"), 2));
+        let error = read(&[folder.path().join("gone.toml")], Registry::embedded()).unwrap_err().to_string();
+        assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
+    }
+}

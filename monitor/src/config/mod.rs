@@ -1,0 +1,116 @@
+//! What was asked for, in files and flags, made into settings that hold.
+
+mod duration;
+mod file;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+pub use file::{File, read};
+
+use crate::{
+    exit::UsageError,
+    identity::{Paths, Privacy},
+    kernel::Backend,
+    policy::{Policy, Rule, Verdict},
+    registry::{PortSpec, Registry},
+};
+
+/// Everything the agent needs to know to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of this host in events and alerts.
+    pub instance: String,
+    /// The rules in force.
+    pub policy: Policy,
+    /// The ports of `--watch` and `[watch]`.
+    pub watch: Vec<PortSpec>,
+    /// What of command lines is shown.
+    pub privacy: Privacy,
+    /// Series with a process in them, at most.
+    pub max_series: usize,
+    /// Where HTTP is served.
+    pub listen: Vec<SocketAddr>,
+    /// Path of the metrics page.
+    pub telemetry_path: String,
+    /// Where the host's /proc and root are.
+    pub paths: Paths,
+    /// Where the host's /sys is.
+    pub sysfs: PathBuf,
+    /// The backend that is asked for; `None` for the best that attaches.
+    pub backend: Option<Backend>,
+    /// Whether events go to stdout as JSON lines.
+    pub events: bool,
+}
+
+/// The flags that files do not have.
+#[derive(Clone, Debug)]
+pub struct Flags {
+    /// `--watch`, each a list.
+    pub watch: Vec<String>,
+    /// `--web.listen-address`.
+    pub listen: Vec<SocketAddr>,
+    /// `--web.telemetry-path`.
+    pub telemetry_path: String,
+    /// `--path.procfs`, `--path.rootfs`.
+    pub paths: Paths,
+    /// `--path.sysfs`.
+    pub sysfs: PathBuf,
+    /// `--backend`.
+    pub backend: Option<Backend>,
+    /// `--events=json`.
+    pub events: bool,
+}
+
+/// Series with a process in them where the configuration names no number.
+const MAX_SERIES: usize = 1_000;
+
+impl Settings {
+    /// Puts file and flags together.
+    pub fn new(file: File, flags: Flags, registry: &Registry) -> Result<Self> {
+        let mut watch = file.watch;
+        for ports in &flags.watch {
+            let specs = PortSpec::parse_list(ports, registry)
+                .map_err(|error| UsageError(format!("--watch: {error}")))?;
+            watch.extend(specs);
+        }
+        let mut rules = file.rules;
+        // A rule of the same name takes the place of the built-in one.
+        if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
+            rules.insert(0, Rule::dormant_port());
+        }
+        if !watch.is_empty() {
+            rules.push(Rule::watched(watch.clone()));
+        }
+        let telemetry_path = flags.telemetry_path;
+        if !telemetry_path.starts_with('/') || telemetry_path.starts_with("/-/") || telemetry_path.contains(['{', '}'])
+        {
+            let text = format!("--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with / and not with /-/, like /metrics");
+            return Err(UsageError(text).into());
+        }
+        let instance = match file.instance {
+            Some(instance) => instance,
+            None => host_name().context("cannot learn this host's name; set [agent] instance")?,
+        };
+        Ok(Self {
+            instance,
+            policy: Policy::new(rules, file.default.unwrap_or(Verdict::Unruled)),
+            watch,
+            privacy: file.privacy.unwrap_or_default(),
+            max_series: file.max_series.unwrap_or(MAX_SERIES),
+            listen: flags.listen,
+            telemetry_path,
+            paths: flags.paths,
+            sysfs: flags.sysfs,
+            backend: flags.backend,
+            events: flags.events,
+        })
+    }
+}
+
+fn host_name() -> Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    anyhow::ensure!(!name.is_empty(), "it is empty");
+    Ok(name)
+}

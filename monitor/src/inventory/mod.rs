@@ -1,0 +1,188 @@
+//! The truth about now: which sockets listen. Pure: events come in, changes come out, the clock is passed in.
+//!
+//! [`pending`] holds listens whose result the kernel side could not know; the inventory itself takes only what is
+//! settled.
+
+pub mod pending;
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use crate::event::{Event, Kind, Outcome, SocketKey};
+
+/// Listeners that are kept at most. The kernel side reports ends for 16,384; more can only come from lost ends.
+pub const LISTENERS_MAX: usize = 65_536;
+
+/// A listener, with what later stages learned about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener<T> {
+    /// The listen that opened it.
+    pub opened: Event,
+    /// What identity, registry and policy said then.
+    pub known: T,
+}
+
+/// What an event means for the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<T> {
+    /// A socket listens. `replaced` is a listener whose end was lost: the kernel gave its memory to this socket.
+    Opened {
+        /// The listen.
+        event: Box<Event>,
+        /// The listener that must have ended before.
+        replaced: Option<Box<Listener<T>>>,
+    },
+    /// A listen failed: there is no listener.
+    Failed(Box<Event>),
+    /// A listener ended.
+    Closed {
+        /// The end.
+        event: Box<Event>,
+        /// The listener; `None` where its listen was lost.
+        listener: Option<Box<Listener<T>>>,
+    },
+    /// Nothing that the inventory keeps.
+    Ignored(Kind),
+}
+
+/// The listeners of this host, by socket.
+#[derive(Debug)]
+pub struct Inventory<T> {
+    listeners: HashMap<SocketKey, Listener<T>>,
+    overflowed: u64,
+}
+
+impl<T> Default for Inventory<T> {
+    fn default() -> Self {
+        Self { listeners: HashMap::new(), overflowed: 0 }
+    }
+}
+
+impl<T> Inventory<T> {
+    /// Says what an event changes. A socket that opened is in the inventory once [`Inventory::keep`] was called.
+    pub fn apply(&mut self, event: Event) -> Change<T> {
+        match event.kind {
+            Kind::Listen => {
+                if matches!(event.outcome, Outcome::Failed(_)) {
+                    return Change::Failed(Box::new(event));
+                }
+                let replaced = self.listeners.remove(&event.socket.key).map(Box::new);
+                Change::Opened { event: Box::new(event), replaced }
+            }
+            Kind::Unlisten => {
+                let listener = self.listeners.remove(&event.socket.key).map(Box::new);
+                Change::Closed { event: Box::new(event), listener }
+            }
+            kind => Change::Ignored(kind),
+        }
+    }
+
+    /// Keeps a socket that opened, with what became known about it. Past [`LISTENERS_MAX`] it is counted and dropped.
+    pub fn keep(&mut self, listener: Listener<T>) {
+        let full = self.listeners.len() >= LISTENERS_MAX;
+        match self.listeners.entry(listener.opened.socket.key) {
+            Entry::Occupied(mut entry) => drop(entry.insert(listener)),
+            Entry::Vacant(_) if full => self.overflowed += 1,
+            Entry::Vacant(entry) => drop(entry.insert(listener)),
+        }
+    }
+
+    /// Listeners that found the inventory full, since the start.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    /// How many sockets listen.
+    pub fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
+    /// All listeners, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Listener<T>> {
+        self.listeners.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use monitor_common::{KIND_UNLISTEN, Record};
+
+    use super::*;
+    use crate::event::tests::RecordBytes;
+
+    fn listen(socket: u64) -> Event {
+        let mut record = RecordBytes::listen();
+        record.put(offset_of!(Record, socket), &socket.to_ne_bytes());
+        record.decode()
+    }
+
+    fn unlisten(socket: u64) -> Event {
+        let mut record = RecordBytes::listen();
+        record.put(offset_of!(Record, socket), &socket.to_ne_bytes());
+        record.put(offset_of!(Record, kind), &KIND_UNLISTEN.to_ne_bytes());
+        record.decode()
+    }
+
+    fn with(sockets: &[u64]) -> Inventory<&'static str> {
+        let mut inventory = Inventory::default();
+        for socket in sockets {
+            assert!(matches!(inventory.apply(listen(*socket)), Change::Opened { replaced: None, .. }));
+            inventory.keep(Listener { opened: listen(*socket), known: "first" });
+        }
+        inventory
+    }
+
+    #[test]
+    fn a_listener_stays_until_its_socket_ends() {
+        let mut inventory = with(&[1, 2]);
+        assert_eq!(inventory.len(), 2);
+        let Change::Closed { listener: Some(listener), .. } = inventory.apply(unlisten(1)) else { panic!() };
+        assert_eq!((listener.known, inventory.len()), ("first", 1));
+    }
+
+    #[test]
+    fn an_end_without_a_known_listener_is_still_reported() {
+        let mut inventory = with(&[]);
+        assert!(matches!(inventory.apply(unlisten(9)), Change::Closed { listener: None, .. }));
+    }
+
+    #[test]
+    fn a_listen_on_a_kept_socket_means_that_its_end_was_lost() {
+        let mut inventory = with(&[1]);
+        let Change::Opened { replaced: Some(lost), .. } = inventory.apply(listen(1)) else { panic!() };
+        assert_eq!(lost.known, "first");
+        assert!(inventory.is_empty());
+    }
+
+    #[test]
+    fn a_listen_that_failed_is_no_listener() {
+        let mut inventory = with(&[]);
+        let mut failed = listen(1);
+        failed.outcome = Outcome::Failed(Some(98));
+        assert!(matches!(inventory.apply(failed), Change::Failed(_)));
+        assert!(inventory.is_empty());
+    }
+
+    #[test]
+    fn a_listen_whose_result_stays_unknown_counts_as_a_listener() {
+        let mut inventory = with(&[]);
+        let mut unknown = listen(1);
+        unknown.outcome = Outcome::Unconfirmed;
+        assert!(matches!(inventory.apply(unknown), Change::Opened { .. }));
+    }
+
+    #[test]
+    fn an_unknown_kind_changes_nothing() {
+        let mut inventory = with(&[1]);
+        let mut event = listen(2);
+        event.kind = Kind::Unknown(77);
+        assert_eq!(inventory.apply(event), Change::Ignored(Kind::Unknown(77)));
+        assert_eq!(inventory.len(), 1);
+    }
+}

@@ -1,0 +1,229 @@
+//! Listens that are not confirmed yet.
+//!
+//! The tracepoint fires while `listen()` is still at work: the state is LISTEN before the port is taken, and goes
+//! back to CLOSE where that fails. So such a listen waits here until a look at the kernel's listening sockets finds it, or
+//! its end tells how it went.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::event::{Event, Outcome, SocketKey};
+
+/// Listens that wait at most; the oldest is let go unconfirmed to make room.
+const WAITING_MAX: usize = 4_096;
+
+/// How long a look may find nothing before the listen is reported without a result.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Looks that follow one another at once: `listen()` ends within microseconds of the event.
+const EAGER_LOOKS: u32 = 3;
+
+/// The longest wait between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// What a look at the kernel's listening sockets said of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It listens, on this port.
+    Listening {
+        /// The port, which is not known before where it is automatic.
+        port: u16,
+        /// Its cookie; 0 where the look does not tell.
+        cookie: u64,
+    },
+    /// It does not listen (yet).
+    NotListening,
+    /// The namespace could not be looked into.
+    Unseen,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    looks: u32,
+    next: u64,
+}
+
+/// The waiting listens.
+#[derive(Debug, Default)]
+pub struct Pending {
+    waiting: HashMap<SocketKey, Waiting>,
+}
+
+impl Pending {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes a listen in. What it pushes out comes back: a listen on the same socket, or, when there are too many, the
+    /// oldest. Its result stays unknown.
+    #[must_use]
+    pub fn hold(&mut self, event: Event, now: u64) -> Option<Event> {
+        let key = event.socket.key;
+        let mut pushed = self.waiting.insert(key, Waiting { event, looks: 0, next: now });
+        if self.waiting.len() > WAITING_MAX {
+            let oldest = self.waiting.iter().min_by_key(|(_, waiting)| waiting.event.time).map(|(key, _)| *key);
+            pushed = oldest.and_then(|key| self.waiting.remove(&key));
+        }
+        pushed.map(|waiting| waiting.event)
+    }
+
+    /// The listens to look for now.
+    pub fn due(&self, now: u64) -> impl Iterator<Item = &Event> {
+        self.waiting.values().filter(move |waiting| waiting.next <= now).map(|waiting| &waiting.event)
+    }
+
+    /// When to look next, in nanoseconds since boot; `None` where nothing waits.
+    pub fn next_look(&self) -> Option<u64> {
+        self.waiting.values().map(|waiting| waiting.next).min()
+    }
+
+    /// Takes what a look said. Returns the listen once it is settled, or patience is at its end.
+    #[must_use]
+    pub fn looked(&mut self, key: SocketKey, look: Look, now: u64) -> Option<Event> {
+        let waiting = self.waiting.get_mut(&key)?;
+        match look {
+            Look::Listening { port, cookie } => {
+                waiting.event.outcome = Outcome::Succeeded;
+                waiting.event.socket.port = port;
+                if cookie != 0 {
+                    waiting.event.socket.cookie = Some(cookie);
+                }
+            }
+            Look::NotListening if now.saturating_sub(waiting.event.time) < nanoseconds(PATIENCE) => {
+                waiting.looks += 1;
+                waiting.next = now + pause(waiting.looks);
+                return None;
+            }
+            Look::NotListening | Look::Unseen => {}
+        }
+        self.waiting.remove(&key).map(|waiting| waiting.event)
+    }
+
+    /// Takes the end of a socket: what it says about a listen that waits. A socket that was closed had listened. One
+    /// that was not, and that nobody had seen listening, is taken to have failed.
+    #[must_use]
+    pub fn ended(&mut self, end: &Event) -> Option<Event> {
+        let mut event = self.waiting.remove(&end.socket.key)?.event;
+        if end.closed {
+            event.outcome = Outcome::Succeeded;
+            event.socket.port = end.socket.port;
+        } else {
+            event.outcome = Outcome::Failed(None);
+        }
+        Some(event)
+    }
+}
+
+fn pause(looks: u32) -> u64 {
+    if looks < EAGER_LOOKS {
+        return 0;
+    }
+    let doubled = Duration::from_millis(1).saturating_mul(1 << (looks - EAGER_LOOKS).min(10));
+    nanoseconds(doubled.min(LONGEST_PAUSE))
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use monitor_common::{FLAG_CLOSED, FLAG_UNCONFIRMED, KIND_UNLISTEN, Record};
+
+    use super::*;
+    use crate::event::tests::RecordBytes;
+
+    const NOW: u64 = 5_000_000_000;
+
+    fn listen(socket: u64) -> Event {
+        let mut record = RecordBytes::listen();
+        record.put(offset_of!(Record, socket), &socket.to_ne_bytes());
+        record.put(offset_of!(Record, flags), &FLAG_UNCONFIRMED.to_ne_bytes());
+        record.put(offset_of!(Record, port), &0u16.to_ne_bytes());
+        record.decode()
+    }
+
+    fn end(socket: u64, flags: u32) -> Event {
+        let mut record = RecordBytes::listen();
+        record.put(offset_of!(Record, socket), &socket.to_ne_bytes());
+        record.put(offset_of!(Record, kind), &KIND_UNLISTEN.to_ne_bytes());
+        record.put(offset_of!(Record, flags), &flags.to_ne_bytes());
+        record.put(offset_of!(Record, port), &40_000u16.to_ne_bytes());
+        record.decode()
+    }
+
+    fn holding(socket: u64) -> Pending {
+        let mut pending = Pending::default();
+        assert_eq!(pending.hold(listen(socket), NOW), None);
+        pending
+    }
+
+    #[test]
+    fn a_look_that_finds_it_settles_the_listen_and_its_automatic_port() {
+        let mut pending = holding(1);
+        let settled = pending.looked(SocketKey::new(1), Look::Listening { port: 40_000, cookie: 9 }, NOW).unwrap();
+        assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
+        assert_eq!(settled.socket.cookie, Some(9));
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_look_that_comes_too_early_is_repeated_ever_more_slowly_until_patience_ends() {
+        let mut pending = holding(1);
+        let (mut now, mut looks) = (NOW, 0);
+        let unsettled = loop {
+            looks += 1;
+            assert!(looks < 100, "patience has no end");
+            if let Some(event) = pending.looked(SocketKey::new(1), Look::NotListening, now) {
+                break event;
+            }
+            now = pending.next_look().unwrap().max(now + 1);
+        };
+        assert_eq!(unsettled.outcome, Outcome::Unconfirmed);
+        assert!(now - NOW >= 1_000_000_000 && looks > 10, "{looks} looks in {} ns", now - NOW);
+    }
+
+    #[test]
+    fn a_namespace_that_cannot_be_seen_leaves_the_result_unknown_at_once() {
+        let mut pending = holding(1);
+        let event = pending.looked(SocketKey::new(1), Look::Unseen, NOW).unwrap();
+        assert_eq!(event.outcome, Outcome::Unconfirmed);
+    }
+
+    #[test]
+    fn a_close_proves_that_it_had_listened_and_tells_the_port() {
+        let settled = holding(1).ended(&end(1, FLAG_CLOSED)).unwrap();
+        assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
+    }
+
+    #[test]
+    fn an_end_without_a_close_of_what_nobody_saw_listening_is_a_failed_listen() {
+        assert_eq!(holding(1).ended(&end(1, 0)).unwrap().outcome, Outcome::Failed(None));
+    }
+
+    #[test]
+    fn an_end_of_what_does_not_wait_settles_nothing() {
+        assert_eq!(holding(1).ended(&end(2, FLAG_CLOSED)), None);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_when_too_many_wait() {
+        let mut pending = Pending::default();
+        for socket in 0..=WAITING_MAX as u64 {
+            let mut event = listen(socket);
+            event.time = NOW + socket;
+            let pushed = pending.hold(event, NOW);
+            assert_eq!(pushed.is_some(), socket == WAITING_MAX as u64);
+            assert!(pushed.is_none_or(|event| event.time == NOW));
+        }
+    }
+
+    #[test]
+    fn a_second_listen_on_a_socket_pushes_the_first_out() {
+        let mut pending = holding(1);
+        assert_eq!(pending.hold(listen(1), NOW).unwrap().outcome, Outcome::Unconfirmed);
+    }
+}

@@ -1,0 +1,326 @@
+//! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
+
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Origin, Report};
+use crate::{
+    event::{Event, Family, Kind, Outcome, errno_name},
+    identity::Clock,
+    policy::alerts::Alert,
+    registry::Registration,
+};
+
+/// Version of the lines' shape.
+const SCHEMA: u32 = 1;
+
+/// Lines that may wait for a reader that is slow.
+const QUEUE: usize = 8_192;
+
+/// Makes the lines of one run of the agent: it holds what all have in common.
+#[derive(Debug)]
+pub struct Lines {
+    host: String,
+    run: String,
+    sequence: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    id: String,
+    host: &'a str,
+    time: String,
+    event: &'static str,
+    origin: &'static str,
+    result: Option<&'static str>,
+    errno: Option<String>,
+    protocol: &'static str,
+    family: &'static str,
+    address: IpAddr,
+    port: u16,
+    automatic: bool,
+    peer: Option<()>,
+    local: Option<()>,
+    scope: &'static str,
+    dual_stack: Option<bool>,
+    backlog: u32,
+    netns: u32,
+    host_netns: bool,
+    socket: u64,
+    cookie: Option<String>,
+    process: Option<Process<'a>>,
+    holder: Option<Holder<'a>>,
+    kernel_thread: bool,
+    // Identity of a later version: null until then, as the contract has it for what is not known.
+    container: Option<()>,
+    unit: Option<()>,
+    cgroup: Option<()>,
+    package: Option<()>,
+    registry: Vec<Registered<'a>>,
+    verdict: &'static str,
+    rule: Option<&'a str>,
+    missing: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+    thread: &'a str,
+    exe: Option<&'a str>,
+    exe_state: Option<&'static str>,
+    cmdline: Option<&'a [String]>,
+    started: String,
+    uid: u32,
+    user: Option<&'a str>,
+    ancestors: Option<()>,
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: u32,
+    comm: &'a str,
+}
+
+/// One registration, as events and the API show it.
+#[derive(Serialize)]
+struct Registered<'a> {
+    service: Option<&'a str>,
+    description: Option<&'a str>,
+    note: Option<&'a str>,
+    unauthorized_use: Option<&'a str>,
+    reference: Option<&'a str>,
+    registered: Option<&'a str>,
+    modified: Option<&'a str>,
+}
+
+impl<'a> From<&Registration<'a>> for Registered<'a> {
+    fn from(row: &Registration<'a>) -> Self {
+        Self {
+            service: row.service(),
+            description: row.description(),
+            note: row.note(),
+            unauthorized_use: row.unauthorized_use(),
+            reference: row.reference(),
+            registered: row.registered(),
+            modified: row.modified(),
+        }
+    }
+}
+
+/// The name of a kind in events and metrics.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Listen => "listen",
+        Kind::Unlisten => "unlisten",
+        Kind::Bind => "bind",
+        Kind::Connect => "connect",
+        Kind::Accept => "accept",
+        Kind::Unknown(_) => "unknown",
+    }
+}
+
+/// `result` and `errno` of an outcome.
+pub fn result_of(outcome: Outcome) -> (Option<&'static str>, Option<String>) {
+    match outcome {
+        Outcome::Succeeded => (Some("ok"), None),
+        Outcome::Failed(errno) => {
+            let name = |errno| errno_name(errno).map_or_else(|| errno.to_string(), str::to_owned);
+            (Some("error"), errno.map(name))
+        }
+        Outcome::Unconfirmed => (None, None),
+    }
+}
+
+/// A moment in nanoseconds since boot, as wall-clock time in UTC with nanoseconds.
+pub fn rfc3339(clock: Clock, boot: u64) -> String {
+    // The clock's range is narrower than a timestamp's, but for a clock that was set absurdly far.
+    Timestamp::from_nanosecond(clock.wall(boot)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+}
+
+impl Lines {
+    /// Starts the sequence of this run. `run` must differ from one run of the agent to the next.
+    pub fn new(host: String, run: String) -> Self {
+        Self { host, run, sequence: 0 }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.sequence += 1;
+        format!("{}-{}", self.run, self.sequence)
+    }
+
+    /// An event about a socket.
+    pub fn socket(&mut self, event: &Event, report: &Report, clock: Clock) -> String {
+        let id = self.next_id();
+        let (socket, opener, process) = (&event.socket, &event.opener, &report.process);
+        let (result, errno) = match event.kind {
+            Kind::Unlisten => (Some("ok"), None),
+            _ => result_of(event.outcome),
+        };
+        let line = Line {
+            schema: SCHEMA,
+            id,
+            host: &self.host,
+            time: rfc3339(clock, event.time),
+            event: kind_name(event.kind),
+            origin: Origin::Event.as_str(),
+            result,
+            errno,
+            protocol: socket.protocol.as_str(),
+            family: match socket.family {
+                Family::Ipv4 => "ipv4",
+                Family::Ipv6 => "ipv6",
+            },
+            address: socket.address,
+            port: socket.port,
+            automatic: socket.automatic,
+            peer: None,
+            local: None,
+            scope: socket.scope().as_str(),
+            dual_stack: socket.dual_stack(),
+            backlog: socket.backlog,
+            netns: socket.netns,
+            host_netns: report.host_netns,
+            socket: socket.inode,
+            cookie: socket.cookie.map(|cookie| cookie.to_string()),
+            process: Some(Process {
+                pid: opener.tgid,
+                tid: opener.tid,
+                comm: &opener.comm,
+                thread: &opener.thread,
+                exe: process.exe.as_deref(),
+                exe_state: process.exe_state.map(|state| state.as_str()),
+                cmdline: process.cmdline.as_deref(),
+                started: rfc3339(clock, opener.start_time),
+                uid: opener.uid,
+                user: process.user.as_deref(),
+                ancestors: None,
+            }),
+            holder: (event.kind == Kind::Unlisten)
+                .then_some(Holder { pid: event.holder.0, comm: &event.holder.1 }),
+            kernel_thread: opener.kernel_thread,
+            container: None,
+            unit: None,
+            cgroup: None,
+            package: None,
+            registry: report.registrations.iter().map(Registered::from).collect(),
+            verdict: report.verdict.as_str(),
+            rule: report.findings.first().map(|finding| finding.rule.as_str()),
+            missing: report.missing(event),
+        };
+        // A structure of strings and numbers: there is nothing in it that JSON cannot say.
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+
+    fn other(&mut self, event: &str, time: String, rest: Value) -> String {
+        let id = self.next_id();
+        let mut line = json!({"schema": SCHEMA, "id": id, "host": self.host, "time": time, "event": event});
+        if let (Some(line), Value::Object(rest)) = (line.as_object_mut(), rest) {
+            line.extend(rest);
+        }
+        line.to_string()
+    }
+
+    /// An alert that fires; `summary` is the sentence that people are sent.
+    pub fn alert(&mut self, alert: &Alert, summary: &str, clock: Clock) -> String {
+        let mut rest = labels(alert);
+        if let Some(rest) = rest.as_object_mut() {
+            rest.insert("summary".to_owned(), summary.into());
+        }
+        self.other("alert", rfc3339(clock, alert.fired), rest)
+    }
+
+    /// An alert that is over.
+    pub fn alert_resolved(&mut self, alert: &Alert, now: u64, clock: Clock) -> String {
+        let mut rest = labels(alert);
+        if let Some(rest) = rest.as_object_mut() {
+            rest.insert("fired".to_owned(), rfc3339(clock, alert.fired).into());
+        }
+        self.other("alert_resolved", rfc3339(clock, now), rest)
+    }
+
+    /// A loss at an edge.
+    pub fn lost(&mut self, edge: &str, count: u64, now: u64, clock: Clock) -> String {
+        self.other("lost", rfc3339(clock, now), json!({"edge": edge, "count": count}))
+    }
+}
+
+fn labels(alert: &Alert) -> Value {
+    json!({
+        "rule": alert.key.rule,
+        "severity": alert.severity.as_str(),
+        "protocol": alert.key.protocol.as_str(),
+        "port": alert.key.port,
+        "process": alert.key.process,
+        "netns": alert.key.netns,
+    })
+}
+
+/// Writes lines on a thread of its own, so that a reader that stops reading never holds up the events: past
+/// [`QUEUE`] lines they are dropped and counted, and the gap in the ids shows which.
+pub struct Writer {
+    queue: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts the writer on an output.
+    pub fn start(mut output: impl Write + Send + 'static) -> Result<Self> {
+        let (queue, lines) = sync_channel::<String>(QUEUE);
+        let failed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&failed);
+        let thread = thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || {
+                for mut line in lines {
+                    line.push('\n');
+                    if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
+                        if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                            ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
+                        }
+                    }
+                }
+            })
+            .context("cannot start the thread that writes events")?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), failed })
+    }
+
+    /// Queues a line. Returns false where it was dropped.
+    pub fn write(&self, line: String) -> bool {
+        match self.queue.as_ref().map(|queue| queue.try_send(line)) {
+            Some(Ok(())) => true,
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
+        }
+    }
+
+    /// Lines that could not be written, since the start.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits and ends. A reader that has stopped reading would hold this up for ever, so the caller
+    /// bounds it.
+    pub fn finish(mut self) -> io::Result<()> {
+        drop(self.queue.take());
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(io::Error::other("the thread that writes events ended early")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The agent's log on stderr: logfmt or JSON, one line a message, with the message's own fields.
+
+use std::io::Write;
+
+use env_logger::{Builder, Target};
+use jiff::Timestamp;
+use log::{
+    LevelFilter, Record,
+    kv::{Error, Key, Value, VisitSource},
+};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `time=… level=… msg="…" key=value`
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Errors alone.
+    Error,
+    /// Warnings too.
+    Warn,
+    /// What an operator wants to see.
+    Info,
+    /// What a developer wants to see.
+    Debug,
+}
+
+/// Starts the log. Once.
+pub fn start(level: Level, format: Format) {
+    let filter = match level {
+        Level::Error => LevelFilter::Error,
+        Level::Warn => LevelFilter::Warn,
+        Level::Info => LevelFilter::Info,
+        Level::Debug => LevelFilter::Debug,
+    };
+    let mut builder = Builder::new();
+    builder.target(Target::Stderr).filter_level(LevelFilter::Warn).filter_module("portreeve", filter);
+    match format {
+        Format::Logfmt => builder.format(|out, record| writeln!(out, "{}", logfmt(record, Timestamp::now()))),
+        Format::Json => builder.format(|out, record| writeln!(out, "{}", json(record, Timestamp::now()))),
+    };
+    // A second start (in tests) keeps the first log.
+    let _ = builder.try_init();
+}
+
+fn logfmt(record: &Record<'_>, time: Timestamp) -> String {
+    struct Fields(String);
+    impl<'kvs> VisitSource<'kvs> for Fields {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            self.0.push(' ');
+            self.0.push_str(key.as_str());
+            self.0.push('=');
+            self.0.push_str(&quoted(&value.to_string()));
+            Ok(())
+        }
+    }
+    let level = record.level().as_str().to_lowercase();
+    let message = quoted(&record.args().to_string());
+    let mut fields = Fields(format!("time={time:.6} level={level} msg={message}"));
+    // The visitor returns no error of its own.
+    let _ = record.key_values().visit(&mut fields);
+    fields.0
+}
+
+/// Bare where that is unmistakable, else in quotes with every control character escaped: names of processes come
+/// from strangers.
+fn quoted(value: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,@+%*[]".contains(letter);
+    if !value.is_empty() && value.chars().all(plain) { value.to_owned() } else { format!("{value:?}") }
+}
+
+fn json(record: &Record<'_>, time: Timestamp) -> serde_json::Value {
+    struct Fields(serde_json::Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Fields {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            let value = match (value.to_u64(), value.to_bool()) {
+                (Some(number), _) => number.into(),
+                (_, Some(truth)) => truth.into(),
+                _ => value.to_string().into(),
+            };
+            self.0.insert(key.as_str().to_owned(), value);
+            Ok(())
+        }
+    }
+    let mut fields = Fields(serde_json::Map::new());
+    let _ = record.key_values().visit(&mut fields);
+    let mut line = serde_json::json!({
+        "time": format!("{time:.6}"),
+        "level": record.level().as_str().to_lowercase(),
+        "msg": record.args().to_string(),
+    });
+    if let Some(line) = line.as_object_mut() {
+        line.extend(fields.0);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_record(test: impl Fn(&Record<'_>)) {
+        let fields = [("comm", "evil\u{1b}[31m\nlevel=error"), ("port", "1992")];
+        test(&Record::builder().level(log::Level::Warn).args(format_args!("it \"listens\"")).key_values(&fields).build());
+    }
+
+    #[test]
+    fn a_hostile_name_cannot_forge_a_line_or_colour_a_terminal() {
+        with_record(|record| {
+            let line = logfmt(record, Timestamp::UNIX_EPOCH);
+            assert_eq!(
+                line,
+                r#"time=1970-01-01T00:00:00.000000Z level=warn msg="it \"listens\"" comm="evil\u{1b}[31m\nlevel=error" port=1992"#
+            );
+            assert!(!line.contains('\n') && !line.contains('\u{1b}'));
+        });
+    }
+
+    #[test]
+    fn json_lines_carry_the_same_fields() {
+        with_record(|record| {
+            let line = json(record, Timestamp::UNIX_EPOCH);
+            assert_eq!(line["msg"], "it \"listens\"");
+            assert_eq!(line["level"], "warn");
+            assert_eq!(line["port"], "1992");
+        });
+    }
+}

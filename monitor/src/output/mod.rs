@@ -1,0 +1,10 @@
+//! What people and machines are told: JSON lines, the log, metrics, HTTP.
+
+pub mod events;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod report;
+pub mod sentence;
+
+pub use report::{Finding, Origin, Report};

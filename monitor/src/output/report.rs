@@ -1,0 +1,121 @@
+//! An event with all that the stages before found out about it: what every output is made from.
+
+use crate::{
+    event::{Event, Outcome},
+    identity::{Missing, ProcessIdentity},
+    policy::{Severity, Verdict},
+    registry::Registration,
+};
+
+/// How the agent came to know of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel side reported it.
+    Event,
+}
+
+impl Origin {
+    /// The name in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+        }
+    }
+}
+
+/// A rule that matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Name of the rule.
+    pub rule: String,
+    /// Its severity here.
+    pub severity: Severity,
+}
+
+/// What is known about a listener beyond its event.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The process that opened it.
+    pub process: ProcessIdentity,
+    /// All registrations of its port.
+    pub registrations: Vec<Registration<'static>>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The rules that match, the most severe first.
+    pub findings: Vec<Finding>,
+    /// The process, as metrics and alerts name it.
+    pub label: String,
+    /// Whether its namespace is the host's.
+    pub host_netns: bool,
+}
+
+/// Bytes that a process's name may have in a label.
+const LABEL_MAX: usize = 32;
+
+impl Report {
+    /// The names registered for the port, each once, in the registry's order.
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for name in self.registrations.iter().filter_map(Registration::service) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// What could not be learned, by the names of the event's fields.
+    pub fn missing(&self, event: &Event) -> Vec<&'static str> {
+        let result = (event.outcome == Outcome::Unconfirmed).then_some("result");
+        result.into_iter().chain(self.process.missing.iter().copied().map(Missing::as_str)).collect()
+    }
+}
+
+/// The process as metrics and alerts name it: the executable's base name, else the leader's comm, without control
+/// characters, cut to 32 bytes.
+pub fn process_label(event: &Event, process: &ProcessIdentity) -> String {
+    let base = process.exe.as_deref().and_then(|exe| exe.rsplit('/').next()).filter(|base| !base.is_empty());
+    let name = base.unwrap_or(&event.opener.comm);
+    let mut label = String::new();
+    for letter in name.chars().flat_map(escaped) {
+        if label.len() + letter.len_utf8() > LABEL_MAX {
+            break;
+        }
+        label.push(letter);
+    }
+    if label.is_empty() { "unknown".to_owned() } else { label }
+}
+
+/// Control characters as `\u{..}`; everything else as it is.
+fn escaped(letter: char) -> impl Iterator<Item = char> {
+    let (escape, plain) =
+        if letter.is_control() { (Some(letter.escape_default()), None) } else { (None, Some(letter)) };
+    escape.into_iter().flatten().chain(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::RecordBytes;
+
+    fn label(exe: Option<&str>, comm: &str) -> String {
+        let mut event = RecordBytes::listen().decode();
+        event.opener.comm = comm.to_owned();
+        let process = ProcessIdentity { exe: exe.map(Into::into), ..ProcessIdentity::default() };
+        process_label(&event, &process)
+    }
+
+    #[test]
+    fn the_executables_base_name_comes_before_the_comm() {
+        assert_eq!(label(Some("/usr/bin/python3.11"), "renamed"), "python3.11");
+        assert_eq!(label(None, "nc"), "nc");
+        assert_eq!(label(None, ""), "unknown");
+    }
+
+    #[test]
+    fn a_name_that_tries_to_break_the_page_is_escaped_and_cut() {
+        assert_eq!(label(None, "a\nb"), "a\\nb");
+        assert_eq!(label(Some(&"x".repeat(99)), "nc").len(), 32);
+        assert!(label(Some(&"é".repeat(99)), "nc").len() <= 32);
+    }
+}
