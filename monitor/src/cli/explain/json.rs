@@ -1,0 +1,157 @@
+//! The explanation as one JSON document; what is not known is null.
+
+use super::Explanation;
+use crate::registry::{Ports, RangeClass, Registration, Subject, Transport};
+use anyhow::Context as _;
+use serde::Serialize;
+
+pub(super) fn render(explanation: &Explanation<'_>) -> anyhow::Result<String> {
+    let (name, transport) = match explanation.subject {
+        Subject::Ports(spec) => (None, spec.transport),
+        Subject::Name { name, transport } => (Some(name), transport),
+    };
+    let registrations = explanation.registrations.iter().flat_map(|entry| {
+        let transports: Vec<Option<Transport>> = match entry.transports.as_slice() {
+            [] => vec![None],
+            some => some.iter().copied().map(Some).collect(),
+        };
+        transports
+            .into_iter()
+            .map(|transport| Row::new(&entry.registration, transport))
+    });
+    let neighbours = explanation.neighbours.iter().map(|neighbour| Neighbour {
+        ports: neighbour.ports.into(),
+        service: neighbour.entry.registration.service(),
+        transports: neighbour
+            .entry
+            .transports
+            .iter()
+            .map(|transport| transport.name())
+            .collect(),
+        description: neighbour.entry.registration.description(),
+        same_family: neighbour.family,
+    });
+    let document = Document {
+        query: explanation.query,
+        name,
+        ports: explanation.ports.map(Stretch::from),
+        transport: transport.map(Transport::name),
+        classes: explanation.classes.iter().copied().map(Class::new).collect(),
+        registrations: registrations.collect(),
+        neighbours: neighbours.collect(),
+        source: Source {
+            name: explanation.source.name,
+            version: explanation.source.version,
+            date: explanation.source.date,
+            records: explanation.records,
+        },
+    };
+    let mut text = serde_json::to_string_pretty(&document).context("cannot write the explanation as JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    query: &'a str,
+    /// The service name that was asked for.
+    name: Option<&'a str>,
+    /// The ports that the document is about; null for a name on several ports or on none.
+    ports: Option<Stretch>,
+    /// The transport that was asked for.
+    transport: Option<&'static str>,
+    classes: Vec<Class>,
+    /// One for each row, in the registry's order but for rows that differ in the transport alone, which follow each
+    /// other.
+    registrations: Vec<Row<'a>>,
+    neighbours: Vec<Neighbour<'a>>,
+    source: Source<'a>,
+}
+
+#[derive(Serialize)]
+struct Stretch {
+    first: u16,
+    last: u16,
+}
+
+impl From<Ports> for Stretch {
+    fn from(ports: Ports) -> Self {
+        Self {
+            first: ports.first,
+            last: ports.last,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Class {
+    name: &'static str,
+    ports: Stretch,
+    meaning: &'static str,
+}
+
+impl Class {
+    fn new(class: RangeClass) -> Self {
+        Self {
+            name: class.name(),
+            ports: class.ports().into(),
+            meaning: class.meaning(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    service: Option<&'a str>,
+    ports: Option<Stretch>,
+    /// Null where the row speaks of all transports.
+    transport: Option<&'static str>,
+    status: &'static str,
+    description: Option<&'a str>,
+    assignee: Option<&'a str>,
+    contact: Option<&'a str>,
+    registered: Option<&'a str>,
+    modified: Option<&'a str>,
+    reference: Option<&'a str>,
+    service_code: Option<&'a str>,
+    unauthorized_use: Option<&'a str>,
+    note: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn new(registration: &Registration<'a>, transport: Option<Transport>) -> Self {
+        Self {
+            service: registration.service(),
+            ports: registration.ports().map(Stretch::from),
+            transport: transport.map(Transport::name),
+            status: registration.status().name(),
+            description: registration.description(),
+            assignee: registration.assignee(),
+            contact: registration.contact(),
+            registered: registration.registered(),
+            modified: registration.modified(),
+            reference: registration.reference(),
+            service_code: registration.service_code(),
+            unauthorized_use: registration.unauthorized_use(),
+            note: registration.note(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Neighbour<'a> {
+    ports: Stretch,
+    service: Option<&'a str>,
+    /// Empty where the row speaks of all transports.
+    transports: Vec<&'static str>,
+    description: Option<&'a str>,
+    same_family: bool,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    name: &'a str,
+    version: &'a str,
+    date: &'a str,
+    records: usize,
+}

@@ -1,0 +1,34 @@
+//! IANA's Service Name and Transport Protocol Port Number Registry: what every port was registered for.
+//!
+//! The whole registry is embedded: every row and all twelve columns, as one table that is read in place
+//! ([`format`] describes its layout, `cargo xtask registry` writes it). The rows come from IANA's CSV, whose content
+//! IANA releases under CC0, as carried by the crate `port-desc`. This module does no I/O and reads no clock.
+
+mod format;
+mod nearest;
+mod ports;
+mod registration;
+mod table;
+
+pub use ports::{PortSpec, PortSpecError, Subject};
+pub use registration::{Ports, RangeClass, Registration, Status, Transport};
+pub use table::{Registry, Source, TableError};
+
+static TABLE: &[u8] = include_bytes!("../../data/registry.bin");
+
+// The header is read by the compiler: a table of another layout does not build. The rest is checked by the tests.
+static EMBEDDED: Registry = match table::Layout::read(TABLE) {
+    Ok(layout) => Registry::laid_out(TABLE, layout),
+    Err(_) => panic!("monitor/data/registry.bin has another layout than this source: run `cargo xtask registry`"),
+};
+
+impl Registry {
+    /// The registry that this program was built with.
+    #[must_use]
+    pub fn embedded() -> &'static Self {
+        &EMBEDDED
+    }
+}
+
+#[cfg(test)]
+mod tests;
