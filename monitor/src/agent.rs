@@ -59,8 +59,16 @@ pub async fn run(settings: Settings) -> Result<()> {
     // First what most often fails, and what the kernel would have to be asked to undo.
     let listeners = bind(&settings).await?;
     let mut stop = Stop::new()?;
-    let metrics = Metrics::new(&settings.policy, registry, settings.max_series, ephemeral_ports(&settings))?;
-    let shared = Shared { metrics: Arc::new(Mutex::new(metrics)), ready: Arc::new(AtomicBool::new(false)) };
+    let metrics = Metrics::new(
+        &settings.policy,
+        registry,
+        settings.max_series,
+        ephemeral_ports(&settings),
+    )?;
+    let shared = Shared {
+        metrics: Arc::new(Mutex::new(metrics)),
+        ready: Arc::new(AtomicBool::new(false)),
+    };
     let clock = Clock::read();
     lock(&shared.metrics).config_read(seconds(clock, clock::boot_now()));
 
@@ -77,9 +85,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     lock(&shared.metrics).armed(armed.backend, &kernel);
-    for situation in armed.backend.blind_spots() {
-        ::log::info!(situation = situation.name; "not seen here: {}", situation.meaning);
-    }
+    let unseen: Vec<_> = armed.backend.blind_spots().map(|situation| situation.name).collect();
+    ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
     give_back_memory();
 
     let (stopping, stopped) = watch::channel(false);
@@ -123,7 +130,9 @@ pub fn check(settings: &Settings) -> Result<ExitCode> {
             eprintln!("portreeve: {}: {hook}: {state}", attempt.backend);
         }
     }
-    let any = attempts.iter().any(|attempt| usable(Some(attempt.backend)) && attempt.is_attached());
+    let any = attempts
+        .iter()
+        .any(|attempt| usable(Some(attempt.backend)) && attempt.is_attached());
     if !any {
         bail!("no backend loads on this kernel");
     }
@@ -133,8 +142,11 @@ pub fn check(settings: &Settings) -> Result<ExitCode> {
 /// Loads the kernel object, or says what keeps this process from it.
 fn load(settings: &Settings) -> Result<Probe> {
     Probe::load(&settings.sysfs).map_err(|error| {
-        let missing: Vec<_> =
-            Effective::of_self(&settings.paths.procfs).missing().iter().map(|missing| missing.name).collect();
+        let missing: Vec<_> = Effective::of_self(&settings.paths.procfs)
+            .missing()
+            .iter()
+            .map(|missing| missing.name)
+            .collect();
         if missing.is_empty() {
             return error;
         }
@@ -152,7 +164,9 @@ fn load(settings: &Settings) -> Result<Probe> {
 async fn bind(settings: &Settings) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in &settings.listen {
-        let listener = http::bind(*address).await.map_err(|error| refused(settings, *address, &error))?;
+        let listener = http::bind(*address)
+            .await
+            .map_err(|error| refused(settings, *address, &error))?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -175,7 +189,9 @@ fn serve(
     stopped: &watch::Receiver<bool>,
 ) -> Result<()> {
     for listener in listeners {
-        let address = listener.local_addr().context("cannot learn the address that HTTP is served on")?;
+        let address = listener
+            .local_addr()
+            .context("cannot learn the address that HTTP is served on")?;
         let (path, shared, mut stopped) = (settings.telemetry_path.clone(), shared.clone(), stopped.clone());
         ::log::info!(address = address.to_string(); "serving http://{address}{path}");
         servers.spawn(async move {
@@ -245,7 +261,11 @@ fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
 /// What the kernel side reports: every listen, and for the ports that rules and the watch list name, all the rest.
 fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
     let mut filter = Box::new([WATCH_LISTEN; PORTS]);
-    let named = policy.rules().iter().flat_map(|rule| &rule.ports).chain(&settings.watch);
+    let named = policy
+        .rules()
+        .iter()
+        .flat_map(|rule| &rule.ports)
+        .chain(&settings.watch);
     for port in named.flat_map(|spec| spec.first..=spec.last) {
         if let Some(byte) = filter.get_mut(usize::from(port)) {
             *byte |= WATCH_BIND | WATCH_CONNECT | WATCH_ACCEPT;
@@ -276,7 +296,10 @@ struct Stop {
 impl Stop {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot wait for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     async fn asked(&mut self) -> &'static str {

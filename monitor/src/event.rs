@@ -45,7 +45,7 @@ impl From<u32> for Kind {
 }
 
 /// The socket's family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// `AF_INET`.
     Ipv4,
@@ -227,7 +227,11 @@ trait Fits {
 
 impl Fits for Record {
     fn fits(bytes: &[u8]) -> Result<&[u8], DecodeError> {
-        if bytes.len() < Self::SIZE { Err(DecodeError::Short(bytes.len())) } else { Ok(bytes) }
+        if bytes.len() < Self::SIZE {
+            Err(DecodeError::Short(bytes.len()))
+        } else {
+            Ok(bytes)
+        }
     }
 }
 
@@ -264,14 +268,17 @@ impl Event {
             IPPROTO_UDP => Protocol::Udp,
             other => return Err(DecodeError::Protocol(other)),
         };
+        let kind = read!(bytes, u32, kind).into();
         let outcome = match read!(bytes, i32, result) {
+            // An end carries the flags of its listen; that it ended is certain.
+            _ if kind == Kind::Unlisten => Outcome::Succeeded,
             _ if has(FLAG_UNCONFIRMED) => Outcome::Unconfirmed,
             error @ ..0 => Outcome::Failed(Some(error.saturating_neg())),
             0.. => Outcome::Succeeded,
         };
         let cookie = read!(bytes, u64, cookie);
         Ok(Self {
-            kind: read!(bytes, u32, kind).into(),
+            kind,
             time: read!(bytes, u64, time),
             outcome,
             socket: Socket {
@@ -300,7 +307,10 @@ impl Event {
                 kernel_thread: has(FLAG_KERNEL_THREAD),
             },
             cgroup: read!(bytes, u64, cgroup),
-            holder: (read!(bytes, u32, holder_tgid), name(sixteen(offset_of!(Record, holder_comm))?)),
+            holder: (
+                read!(bytes, u32, holder_tgid),
+                name(sixteen(offset_of!(Record, holder_comm))?),
+            ),
             closed: has(FLAG_CLOSED),
         })
     }

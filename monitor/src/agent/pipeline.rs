@@ -121,7 +121,6 @@ impl Pipeline {
             lock(&self.metrics).lost("decode", 1);
             return;
         };
-        lock(&self.metrics).arrived(event.kind);
         match (event.kind, event.outcome) {
             (Kind::Listen, Outcome::Unconfirmed) => {
                 let pushed = self.pending.hold(event, clock::boot_now());
@@ -159,8 +158,11 @@ impl Pipeline {
             .pending
             .due(clock::boot_now())
             .map(|event| {
-                let query =
-                    Query { netns: event.socket.netns, inode: event.socket.inode, tid: event.opener.tid };
+                let query = Query {
+                    netns: event.socket.netns,
+                    inode: event.socket.inode,
+                    tid: event.opener.tid,
+                };
                 (event.socket.key, query)
             })
             .collect();
@@ -172,9 +174,10 @@ impl Pipeline {
         let now = clock::boot_now();
         for ((key, _), answer) in due.into_iter().zip(answers) {
             let look = match answer {
-                Answer::Listening(socket) => {
-                    Look::Listening { port: socket.port, cookie: socket.cookie.unwrap_or(0) }
-                }
+                Answer::Listening(socket) => Look::Listening {
+                    port: socket.port,
+                    cookie: socket.cookie.unwrap_or(0),
+                },
                 Answer::NotListening => Look::NotListening,
                 Answer::Unknown(reason) => {
                     ::log::debug!("cannot confirm a listen: {reason}");
@@ -192,6 +195,7 @@ impl Pipeline {
         if self.is_selftest(&event) {
             return;
         }
+        lock(&self.metrics).arrived(event.kind);
         match self.inventory.apply(event) {
             Change::Opened { event, replaced } => {
                 if let Some(lost) = replaced {
@@ -208,7 +212,9 @@ impl Pipeline {
             Change::Closed { event, listener } => match listener {
                 Some(listener) => {
                     self.forget(&listener);
-                    self.tell(&event, &listener.known.report);
+                    // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
+                    let socket = listener.opened.socket.clone();
+                    self.tell(&Event { socket, ..*event }, &listener.known.report);
                 }
                 None => {
                     let report = self.describe(&event);
@@ -229,7 +235,10 @@ impl Pipeline {
         };
         self.tell(&event, &report);
         self.alert(&event, &report);
-        self.inventory.keep(Listener { opened: event, known: Known { report, series } });
+        self.inventory.keep(Listener {
+            opened: event,
+            known: Known { report, series },
+        });
     }
 
     /// Takes a listener out of metrics and alerts.
@@ -250,7 +259,11 @@ impl Pipeline {
         let host_netns = self.host_netns == Some(event.socket.netns);
         let facts = Facts {
             // The end of a listener is judged as the listener was.
-            kind: if event.kind == Kind::Unlisten { Kind::Listen } else { event.kind },
+            kind: if event.kind == Kind::Unlisten {
+                Kind::Listen
+            } else {
+                event.kind
+            },
             protocol: event.socket.protocol,
             port: event.socket.port,
             scope: event.socket.scope(),
@@ -259,13 +272,27 @@ impl Pipeline {
         };
         let own = event.opener.tgid == self.own;
         let matches = if own { Vec::new() } else { self.policy.matches(&facts) };
-        let verdict = if own { Verdict::Expected } else { self.policy.verdict(&matches) };
+        let verdict = if own {
+            Verdict::Expected
+        } else {
+            self.policy.verdict(&matches)
+        };
         let findings = matches
             .into_iter()
-            .map(|found| Finding { rule: found.rule.name.clone(), severity: found.severity })
+            .map(|found| Finding {
+                rule: found.rule.name.clone(),
+                severity: found.severity,
+            })
             .collect();
         let label = process_label(event, &process);
-        Report { process, registrations, verdict, findings, label, host_netns }
+        Report {
+            process,
+            registrations,
+            verdict,
+            findings,
+            label,
+            host_netns,
+        }
     }
 
     fn process(&mut self, opener: &Actor) -> ProcessIdentity {
@@ -278,7 +305,8 @@ impl Pipeline {
         }
         let process = self.identity.process(opener.tgid, opener.start_time, opener.uid);
         if self.identities.len() >= IDENTITIES_MAX {
-            self.identities.retain(|_, (learned, _)| now.saturating_sub(*learned) < IDENTITY_HOLDS);
+            self.identities
+                .retain(|_, (learned, _)| now.saturating_sub(*learned) < IDENTITY_HOLDS);
         }
         if self.identities.len() < IDENTITIES_MAX {
             self.identities.insert(key, (now, process.clone()));
@@ -308,7 +336,9 @@ impl Pipeline {
     fn alert(&mut self, event: &Event, report: &Report) {
         let now = clock::boot_now();
         for finding in &report.findings {
-            let Some(rule) = self.policy.rules().iter().find(|rule| rule.name == finding.rule) else { continue };
+            let Some(rule) = self.policy.rules().iter().find(|rule| rule.name == finding.rule) else {
+                continue;
+            };
             let key = AlertKey {
                 rule: rule.name.clone(),
                 protocol: event.socket.protocol,
@@ -317,7 +347,10 @@ impl Pipeline {
                 netns: event.socket.netns,
             };
             let keep = rule.keep_firing_for;
-            match self.alerts.opened(key.clone(), finding.severity, keep, event.socket.key, now) {
+            match self
+                .alerts
+                .opened(key.clone(), finding.severity, keep, event.socket.key, now)
+            {
                 Fired::New => {}
                 Fired::Already | Fired::Dropped => continue,
             }
@@ -330,8 +363,8 @@ impl Pipeline {
                 port = key.port, process = key.process.as_str();
                 "alert: {summary}"
             );
-            if let Some(alert) = self.alerts.firing().find(|alert| alert.key == key) {
-                let line = self.lines.alert(alert, &summary, self.clock);
+            let alert = self.alerts.firing().find(|alert| alert.key == key);
+            if let Some(line) = alert.map(|alert| self.lines.alert(alert, &summary, self.clock)) {
                 self.write(line);
             }
         }
@@ -341,7 +374,10 @@ impl Pipeline {
     }
 
     fn count_alerts(&self) {
-        let firing = self.alerts.firing().map(|alert| (alert.key.rule.as_str(), alert.severity));
+        let firing = self
+            .alerts
+            .firing()
+            .map(|alert| (alert.key.rule.as_str(), alert.severity));
         lock(&self.metrics).alerts_firing(&self.policy, firing);
     }
 
@@ -412,7 +448,11 @@ impl Pipeline {
 
     /// The event of the self-test did not come in time.
     pub(super) fn selftest_late(&mut self) {
-        if self.selftest.as_ref().is_none_or(|selftest| clock::boot_now() < selftest.deadline) {
+        if self
+            .selftest
+            .as_ref()
+            .is_none_or(|selftest| clock::boot_now() < selftest.deadline)
+        {
             return;
         }
         if let Some(selftest) = self.selftest.take() {

@@ -23,7 +23,13 @@ impl SelfTest {
     /// Opens a listener on an automatic port of the loopback interface.
     pub(super) fn start() -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot open a listener for the self-test")?;
-        let inode = rustix::fs::fstat(&listener).context("cannot look at the self-test's listener")?.st_ino;
-        Ok(Self { inode, deadline: clock::boot_now() + DEADLINE, _listener: listener })
+        let inode = rustix::fs::fstat(&listener)
+            .context("cannot look at the self-test's listener")?
+            .st_ino;
+        Ok(Self {
+            inode,
+            deadline: clock::boot_now() + DEADLINE,
+            _listener: listener,
+        })
     }
 }

@@ -46,7 +46,11 @@ struct Findings {
 pub fn run(args: &Args) -> Result<ExitCode> {
     log::start(args.log_level, Format::Logfmt);
     let findings = examine(&args.paths);
-    let text = if args.json { format!("{}\n", as_json(&findings)) } else { as_text(&findings) };
+    let text = if args.json {
+        format!("{}\n", as_json(&findings))
+    } else {
+        as_text(&findings)
+    };
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough is no error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -58,7 +62,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 impl Findings {
     fn chosen(&self) -> Option<Backend> {
-        self.attempts.as_ref().ok()?.iter().find(|attempt| attempt.is_attached()).map(|attempt| attempt.backend)
+        self.attempts
+            .as_ref()
+            .ok()?
+            .iter()
+            .find(|attempt| attempt.is_attached())
+            .map(|attempt| attempt.backend)
     }
 }
 
@@ -68,7 +77,9 @@ fn examine(paths: &PathArgs) -> Findings {
     let mut obstacles = Vec::new();
     match capability::lockdown(&paths.sysfs).as_deref() {
         None | Some("none") => {}
-        Some(mode) => obstacles.push(format!("lockdown={mode}: the kernel may refuse programs that read its memory")),
+        Some(mode) => obstacles.push(format!(
+            "lockdown={mode}: the kernel may refuse programs that read its memory"
+        )),
     }
     if let Some(hidepid) = capability::hidepid(&procfs) {
         obstacles.push(format!(
@@ -83,7 +94,9 @@ fn examine(paths: &PathArgs) -> Findings {
         );
     }
     if let Err(error) = Dumper::new().and_then(|mut dumper| dumper.listening()) {
-        obstacles.push(format!("sock_diag: {error}; /proc/net is read instead, which is slower"));
+        obstacles.push(format!(
+            "sock_diag: {error}; /proc/net is read instead, which is slower"
+        ));
     }
     Findings {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -118,7 +131,11 @@ fn as_text(findings: &Findings) -> String {
     }
     text.push_str("\ncapabilities:\n");
     for capability in CAPABILITIES {
-        let held = if findings.capabilities.has(capability) { "yes" } else { "no" };
+        let held = if findings.capabilities.has(capability) {
+            "yes"
+        } else {
+            "no"
+        };
         text.push_str(&format!("  {:<20} {held:<4} {}\n", capability.name, capability.purpose));
     }
     if findings.obstacles.is_empty() {

@@ -11,7 +11,12 @@ use clap::{Parser, Subcommand};
 
 /// Knows what listens on every port of this host, and says so the moment that changes.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "portreeve",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

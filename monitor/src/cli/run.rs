@@ -25,7 +25,11 @@ pub struct Args {
     watch: Vec<String>,
 
     /// Address to serve HTTP on; may be given several times
-    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:19992")]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:19992"
+    )]
     web_listen_address: Vec<SocketAddr>,
 
     /// Path of the metrics page
@@ -75,7 +79,10 @@ pub struct PathArgs {
 impl PathArgs {
     /// As the identity stage takes them.
     pub fn paths(&self) -> Paths {
-        Paths { procfs: self.procfs.clone(), rootfs: self.rootfs.clone() }
+        Paths {
+            procfs: self.procfs.clone(),
+            rootfs: self.rootfs.clone(),
+        }
     }
 }
 

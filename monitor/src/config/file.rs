@@ -148,11 +148,17 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(ConfigError(format!("cannot read the folder {}: {error}", folder.display()))),
+        Err(error) => {
+            return Err(ConfigError(format!(
+                "cannot read the folder {}: {error}",
+                folder.display()
+            )));
+        }
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| ConfigError(format!("cannot read the folder {}: {error}", folder.display())))?;
+        let entry =
+            entry.map_err(|error| ConfigError(format!("cannot read the folder {}: {error}", folder.display())))?;
         if entry.path().extension().is_some_and(|extension| extension == "toml") {
             paths.push(entry.path());
         }
@@ -165,7 +171,10 @@ fn add(file: &mut File, path: &Path, registry: &Registry) -> Result<(), ConfigEr
     let refuse = |error: std::io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
     let size = fs::metadata(path).map_err(refuse)?.len();
     if size > SIZE_MAX {
-        return Err(ConfigError(format!("{} has {size} bytes; a configuration has at most {SIZE_MAX}", path.display())));
+        return Err(ConfigError(format!(
+            "{} has {size} bytes; a configuration has at most {SIZE_MAX}",
+            path.display()
+        )));
     }
     let text = fs::read_to_string(path).map_err(refuse)?;
     add_text(file, path, &text, registry)
@@ -176,9 +185,8 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
         let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
         ConfigError(format!("{} line {line}: {problem}", path.display()))
     };
-    let raw: Raw = toml::from_str(text).map_err(|error| {
-        at(error.span().map_or(0, |span| span.start), &plain(error.message()))
-    })?;
+    let raw: Raw =
+        toml::from_str(text).map_err(|error| at(error.span().map_or(0, |span| span.start), &plain(error.message())))?;
     let ports = |raw: &[Spanned<RawPort>]| -> Result<Vec<PortSpec>, ConfigError> {
         let mut specs = Vec::new();
         for port in raw {
@@ -193,7 +201,10 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
     };
     if let Some(instance) = raw.agent.instance {
         if instance.as_ref().is_empty() {
-            return Err(at(instance.span().start, "[agent] instance is empty; leave it out to use the host's name"));
+            return Err(at(
+                instance.span().start,
+                "[agent] instance is empty; leave it out to use the host's name",
+            ));
         }
         file.instance = Some(instance.into_inner());
     }
@@ -223,24 +234,33 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
             let text = format!("`{name}` is no name for a rule: use a-z, 0-9 and -, like dormant-port");
             return Err(at(rule.name.span().start, &text));
         }
-        if file.rules.iter().any(|other| other.name == name) {
+        if file.rules.iter().any(|other| other.name == *name) {
             return Err(at(rule.name.span().start, &format!("there is a rule `{name}` already")));
         }
         if rule.ports.is_empty() {
-            return Err(at(start, &format!("the rule `{name}` names no ports, so it can never match")));
+            return Err(at(
+                start,
+                &format!("the rule `{name}` names no ports, so it can never match"),
+            ));
         }
         let automatic = match rule.automatic.as_ref().map(|raw| (raw.as_ref(), raw.span())) {
             None => Automatic::Any,
             Some((RawAutomatic::Only(automatic), _)) => Automatic::Only(*automatic),
             Some((RawAutomatic::Word(word), _)) if word == "any" => Automatic::Any,
             Some((RawAutomatic::Word(word), span)) => {
-                return Err(at(span.start, &format!("automatic is \"any\", true or false, not \"{word}\"")));
+                return Err(at(
+                    span.start,
+                    &format!("automatic is \"any\", true or false, not \"{word}\""),
+                ));
             }
         };
         let keep_firing_for = match &rule.keep_firing_for {
             None => KEEP_FIRING_FOR,
             Some(raw) => duration::parse(raw.as_ref()).ok_or_else(|| {
-                at(raw.span().start, &format!("`{}` is no duration; write 15m, 90s or 1h30m", raw.as_ref()))
+                at(
+                    raw.span().start,
+                    &format!("`{}` is no duration; write 15m, 90s or 1h30m", raw.as_ref()),
+                )
             })?,
         };
         let protocols = match rule.protocols {
@@ -329,8 +349,14 @@ mod tests {
         assert_eq!(file.default, Some(Verdict::Unexpected));
         assert_eq!((file.max_series, file.privacy), (Some(5), Some(Privacy::None)));
         let [rule] = file.rules.as_slice() else { panic!() };
-        assert_eq!((rule.keep_firing_for, rule.automatic), (Duration::from_secs(2), Automatic::Only(false)));
-        assert_eq!((rule.scope, rule.protocols.as_slice()), (Reach::Exposed, [Protocol::Tcp].as_slice()));
+        assert_eq!(
+            (rule.keep_firing_for, rule.automatic),
+            (Duration::from_secs(2), Automatic::Only(false))
+        );
+        assert_eq!(
+            (rule.scope, rule.protocols.as_slice()),
+            (Reach::Exposed, [Protocol::Tcp].as_slice())
+        );
         assert!(rule.names(Protocol::Tcp, 1992) && !rule.names(Protocol::Tcp, 1993));
         assert!(file.watch.len() >= 4);
     }
@@ -339,14 +365,35 @@ mod tests {
     fn what_is_wrong_is_said_with_file_line_and_what_to_do() {
         let rule = |rest: &str| format!("\n[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\n{rest}\n");
         for (text, expected) in [
-            ("[watch]\nprots = []".to_owned(), "p.toml line 2: unknown key `prots`; did you mean `ports`?"),
-            ("[history]\npath = 1".to_owned(), "p.toml line 1: unknown key `history`; known here: agent, watch, policy, rule, metrics, privacy"),
-            (rule("keep_firing_for = \"15\""), "p.toml line 6: `15` is no duration; write 15m, 90s or 1h30m"),
-            (rule("automatic = \"yes\""), "p.toml line 6: automatic is \"any\", true or false, not \"yes\""),
+            (
+                "[watch]\nprots = []".to_owned(),
+                "p.toml line 2: unknown key `prots`; did you mean `ports`?",
+            ),
+            (
+                "[history]\npath = 1".to_owned(),
+                "p.toml line 1: unknown key `history`; known here: agent, watch, policy, rule, metrics, privacy",
+            ),
+            (
+                rule("keep_firing_for = \"15\""),
+                "p.toml line 6: `15` is no duration; write 15m, 90s or 1h30m",
+            ),
+            (
+                rule("automatic = \"yes\""),
+                "p.toml line 6: automatic is \"any\", true or false, not \"yes\"",
+            ),
             ("[watch]\nports = [70000]".to_owned(), "p.toml line 2: "),
-            ("[[rule]]\nname = \"r\"\nports = []\nseverity = \"info\"".to_owned(), "p.toml line 1: the rule `r` names no ports, so it can never match"),
-            ("[[rule]]\nname = \"A b\"\nports = [1]\nseverity = \"info\"".to_owned(), "p.toml line 2: `A b` is no name for a rule: use a-z, 0-9 and -, like dormant-port"),
-            ("[agent]\ninstance = \"\"".to_owned(), "p.toml line 2: [agent] instance is empty"),
+            (
+                "[[rule]]\nname = \"r\"\nports = []\nseverity = \"info\"".to_owned(),
+                "p.toml line 1: the rule `r` names no ports, so it can never match",
+            ),
+            (
+                "[[rule]]\nname = \"A b\"\nports = [1]\nseverity = \"info\"".to_owned(),
+                "p.toml line 2: `A b` is no name for a rule: use a-z, 0-9 and -, like dormant-port",
+            ),
+            (
+                "[agent]\ninstance = \"\"".to_owned(),
+                "p.toml line 2: [agent] instance is empty",
+            ),
             ("[agent\n".to_owned(), "p.toml line 1: "),
         ] {
             let error = parse(&text).unwrap_err().to_string();
@@ -377,7 +424,9 @@ mod tests {
         write("conf.d/30.toml.bak", "nonsense");
         let file = read(&[main], Registry::embedded()).unwrap();
         assert_eq!((file.instance.as_deref(), file.watch.len()), (Some("three"), 2));
-        let error = read(&[folder.path().join("gone.toml")], Registry::embedded()).unwrap_err().to_string();
+        let error = read(&[folder.path().join("gone.toml")], Registry::embedded())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
     }
 }

@@ -71,8 +71,8 @@ impl Settings {
     pub fn new(file: File, flags: Flags, registry: &Registry) -> Result<Self> {
         let mut watch = file.watch;
         for ports in &flags.watch {
-            let specs = PortSpec::parse_list(ports, registry)
-                .map_err(|error| UsageError(format!("--watch: {error}")))?;
+            let specs =
+                PortSpec::parse_list(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?;
             watch.extend(specs);
         }
         let mut rules = file.rules;
@@ -86,7 +86,9 @@ impl Settings {
         let telemetry_path = flags.telemetry_path;
         if !telemetry_path.starts_with('/') || telemetry_path.starts_with("/-/") || telemetry_path.contains(['{', '}'])
         {
-            let text = format!("--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with / and not with /-/, like /metrics");
+            let text = format!(
+                "--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with / and not with /-/, like /metrics"
+            );
             return Err(UsageError(text).into());
         }
         let instance = match file.instance {

@@ -43,11 +43,17 @@ fn a_listen_is_decoded_field_by_field() {
     assert_eq!(event.time, 5_000_000_000);
     assert_eq!(event.outcome, Outcome::Succeeded);
     assert_eq!(event.socket.address, "0.0.0.0".parse::<IpAddr>().unwrap());
-    assert_eq!((event.socket.port, event.socket.inode, event.socket.cookie), (1992, 4711, None));
+    assert_eq!(
+        (event.socket.port, event.socket.inode, event.socket.cookie),
+        (1992, 4711, None)
+    );
     assert_eq!(event.socket.scope(), Scope::Wildcard);
     assert_eq!(event.socket.dual_stack(), None);
     assert_eq!((event.opener.tgid, event.opener.tid), (812, 813));
-    assert_eq!((event.opener.comm.as_str(), event.opener.thread.as_str()), ("python3", "pool-1"));
+    assert_eq!(
+        (event.opener.comm.as_str(), event.opener.thread.as_str()),
+        ("python3", "pool-1")
+    );
     assert_eq!(event.cgroup, 77);
 }
 
@@ -91,13 +97,22 @@ fn an_ipv4_mapped_address_is_given_as_ipv4_and_a_v6_wildcard_serves_both_familie
     let mut record = RecordBytes::listen();
     record.put(offset_of!(Record, family), &AF_INET6.to_ne_bytes());
     let event = record.decode();
-    assert_eq!((event.socket.scope(), event.socket.dual_stack()), (Scope::Wildcard, Some(true)));
+    assert_eq!(
+        (event.socket.scope(), event.socket.dual_stack()),
+        (Scope::Wildcard, Some(true))
+    );
     record.put(offset_of!(Record, flags), &FLAG_V6ONLY.to_ne_bytes());
     assert_eq!(record.decode().socket.dual_stack(), Some(false));
-    record.put(offset_of!(Record, address), &"::ffff:127.0.0.1".parse::<Ipv6Addr>().unwrap().octets());
+    record.put(
+        offset_of!(Record, address),
+        &"::ffff:127.0.0.1".parse::<Ipv6Addr>().unwrap().octets(),
+    );
     let event = record.decode();
     assert_eq!(event.socket.address, "127.0.0.1".parse::<IpAddr>().unwrap());
-    assert_eq!((event.socket.scope(), event.socket.family), (Scope::Loopback, Family::Ipv6));
+    assert_eq!(
+        (event.socket.scope(), event.socket.family),
+        (Scope::Loopback, Family::Ipv6)
+    );
 }
 
 #[test]

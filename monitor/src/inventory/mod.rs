@@ -53,7 +53,10 @@ pub struct Inventory<T> {
 
 impl<T> Default for Inventory<T> {
     fn default() -> Self {
-        Self { listeners: HashMap::new(), overflowed: 0 }
+        Self {
+            listeners: HashMap::new(),
+            overflowed: 0,
+        }
     }
 }
 
@@ -66,11 +69,17 @@ impl<T> Inventory<T> {
                     return Change::Failed(Box::new(event));
                 }
                 let replaced = self.listeners.remove(&event.socket.key).map(Box::new);
-                Change::Opened { event: Box::new(event), replaced }
+                Change::Opened {
+                    event: Box::new(event),
+                    replaced,
+                }
             }
             Kind::Unlisten => {
                 let listener = self.listeners.remove(&event.socket.key).map(Box::new);
-                Change::Closed { event: Box::new(event), listener }
+                Change::Closed {
+                    event: Box::new(event),
+                    listener,
+                }
             }
             kind => Change::Ignored(kind),
         }
@@ -132,8 +141,14 @@ mod tests {
     fn with(sockets: &[u64]) -> Inventory<&'static str> {
         let mut inventory = Inventory::default();
         for socket in sockets {
-            assert!(matches!(inventory.apply(listen(*socket)), Change::Opened { replaced: None, .. }));
-            inventory.keep(Listener { opened: listen(*socket), known: "first" });
+            assert!(matches!(
+                inventory.apply(listen(*socket)),
+                Change::Opened { replaced: None, .. }
+            ));
+            inventory.keep(Listener {
+                opened: listen(*socket),
+                known: "first",
+            });
         }
         inventory
     }
@@ -142,20 +157,34 @@ mod tests {
     fn a_listener_stays_until_its_socket_ends() {
         let mut inventory = with(&[1, 2]);
         assert_eq!(inventory.len(), 2);
-        let Change::Closed { listener: Some(listener), .. } = inventory.apply(unlisten(1)) else { panic!() };
+        let Change::Closed {
+            listener: Some(listener),
+            ..
+        } = inventory.apply(unlisten(1))
+        else {
+            panic!()
+        };
         assert_eq!((listener.known, inventory.len()), ("first", 1));
     }
 
     #[test]
     fn an_end_without_a_known_listener_is_still_reported() {
         let mut inventory = with(&[]);
-        assert!(matches!(inventory.apply(unlisten(9)), Change::Closed { listener: None, .. }));
+        assert!(matches!(
+            inventory.apply(unlisten(9)),
+            Change::Closed { listener: None, .. }
+        ));
     }
 
     #[test]
     fn a_listen_on_a_kept_socket_means_that_its_end_was_lost() {
         let mut inventory = with(&[1]);
-        let Change::Opened { replaced: Some(lost), .. } = inventory.apply(listen(1)) else { panic!() };
+        let Change::Opened {
+            replaced: Some(lost), ..
+        } = inventory.apply(listen(1))
+        else {
+            panic!()
+        };
         assert_eq!(lost.known, "first");
         assert!(inventory.is_empty());
     }

@@ -60,9 +60,20 @@ impl Pending {
     #[must_use]
     pub fn hold(&mut self, event: Event, now: u64) -> Option<Event> {
         let key = event.socket.key;
-        let mut pushed = self.waiting.insert(key, Waiting { event, looks: 0, next: now });
+        let mut pushed = self.waiting.insert(
+            key,
+            Waiting {
+                event,
+                looks: 0,
+                next: now,
+            },
+        );
         if self.waiting.len() > WAITING_MAX {
-            let oldest = self.waiting.iter().min_by_key(|(_, waiting)| waiting.event.time).map(|(key, _)| *key);
+            let oldest = self
+                .waiting
+                .iter()
+                .min_by_key(|(_, waiting)| waiting.event.time)
+                .map(|(key, _)| *key);
             pushed = oldest.and_then(|key| self.waiting.remove(&key));
         }
         pushed.map(|waiting| waiting.event)
@@ -70,7 +81,10 @@ impl Pending {
 
     /// The listens to look for now.
     pub fn due(&self, now: u64) -> impl Iterator<Item = &Event> {
-        self.waiting.values().filter(move |waiting| waiting.next <= now).map(|waiting| &waiting.event)
+        self.waiting
+            .values()
+            .filter(move |waiting| waiting.next <= now)
+            .map(|waiting| &waiting.event)
     }
 
     /// When to look next, in nanoseconds since boot; `None` where nothing waits.
@@ -164,7 +178,16 @@ mod tests {
     #[test]
     fn a_look_that_finds_it_settles_the_listen_and_its_automatic_port() {
         let mut pending = holding(1);
-        let settled = pending.looked(SocketKey::new(1), Look::Listening { port: 40_000, cookie: 9 }, NOW).unwrap();
+        let settled = pending
+            .looked(
+                SocketKey::new(1),
+                Look::Listening {
+                    port: 40_000,
+                    cookie: 9,
+                },
+                NOW,
+            )
+            .unwrap();
         assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
         assert_eq!(settled.socket.cookie, Some(9));
         assert!(pending.is_empty());
@@ -183,7 +206,11 @@ mod tests {
             now = pending.next_look().unwrap().max(now + 1);
         };
         assert_eq!(unsettled.outcome, Outcome::Unconfirmed);
-        assert!(now - NOW >= 1_000_000_000 && looks > 10, "{looks} looks in {} ns", now - NOW);
+        assert!(
+            now - NOW >= 1_000_000_000 && looks > 10,
+            "{looks} looks in {} ns",
+            now - NOW
+        );
     }
 
     #[test]

@@ -26,7 +26,9 @@ impl Events {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let ring = ebpf.take_map("EVENTS").context("the kernel object has no map EVENTS")?;
         let ring = RingBuf::try_from(ring).context("cannot map the ring of events")?;
-        Ok(Self { ring: readable(ring).context("cannot wait for the ring of events")? })
+        Ok(Self {
+            ring: readable(ring).context("cannot wait for the ring of events")?,
+        })
     }
 
     /// Waits until there are records. Cancel-safe: nothing is taken.

@@ -14,7 +14,6 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::{Origin, Report};
 use crate::{
@@ -89,6 +88,36 @@ struct Process<'a> {
     uid: u32,
     user: Option<&'a str>,
     ancestors: Option<()>,
+}
+
+#[derive(Serialize)]
+struct AlertLine<'a> {
+    schema: u32,
+    id: String,
+    host: &'a str,
+    time: String,
+    event: &'static str,
+    rule: &'a str,
+    severity: &'static str,
+    protocol: &'static str,
+    port: u16,
+    process: &'a str,
+    netns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fired: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LostLine<'a> {
+    schema: u32,
+    id: String,
+    host: &'a str,
+    time: String,
+    event: &'static str,
+    edge: &'a str,
+    count: u64,
 }
 
 #[derive(Serialize)]
@@ -211,8 +240,10 @@ impl Lines {
                 user: process.user.as_deref(),
                 ancestors: None,
             }),
-            holder: (event.kind == Kind::Unlisten)
-                .then_some(Holder { pid: event.holder.0, comm: &event.holder.1 }),
+            holder: (event.kind == Kind::Unlisten).then_some(Holder {
+                pid: event.holder.0,
+                comm: &event.holder.1,
+            }),
             kernel_thread: opener.kernel_thread,
             container: None,
             unit: None,
@@ -227,48 +258,58 @@ impl Lines {
         serde_json::to_string(&line).unwrap_or_default()
     }
 
-    fn other(&mut self, event: &str, time: String, rest: Value) -> String {
-        let id = self.next_id();
-        let mut line = json!({"schema": SCHEMA, "id": id, "host": self.host, "time": time, "event": event});
-        if let (Some(line), Value::Object(rest)) = (line.as_object_mut(), rest) {
-            line.extend(rest);
-        }
-        line.to_string()
-    }
-
     /// An alert that fires; `summary` is the sentence that people are sent.
     pub fn alert(&mut self, alert: &Alert, summary: &str, clock: Clock) -> String {
-        let mut rest = labels(alert);
-        if let Some(rest) = rest.as_object_mut() {
-            rest.insert("summary".to_owned(), summary.into());
-        }
-        self.other("alert", rfc3339(clock, alert.fired), rest)
+        let time = rfc3339(clock, alert.fired);
+        self.about_alert("alert", alert, time, Some(summary), None)
     }
 
     /// An alert that is over.
     pub fn alert_resolved(&mut self, alert: &Alert, now: u64, clock: Clock) -> String {
-        let mut rest = labels(alert);
-        if let Some(rest) = rest.as_object_mut() {
-            rest.insert("fired".to_owned(), rfc3339(clock, alert.fired).into());
-        }
-        self.other("alert_resolved", rfc3339(clock, now), rest)
+        let fired = rfc3339(clock, alert.fired);
+        self.about_alert("alert_resolved", alert, rfc3339(clock, now), None, Some(fired))
+    }
+
+    fn about_alert(
+        &mut self,
+        event: &'static str,
+        alert: &Alert,
+        time: String,
+        summary: Option<&str>,
+        fired: Option<String>,
+    ) -> String {
+        let line = AlertLine {
+            schema: SCHEMA,
+            id: self.next_id(),
+            host: &self.host,
+            time,
+            event,
+            rule: &alert.key.rule,
+            severity: alert.severity.as_str(),
+            protocol: alert.key.protocol.as_str(),
+            port: alert.key.port,
+            process: &alert.key.process,
+            netns: alert.key.netns,
+            fired,
+            summary,
+        };
+        serde_json::to_string(&line).unwrap_or_default()
     }
 
     /// A loss at an edge.
     pub fn lost(&mut self, edge: &str, count: u64, now: u64, clock: Clock) -> String {
-        self.other("lost", rfc3339(clock, now), json!({"edge": edge, "count": count}))
+        let id = self.next_id();
+        let line = LostLine {
+            schema: SCHEMA,
+            id,
+            host: &self.host,
+            time: rfc3339(clock, now),
+            event: "lost",
+            edge,
+            count,
+        };
+        serde_json::to_string(&line).unwrap_or_default()
     }
-}
-
-fn labels(alert: &Alert) -> Value {
-    json!({
-        "rule": alert.key.rule,
-        "severity": alert.severity.as_str(),
-        "protocol": alert.key.protocol.as_str(),
-        "port": alert.key.port,
-        "process": alert.key.process,
-        "netns": alert.key.netns,
-    })
 }
 
 /// Writes lines on a thread of its own, so that a reader that stops reading never holds up the events: past
@@ -290,15 +331,19 @@ impl Writer {
             .spawn(move || {
                 for mut line in lines {
                     line.push('\n');
-                    if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
-                        if count.fetch_add(1, Ordering::Relaxed) == 0 {
-                            ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
-                        }
+                    if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush())
+                        && count.fetch_add(1, Ordering::Relaxed) == 0
+                    {
+                        ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
                     }
                 }
             })
             .context("cannot start the thread that writes events")?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), failed })
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+            failed,
+        })
     }
 
     /// Queues a line. Returns false where it was dropped.

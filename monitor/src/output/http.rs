@@ -67,7 +67,10 @@ pub async fn serve(
     if telemetry_path != "/" {
         router = router.route("/", get(move || async move { Html(landing) }));
     }
-    let listener = Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let listener = Bounded {
+        listener,
+        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
     axum::serve(listener, router.with_state(shared))
         .with_graceful_shutdown(shutdown)
         .await
@@ -85,7 +88,11 @@ async fn ready(State(shared): State<Shared>) -> Response {
     if shared.ready.load(Ordering::Acquire) {
         "portreeve is ready.\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "portreeve is not ready: its hooks are not attached yet.\n").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "portreeve is not ready: its hooks are not attached yet.\n",
+        )
+            .into_response()
     }
 }
 

@@ -40,7 +40,10 @@ pub fn start(level: Level, format: Format) {
         Level::Debug => LevelFilter::Debug,
     };
     let mut builder = Builder::new();
-    builder.target(Target::Stderr).filter_level(LevelFilter::Warn).filter_module("portreeve", filter);
+    builder
+        .target(Target::Stderr)
+        .filter_level(LevelFilter::Warn)
+        .filter_module("portreeve", filter);
     match format {
         Format::Logfmt => builder.format(|out, record| writeln!(out, "{}", logfmt(record, Timestamp::now()))),
         Format::Json => builder.format(|out, record| writeln!(out, "{}", json(record, Timestamp::now()))),
@@ -72,7 +75,11 @@ fn logfmt(record: &Record<'_>, time: Timestamp) -> String {
 /// from strangers.
 fn quoted(value: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,@+%*[]".contains(letter);
-    if !value.is_empty() && value.chars().all(plain) { value.to_owned() } else { format!("{value:?}") }
+    if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
+    }
 }
 
 fn json(record: &Record<'_>, time: Timestamp) -> serde_json::Value {
@@ -107,7 +114,13 @@ mod tests {
 
     fn with_record(test: impl Fn(&Record<'_>)) {
         let fields = [("comm", "evil\u{1b}[31m\nlevel=error"), ("port", "1992")];
-        test(&Record::builder().level(log::Level::Warn).args(format_args!("it \"listens\"")).key_values(&fields).build());
+        test(
+            &Record::builder()
+                .level(log::Level::Warn)
+                .args(format_args!("it \"listens\""))
+                .key_values(&fields)
+                .build(),
+        );
     }
 
     #[test]

@@ -140,7 +140,15 @@ impl Metrics {
             listeners: gauges(
                 "portreeve_listeners",
                 "Open listening sockets.",
-                &["protocol", "port", "registration", "scope", "netns", "process", "verdict"],
+                &[
+                    "protocol",
+                    "port",
+                    "registration",
+                    "scope",
+                    "netns",
+                    "process",
+                    "verdict",
+                ],
             )?,
             opened: floats(
                 "portreeve_listener_opened_timestamp_seconds",
@@ -155,7 +163,14 @@ impl Metrics {
             port_info: gauges(
                 "portreeve_port_info",
                 "What IANA's registry says of a port that is ruled or in use; always 1.",
-                &["protocol", "port", "registration", "description", "status", "registrations"],
+                &[
+                    "protocol",
+                    "port",
+                    "registration",
+                    "description",
+                    "status",
+                    "registrations",
+                ],
             )?,
             alerts: gauges("portreeve_alerts", "Alerts that fire now.", &["rule", "severity"])?,
             alerts_fired: counters(
@@ -163,7 +178,11 @@ impl Metrics {
                 "Alerts that fired since the agent started.",
                 &["rule", "severity"],
             )?,
-            build_info: gauges("portreeve_build_info", "The agent's version; always 1.", &["version", "schema"])?,
+            build_info: gauges(
+                "portreeve_build_info",
+                "The agent's version; always 1.",
+                &["version", "schema"],
+            )?,
             probe_info: gauges(
                 "portreeve_probe_info",
                 "The backend that reports and the kernel that it runs in; always 1.",
@@ -180,7 +199,11 @@ impl Metrics {
                 "1 for each thing that this kernel and backend cannot see.",
                 &["situation"],
             )?,
-            events: counters("portreeve_events_total", "Events that arrived from the kernel side.", &["event"])?,
+            events: counters(
+                "portreeve_events_total",
+                "Events that arrived from the kernel side.",
+                &["event"],
+            )?,
             lost: counters(
                 "portreeve_events_lost_total",
                 "Events or their consequences that were lost, by the edge at which that happened.",
@@ -255,14 +278,19 @@ impl Metrics {
         for field in Missing::ALL {
             self.identity_incomplete.with_label_values(&[field.as_str()]).reset();
         }
-        self.results_unknown.with_label_values(&[kind_name(Kind::Listen)]).reset();
+        self.results_unknown
+            .with_label_values(&[kind_name(Kind::Listen)])
+            .reset();
         for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
             self.series_limited.with_label_values(&[metric]).reset();
         }
-        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "1"]).set(1);
+        self.build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), "1"])
+            .set(1);
         let source = registry.source();
-        self.registry_info.with_label_values(&[source.name, source.updated]).set(1);
-        self.registry_records.set(i64::try_from(registry.records()).unwrap_or(i64::MAX));
+        self.registry_info.with_label_values(&[source.name, source.date]).set(1);
+        self.registry_records
+            .set(i64::try_from(registry.records()).unwrap_or(i64::MAX));
     }
 
     /// The configuration was read.
@@ -295,7 +323,9 @@ impl Metrics {
     /// The kernel side's counters stand here now. Returns what was lost since the last time, by edge.
     pub fn kernel_counters(&mut self, now: KernelCounters) -> Vec<(&'static str, u64)> {
         for ((hook, now), (_, before)) in now.runs().into_iter().zip(self.kernel.runs()) {
-            self.hook_runs.with_label_values(&[hook]).inc_by(now.saturating_sub(before));
+            self.hook_runs
+                .with_label_values(&[hook])
+                .inc_by(now.saturating_sub(before));
         }
         let mut losses = Vec::new();
         for ((edge, now), (_, before)) in now.lost().into_iter().zip(self.kernel.lost()) {
@@ -342,9 +372,12 @@ impl Metrics {
         let port = self.port_label(event, report);
         let exempt = self.is_watched(event.socket.protocol, event.socket.port);
         let labels = |process: &str| {
-            [event.socket.protocol.as_str(), &port, process, result].map(str::to_owned).to_vec()
+            [event.socket.protocol.as_str(), &port, process, result]
+                .map(str::to_owned)
+                .to_vec()
         };
-        if let Some(labels) = self.admit_lasting("portreeve_listens_total", labels(&report.label), labels(OTHER), exempt)
+        if let Some(labels) =
+            self.admit_lasting("portreeve_listens_total", labels(&report.label), labels(OTHER), exempt)
         {
             self.listens.with_label_values(&labels).inc();
         }
@@ -358,7 +391,13 @@ impl Metrics {
 
     /// A listener opened. What comes back is handed to [`Metrics::closed`] when it ends; `None` where the budget left
     /// no series for it.
-    pub fn opened(&mut self, event: &Event, report: &Report, registry: &Registry, seconds: f64) -> Option<ListenerSeries> {
+    pub fn opened(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        registry: &Registry,
+        seconds: f64,
+    ) -> Option<ListenerSeries> {
         let (protocol, number) = (event.socket.protocol, event.socket.port);
         let exempt = self.is_watched(protocol, number);
         if exempt {
@@ -370,7 +409,11 @@ impl Metrics {
         if port != EPHEMERAL && !exempt {
             self.describe_within_budget(registry, protocol, number);
         }
-        let registration = if port == EPHEMERAL { String::new() } else { report.names().join(",") };
+        let registration = if port == EPHEMERAL {
+            String::new()
+        } else {
+            report.names().join(",")
+        };
         let netns = if report.host_netns { "host" } else { OTHER };
         let series = |process: &str| ListenerSeries {
             labels: [
@@ -397,7 +440,9 @@ impl Metrics {
     pub fn closed(&mut self, event: &Event, series: Option<&ListenerSeries>) {
         let (protocol, port) = (event.socket.protocol, event.socket.port);
         if self.is_watched(protocol, port) {
-            self.watched_listeners.with_label_values(&[protocol.as_str(), &port.to_string()]).dec();
+            self.watched_listeners
+                .with_label_values(&[protocol.as_str(), &port.to_string()])
+                .dec();
         }
         let Some(series) = series else { return };
         self.listeners.with_label_values(&series.refs()).dec();
@@ -418,14 +463,23 @@ impl Metrics {
 
     fn port_label(&self, event: &Event, report: &Report) -> String {
         let port = event.socket.port;
-        let in_range = self.ephemeral.is_some_and(|(first, last)| (first..=last).contains(&port));
+        let in_range = self
+            .ephemeral
+            .is_some_and(|(first, last)| (first..=last).contains(&port));
         let named = self.is_watched(event.socket.protocol, port) || !report.findings.is_empty();
-        if (event.socket.automatic || in_range) && !named { EPHEMERAL.to_owned() } else { port.to_string() }
+        if (event.socket.automatic || in_range) && !named {
+            EPHEMERAL.to_owned()
+        } else {
+            port.to_string()
+        }
     }
 
     fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
         let key = vec![protocol.as_str().to_owned(), port.to_string()];
-        if self.admit_lasting("portreeve_port_info", key.clone(), key, false).is_some() {
+        if self
+            .admit_lasting("portreeve_port_info", key.clone(), key, false)
+            .is_some()
+        {
             self.describe_port(registry, protocol, port);
         }
     }
@@ -497,7 +551,9 @@ impl Metrics {
     /// The page, in Prometheus's text format.
     pub fn page(&self) -> Result<Vec<u8>> {
         let mut page = Vec::with_capacity(64 * 1024);
-        TextEncoder::new().encode(&self.families.gather(), &mut page).context("cannot write the metrics page")?;
+        TextEncoder::new()
+            .encode(&self.families.gather(), &mut page)
+            .context("cannot write the metrics page")?;
         Ok(page)
     }
 }

@@ -67,14 +67,21 @@ impl Report {
     /// What could not be learned, by the names of the event's fields.
     pub fn missing(&self, event: &Event) -> Vec<&'static str> {
         let result = (event.outcome == Outcome::Unconfirmed).then_some("result");
-        result.into_iter().chain(self.process.missing.iter().copied().map(Missing::as_str)).collect()
+        result
+            .into_iter()
+            .chain(self.process.missing.iter().copied().map(Missing::as_str))
+            .collect()
     }
 }
 
 /// The process as metrics and alerts name it: the executable's base name, else the leader's comm, without control
 /// characters, cut to 32 bytes.
 pub fn process_label(event: &Event, process: &ProcessIdentity) -> String {
-    let base = process.exe.as_deref().and_then(|exe| exe.rsplit('/').next()).filter(|base| !base.is_empty());
+    let base = process
+        .exe
+        .as_deref()
+        .and_then(|exe| exe.rsplit('/').next())
+        .filter(|base| !base.is_empty());
     let name = base.unwrap_or(&event.opener.comm);
     let mut label = String::new();
     for letter in name.chars().flat_map(escaped) {
@@ -88,8 +95,11 @@ pub fn process_label(event: &Event, process: &ProcessIdentity) -> String {
 
 /// Control characters as `\u{..}`; everything else as it is.
 fn escaped(letter: char) -> impl Iterator<Item = char> {
-    let (escape, plain) =
-        if letter.is_control() { (Some(letter.escape_default()), None) } else { (None, Some(letter)) };
+    let (escape, plain) = if letter.is_control() {
+        (Some(letter.escape_default()), None)
+    } else {
+        (None, Some(letter))
+    };
     escape.into_iter().flatten().chain(plain)
 }
 
@@ -101,7 +111,10 @@ mod tests {
     fn label(exe: Option<&str>, comm: &str) -> String {
         let mut event = RecordBytes::listen().decode();
         event.opener.comm = comm.to_owned();
-        let process = ProcessIdentity { exe: exe.map(Into::into), ..ProcessIdentity::default() };
+        let process = ProcessIdentity {
+            exe: exe.map(Into::into),
+            ..ProcessIdentity::default()
+        };
         process_label(&event, &process)
     }
 

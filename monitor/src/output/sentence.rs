@@ -38,7 +38,11 @@ pub fn log(event: &Event, report: &Report) {
 /// Who did what, and what the port is for.
 fn sentence(event: &Event, report: &Report) -> String {
     let port = port(event);
-    let who = if event.opener.kernel_thread { format!("the kernel ({})", report.label) } else { report.label.clone() };
+    let who = if event.opener.kernel_thread {
+        format!("the kernel ({})", report.label)
+    } else {
+        report.label.clone()
+    };
     let what = match (event.kind, event.outcome) {
         (Kind::Unlisten, _) => "stopped listening on",
         (_, Outcome::Failed(_)) => "failed to listen on",
@@ -47,13 +51,19 @@ fn sentence(event: &Event, report: &Report) -> String {
     };
     let errno = match event.outcome {
         Outcome::Failed(Some(errno)) if event.kind == Kind::Listen => {
-            format!(": {}", errno_name(errno).map_or_else(|| errno.to_string(), str::to_owned))
+            format!(
+                ": {}",
+                errno_name(errno).map_or_else(|| errno.to_string(), str::to_owned)
+            )
         }
         _ => String::new(),
     };
     let names = report.names();
-    let registered =
-        if names.is_empty() { "not registered".to_owned() } else { format!("registered: {}", names.join(", ")) };
+    let registered = if names.is_empty() {
+        "not registered".to_owned()
+    } else {
+        format!("registered: {}", names.join(", "))
+    };
     format!("{who} {what} {port}{errno} ({registered})")
 }
 

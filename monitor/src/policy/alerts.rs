@@ -73,7 +73,14 @@ impl Alerts {
             return Fired::Dropped;
         }
         let open = HashSet::from([socket]);
-        let alert = Alert { key: key.clone(), severity, fired: now, delivered: None, keep, open };
+        let alert = Alert {
+            key: key.clone(),
+            severity,
+            fired: now,
+            delivered: None,
+            keep,
+            open,
+        };
         self.firing.insert(key, alert);
         Fired::New
     }
@@ -94,7 +101,12 @@ impl Alerts {
 
     /// Takes out the alerts whose listeners are gone and that have been delivered for long enough, in a stable order.
     pub fn resolve(&mut self, now: u64) -> Vec<Alert> {
-        let mut over: Vec<_> = self.firing.values().filter(|alert| alert.is_over(now)).cloned().collect();
+        let mut over: Vec<_> = self
+            .firing
+            .values()
+            .filter(|alert| alert.is_over(now))
+            .cloned()
+            .collect();
         over.sort_by(|a, b| a.key.cmp(&b.key));
         for alert in &over {
             self.firing.remove(&alert.key);
@@ -116,7 +128,9 @@ impl Alerts {
 impl Alert {
     fn is_over(&self, now: u64) -> bool {
         self.open.is_empty()
-            && self.delivered.is_some_and(|since| Duration::from_nanos(now.saturating_sub(since)) >= self.keep)
+            && self
+                .delivered
+                .is_some_and(|since| Duration::from_nanos(now.saturating_sub(since)) >= self.keep)
     }
 }
 
@@ -127,12 +141,23 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn key(port: u16) -> AlertKey {
-        AlertKey { rule: "dormant-port".into(), protocol: Protocol::Tcp, port, process: "nc".into(), netns: 1 }
+        AlertKey {
+            rule: "dormant-port".into(),
+            protocol: Protocol::Tcp,
+            port,
+            process: "nc".into(),
+            netns: 1,
+        }
     }
 
     fn open(alerts: &mut Alerts, port: u16, socket: u64, now: u64) -> Fired {
-        let fired =
-            alerts.opened(key(port), Severity::Critical, Duration::from_secs(60), SocketKey::new(socket), now);
+        let fired = alerts.opened(
+            key(port),
+            Severity::Critical,
+            Duration::from_secs(60),
+            SocketKey::new(socket),
+            now,
+        );
         alerts.delivered(&key(port), now);
         fired
     }

@@ -80,7 +80,10 @@ impl Policy {
             .rules
             .iter()
             .filter(|rule| rule.matches(facts))
-            .map(|rule| Match { rule, severity: rule.severity_of(facts) })
+            .map(|rule| Match {
+                rule,
+                severity: rule.severity_of(facts),
+            })
             .collect();
         matches.sort_by_key(|found| std::cmp::Reverse(found.severity));
         matches
@@ -88,7 +91,11 @@ impl Policy {
 
     /// The verdict, given the rules that match.
     pub fn verdict(&self, matches: &[Match<'_>]) -> Verdict {
-        if matches.is_empty() { self.otherwise } else { Verdict::Unexpected }
+        if matches.is_empty() {
+            self.otherwise
+        } else {
+            Verdict::Unexpected
+        }
     }
 
     /// Whether a rule names this port, whatever else it asks.
@@ -103,11 +110,18 @@ mod tests {
     use crate::registry::{PortSpec, Transport};
 
     fn tcp(port: u16) -> PortSpec {
-        PortSpec { transport: Some(Transport::Tcp), first: port, last: port }
+        PortSpec {
+            transport: Some(Transport::Tcp),
+            first: port,
+            last: port,
+        }
     }
 
     fn policy() -> Policy {
-        Policy::new(vec![Rule::dormant_port(), Rule::watched(vec![tcp(22)])], Verdict::Unruled)
+        Policy::new(
+            vec![Rule::dormant_port(), Rule::watched(vec![tcp(22)])],
+            Verdict::Unruled,
+        )
     }
 
     fn facts(port: u16) -> Facts {
@@ -141,8 +155,17 @@ mod tests {
     #[test]
     fn an_automatic_port_lowers_the_default_rule_to_a_warning() {
         let policy = policy();
-        let severity = |automatic| policy.matches(&Facts { automatic, ..facts(1992) })[0].severity;
-        assert_eq!((severity(false), severity(true)), (Severity::Critical, Severity::Warning));
+        let severity = |automatic| {
+            policy.matches(&Facts {
+                automatic,
+                ..facts(1992)
+            })[0]
+                .severity
+        };
+        assert_eq!(
+            (severity(false), severity(true)),
+            (Severity::Critical, Severity::Warning)
+        );
     }
 
     #[test]
@@ -154,7 +177,14 @@ mod tests {
 
     #[test]
     fn a_bind_does_not_match_a_rule_on_listens() {
-        assert!(policy().matches(&Facts { kind: Kind::Bind, ..facts(1992) }).is_empty());
+        assert!(
+            policy()
+                .matches(&Facts {
+                    kind: Kind::Bind,
+                    ..facts(1992)
+                })
+                .is_empty()
+        );
     }
 
     #[test]
@@ -162,7 +192,11 @@ mod tests {
         let mut loud = Rule::watched(vec![tcp(1992)]);
         loud.name = "first".into();
         let policy = Policy::new(vec![loud, Rule::dormant_port()], Verdict::Unruled);
-        let names: Vec<_> = policy.matches(&facts(1992)).iter().map(|found| found.rule.name.clone()).collect();
+        let names: Vec<_> = policy
+            .matches(&facts(1992))
+            .iter()
+            .map(|found| found.rule.name.clone())
+            .collect();
         assert_eq!(names, ["dormant-port", "first"]);
     }
 
@@ -173,7 +207,19 @@ mod tests {
         let policy = Policy::new(vec![rule], Verdict::Unruled);
         let hits = |facts: &Facts| policy.matches(facts).len();
         assert_eq!(hits(&facts(1992)), 1);
-        assert_eq!(hits(&Facts { scope: Scope::Loopback, ..facts(1992) }), 0);
-        assert_eq!(hits(&Facts { host_netns: false, ..facts(1992) }), 0);
+        assert_eq!(
+            hits(&Facts {
+                scope: Scope::Loopback,
+                ..facts(1992)
+            }),
+            0
+        );
+        assert_eq!(
+            hits(&Facts {
+                host_netns: false,
+                ..facts(1992)
+            }),
+            0
+        );
     }
 }

@@ -89,7 +89,11 @@ pub const KEEP_FIRING_FOR: Duration = Duration::from_secs(15 * 60);
 impl Rule {
     /// The built-in rule: ports whose registered services are all dead.
     pub fn dormant_port() -> Self {
-        let any = |first, last| PortSpec { transport: None, first, last };
+        let any = |first, last| PortSpec {
+            transport: None,
+            first,
+            last,
+        };
         Self {
             name: "dormant-port".into(),
             ports: vec![any(1990, 1992), any(1994, 1994)],
@@ -137,7 +141,9 @@ impl Rule {
 
     /// How bad this one is.
     pub fn severity_of(&self, facts: &Facts) -> Severity {
-        self.automatic_severity.filter(|_| facts.automatic).unwrap_or(self.severity)
+        self.automatic_severity
+            .filter(|_| facts.automatic)
+            .unwrap_or(self.severity)
     }
 }
 
