@@ -1,0 +1,38 @@
+//! A kernel that lacks a field: the load fails, and says which.
+
+use super::{
+    Test,
+    agent::{file, output},
+};
+
+/// The tests, by name.
+pub const ALL: &[(&str, fn() -> Test)] =
+    &[("a_load_without_one_of_the_kernel_fields_names_it", each_field_is_named)];
+
+macro_rules! names {
+    ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
+        const FIELDS: &[(&str, &str)] = &[$(($structure, $path)),*];
+    };
+}
+monitor_common::for_each_kernel_field!(names);
+
+fn each_field_is_named() -> Test {
+    let whole = std::fs::read("/sys/kernel/btf/vmlinux")?;
+    for (structure, path) in FIELDS {
+        let member = path.rsplit('.').next().unwrap_or(path);
+        let wanted = format!("\0{member}\0");
+        let at = whole.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
+        let mut without = whole.clone();
+        // In the string table every name stands once, so this takes the field out of its struct.
+        *without.get_mut(at.ok_or_else(|| format!("no {member} in the BTF"))? + 1).ok_or("no byte")? = b'~';
+        let (folder, _) = file("kernel/btf/vmlinux", &without)?;
+        let sysfs = folder.path().to_str().ok_or("a path that is not UTF-8")?;
+        let output = output(&["run", "--check", "--path.sysfs", sysfs])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let field = format!("{structure}.{path}");
+        if output.status.code() != Some(1) || !said.contains(&field) || said.trim().lines().count() != 1 {
+            return Err(format!("without {field}: {}: {said}", output.status).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Listeners to drive the agent with: programs that nobody here wrote, and sockets of the test's own.
+
+use std::{
+    error::Error,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    fs::fstat,
+    net::{AddressFamily, SocketType, bind, listen, socket, sockopt},
+};
+
+use super::agent::has_program;
+
+/// A program that listens until it is dropped.
+pub struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// `python3 -m http.server PORT`, or, where there is no Python, `busybox nc -l -p PORT`.
+    pub fn listening_on(port: u16) -> Result<Self, Box<dyn Error>> {
+        let mut command = if has_program("python3") {
+            let mut command = Command::new("python3");
+            command.args(["-m", "http.server", &port.to_string()]);
+            command
+        } else {
+            let mut command = Command::new("nc");
+            command.args(["-l", "-p", &port.to_string()]);
+            command
+        };
+        Ok(Self { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()? })
+    }
+
+    /// Process id. A shim may start another process, so this is only the one that was started.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and wait.
+    pub fn kill(&mut self) -> Result<(), Box<dyn Error>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Inode of a socket: what events call `socket`.
+pub fn inode(socket: impl AsFd) -> Result<u64, Box<dyn Error>> {
+    Ok(fstat(socket)?.st_ino)
+}
+
+/// A socket that is bound and not listening yet.
+pub struct Bound(pub OwnedFd);
+
+impl Bound {
+    /// Binds with SO_REUSEADDR, and what the closure asks for besides.
+    pub fn to(
+        address: SocketAddr,
+        prepare: impl Fn(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket(family, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        prepare(&socket)?;
+        bind(&socket, &address)?;
+        Ok(Self(socket))
+    }
+
+    /// Listens.
+    pub fn listen(&self, backlog: i32) -> rustix::io::Result<()> {
+        listen(&self.0, backlog)
+    }
+
+    /// Port that it is bound to.
+    pub fn port(&self) -> Result<u16, Box<dyn Error>> {
+        let address = SocketAddr::try_from(rustix::net::getsockname(&self.0)?)?;
+        Ok(address.port())
+    }
+}
+
+/// A free port that is not an automatic one while it is held: the listener is closed when this returns.
+pub fn free_port() -> Result<u16, Box<dyn Error>> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

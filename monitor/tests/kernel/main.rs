@@ -1,0 +1,90 @@
+//! The agent as a whole, on a real kernel: the built binary is started, driven with real listeners, and judged by what
+//! it prints and serves. The same test binary runs on the machine's own kernel and inside guests.
+//!
+//! Environment: `PORTREEVE_BIN` (the agent; cargo's own otherwise), `PORTREEVE_BUSYBOX` (a static busybox),
+//! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
+//! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker).
+//!
+//! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
+
+mod agent;
+mod command_line;
+mod kernel_fields;
+mod listeners;
+mod refusals;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+/// A backend, by the name of the flag.
+pub const BACKENDS: [&str; 2] = ["fexit", "tracepoint"];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let doctor = match agent::doctor() {
+        Ok(doctor) => doctor,
+        Err(error) => {
+            eprintln!("cannot ask the agent what this kernel offers: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials = Vec::new();
+    for backend in BACKENDS {
+        let refusal = refusal(&doctor, backend);
+        for (name, scenario) in scenarios::ALL {
+            let name = format!("{backend}::{name}");
+            match &refusal {
+                None => trials.push(Trial::test(name, move || run(|| scenario(backend)))),
+                // Where it is required, that it does not attach is what failed.
+                Some(reason) if is_required(backend) => {
+                    let reason = reason.clone();
+                    trials.push(Trial::test(name, move || Err(Failed::from(format!("{backend}: {reason}")))));
+                }
+                Some(reason) => trials.push(not_run(name, reason)),
+            }
+        }
+    }
+    let singles = command_line::ALL.iter().chain(refusals::ALL).chain(kernel_fields::ALL);
+    for (name, test) in singles {
+        trials.push(Trial::test(*name, move || run(test)));
+    }
+    match std::env::var("PROMTOOL") {
+        Ok(_) => trials.push(Trial::test("promtool_accepts_the_page", || run(command_line::promtool_accepts_the_page))),
+        Err(_) => trials.push(not_run(
+            "promtool_accepts_the_page".to_owned(),
+            "PROMTOOL names no promtool here; it runs on the machine's own kernel",
+        )),
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Results of tests: an error is a sentence.
+pub type Test = Result<(), Box<dyn std::error::Error>>;
+
+fn run(test: impl Fn() -> Test) -> Result<(), Failed> {
+    test().map_err(|error| Failed::from(error.to_string()))
+}
+
+fn not_run(name: String, reason: &str) -> Trial {
+    eprintln!("not run: {name}: {reason}");
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
+}
+
+/// Why a backend does not attach here; `None` where it does.
+fn refusal(doctor: &Value, backend: &str) -> Option<String> {
+    let found = doctor["backends"].as_array()?.iter().find(|entry| entry["backend"] == backend);
+    let Some(found) = found else { return Some("doctor does not know it".to_owned()) };
+    if found["attaches"] == true {
+        return None;
+    }
+    let refusals = found["hooks"].as_array()?.iter().filter_map(|hook| hook["refusal"].as_str());
+    Some(refusals.collect::<Vec<_>>().join("; "))
+}
+
+fn is_required(backend: &str) -> bool {
+    let required = std::env::var("PORTREEVE_REQUIRE_BACKENDS").unwrap_or_default();
+    required.split(',').any(|required| required == backend)
+}

@@ -1,0 +1,155 @@
+//! Bad input and refusals: each one sentence on stderr, and an exit code of the contract.
+
+use std::{
+    error::Error,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    process::{Command, Output},
+    thread,
+};
+
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::{CapabilitySet, remove_capability_from_bounding_set},
+};
+
+use super::{
+    Test,
+    agent::{binary, doctor, file, output, output_of},
+};
+
+/// The tests, by name.
+pub const ALL: &[(&str, fn() -> Test)] = &[
+    ("wrong_usage_is_one_sentence_and_exit_code_2", usage),
+    ("a_wrong_configuration_is_one_sentence_and_exit_code_78", configuration),
+    ("a_missing_capability_is_named_with_how_to_give_it", capability),
+    ("a_kernel_without_btf_is_said", no_btf),
+    ("a_port_that_is_taken_names_who_has_it", port_taken),
+    ("a_backend_that_does_not_attach_gives_its_reason", no_backend),
+    ("a_memlock_limit_that_is_too_small_is_raised", memlock_raised),
+    ("a_memlock_limit_that_cannot_be_raised_is_said_where_it_matters", memlock_said),
+];
+
+/// The exit code, and one sentence with these parts on stderr.
+fn refused(output: &Output, code: i32, parts: &[&str]) -> Test {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = said.lines().rfind(|line| line.starts_with("portreeve: ") || line.starts_with("error: "));
+    let line = line.ok_or_else(|| format!("{}: {said}", output.status))?;
+    if output.status.code() != Some(code) {
+        return Err(format!("{}, not {code}: {said}", output.status).into());
+    }
+    if said.contains("panicked") || said.contains("stack backtrace") {
+        return Err(format!("a backtrace: {said}").into());
+    }
+    match parts.iter().find(|part| !line.contains(**part)) {
+        None => Ok(()),
+        Some(part) => Err(format!("no `{part}` in: {line}").into()),
+    }
+}
+
+fn usage() -> Test {
+    refused(&output(&["run", "--no-such-flag"])?, 2, &["--no-such-flag"])?;
+    refused(&output(&["run", "--watch", "stun-p33"])?, 2, &["--watch", "stun-p33", "stun-p3"])?;
+    refused(&output(&["run", "--watch", "70000"])?, 2, &["70000"])?;
+    refused(&output(&["run", "--watch", "20-10"])?, 2, &["20-10"])?;
+    refused(&output(&["run", "--backend", "kretprobe"])?, 2, &["kretprobe"])?;
+    refused(&output(&["run", "--web.listen-address", "nonsense"])?, 2, &["nonsense"])?;
+    refused(&output(&["run", "--web.telemetry-path", "metrics"])?, 2, &["metrics"])?;
+    refused(&output(&["explain", "70000"])?, 2, &["70000"])?;
+    refused(&output(&["explain", "stun-p33"])?, 2, &["stun-p33", "stun-p3"])
+}
+
+fn configuration() -> Test {
+    let (_folder, path) = file("portreeve.toml", "[watch]\nprots = [1992]\n")?;
+    refused(&output(&["run", "--config.file", &path])?, 78, &[&path, "line 2", "`prots`", "`ports`"])?;
+    refused(&output(&["run", "--config.file", "/nonexistent/portreeve.toml"])?, 78, &["/nonexistent/portreeve.toml"])?;
+    let (_folder, path) = file("portreeve.toml", [0xff, 0xfe, 0x00])?;
+    refused(&output(&["run", "--config.file", &path])?, 78, &[&path])
+}
+
+/// Runs the agent from a thread that has given up capabilities, which the agent then never had.
+fn without(capabilities: &'static [CapabilitySet], arguments: &'static [&str]) -> Result<Output, Box<dyn Error>> {
+    let run = thread::spawn(move || -> Result<Output, String> {
+        for capability in capabilities {
+            remove_capability_from_bounding_set(*capability).map_err(|error| error.to_string())?;
+        }
+        output(arguments).map_err(|error| error.to_string())
+    });
+    Ok(run.join().map_err(|_| "the thread died")??)
+}
+
+const RUN: &[&str] = &["run", "--check"];
+
+fn capability() -> Test {
+    const ALL: &[CapabilitySet] = &[CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
+    refused(&without(ALL, RUN)?, 1, &["CAP_BPF", "CAP_PERFMON", "setcap"])?;
+    const PERFMON: &[CapabilitySet] = &[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
+    let output = without(PERFMON, RUN)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() != Some(1) || !said.contains("CAP_PERFMON") || said.contains("CAP_BPF and") {
+        return Err(format!("without CAP_PERFMON: {}: {said}", output.status).into());
+    }
+    // Not root: nobody may not even have the file to hand, so a copy.
+    let copy = tempfile::tempdir()?;
+    let path = copy.path().join("portreeve");
+    std::fs::copy(binary(), &path)?;
+    std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let output = output_of(Command::new(&path).args(RUN).uid(65_534).gid(65_534))?;
+    refused(&output, 1, &["CAP_BPF", "run as root"])
+}
+
+fn no_btf() -> Test {
+    let output = output(&["run", "--check", "--path.sysfs", "/nonexistent"])?;
+    refused(&output, 1, &["/nonexistent/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"])
+}
+
+fn port_taken() -> Test {
+    let taken = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = taken.local_addr()?.to_string();
+    let output = output(&["run", "--web.listen-address", &address])?;
+    let pid = format!("pid {}", std::process::id());
+    refused(&output, 1, &[&address, &pid, "--web.listen-address"])
+}
+
+fn no_backend() -> Test {
+    let doctor = doctor()?;
+    let backends = doctor["backends"].as_array().ok_or("no backends")?;
+    let Some(refusing) = backends.iter().find(|backend| backend["attaches"] == false) else {
+        // All attach: without the right to attach, none does.
+        const PERFMON: &[CapabilitySet] = &[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
+        let output = without(PERFMON, &["run", "--backend", "fexit", "--web.listen-address", "127.0.0.1:0"])?;
+        return refused(&output, 1, &["CAP_PERFMON"]);
+    };
+    let name = refusing["backend"].as_str().ok_or("no name")?;
+    let output = output(&["run", "--backend", name, "--web.listen-address", "127.0.0.1:0"])?;
+    refused(&output, 1, &["no backend attaches", name, "inet_csk_listen_start"])
+}
+
+/// Runs from a process whose limit is 64 KiB: the limit is this process's own, so it is put back.
+fn with_small_memlock(capabilities: &'static [CapabilitySet]) -> Result<Output, Box<dyn Error>> {
+    let before = rustix::process::getrlimit(Resource::Memlock);
+    let small = Some(64 << 10);
+    setrlimit(Resource::Memlock, Rlimit { current: small, maximum: small })?;
+    let output = without(capabilities, RUN);
+    setrlimit(Resource::Memlock, before)?;
+    output
+}
+
+fn memlock_raised() -> Test {
+    let output = with_small_memlock(&[])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status).into()) }
+}
+
+fn memlock_said() -> Test {
+    let output = with_small_memlock(&[CapabilitySet::SYS_RESOURCE])?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut version = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let counts = (version.next(), version.next()) < (Some(5), Some(11));
+    if counts {
+        return refused(&output, 1, &["64 KiB", "LimitMEMLOCK=infinity"]);
+    }
+    // From 5.11 on maps count elsewhere, and the limit does not matter.
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status).into()) }
+}
