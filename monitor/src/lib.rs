@@ -1,1 +1,4 @@
+//! portreeve's agent.
 
+pub mod identity;
+pub mod snapshot;
