@@ -1,0 +1,293 @@
+//! Identity of real processes: each test starts its own child.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A child that is killed by its own pid at the end of the test.
+struct Own(Child);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(command: &mut Command) -> Own {
+    let child = Own(command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")));
+    // `spawn` returns in the middle of the exec: the command line comes a moment later, unless the child ends first.
+    let directory = PathBuf::from(format!("/proc/{}", child.0.id()));
+    until("the child has its command line or has ended", || {
+        !fs::read(directory.join("cmdline")).unwrap().is_empty()
+            || fs::read_to_string(directory.join("stat")).unwrap().contains(") Z ")
+    });
+    child
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited 10 s in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Start of a process in nanoseconds since boot, as exactly as /proc shows it.
+fn started(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks: u64 = text[text.rfind(')').unwrap()..]
+        .split_ascii_whitespace()
+        .nth(20)
+        .unwrap()
+        .parse()
+        .unwrap();
+    ticks * 1_000_000_000 / procfs::ticks_per_second()
+}
+
+fn look(child: &Own) -> ProcessIdentity {
+    Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 0)
+}
+
+fn sleep_at(path: &Path) -> Own {
+    // The real file: /bin/sleep may be a link to a program that goes by its name.
+    fs::copy(fs::canonicalize("/bin/sleep").unwrap(), path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    start(Command::new(path).arg("600"))
+}
+
+#[test]
+fn a_living_process_is_known_by_executable_command_line_and_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("listener");
+    let child = sleep_at(&path);
+    assert_eq!(
+        look(&child),
+        ProcessIdentity {
+            exe: Some(path.to_str().unwrap().to_owned()),
+            exe_state: Some(ExeState::File),
+            cmdline: Some(vec![path.to_str().unwrap().to_owned(), "600".to_owned()]),
+            user: Some("root".to_owned()),
+            missing: vec![],
+        }
+    );
+}
+
+#[test]
+fn an_executable_that_was_removed_is_named_without_the_kernels_suffix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("listener");
+    let child = sleep_at(&path);
+    fs::remove_file(&path).unwrap();
+    let seen = look(&child);
+    assert_eq!(seen.exe.as_deref(), path.to_str());
+    assert_eq!(seen.exe_state, Some(ExeState::Deleted));
+}
+
+#[test]
+fn a_file_that_is_really_called_deleted_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("listener (deleted)");
+    let child = sleep_at(&path);
+    let seen = look(&child);
+    assert_eq!(seen.exe.as_deref(), path.to_str());
+    assert_eq!(seen.exe_state, Some(ExeState::File));
+
+    fs::remove_file(&path).unwrap();
+    let seen = look(&child);
+    assert_eq!(seen.exe.as_deref(), path.to_str());
+    assert_eq!(seen.exe_state, Some(ExeState::Deleted));
+}
+
+#[test]
+fn a_removed_executable_that_another_link_still_names_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("listener");
+    let child = sleep_at(&path);
+    fs::hard_link(&path, folder.path().join("kept")).unwrap();
+    fs::remove_file(&path).unwrap();
+    // Something else may take the name, even with the kernel's suffix.
+    fs::write(folder.path().join("listener (deleted)"), "").unwrap();
+    let seen = look(&child);
+    assert_eq!(seen.exe.as_deref(), path.to_str());
+    assert_eq!(seen.exe_state, Some(ExeState::Deleted));
+}
+
+#[test]
+fn a_program_in_a_memfd_is_recognised() {
+    use std::os::fd::AsRawFd;
+    let memfd = rustix::fs::memfd_create("nothing to see", rustix::fs::MemfdFlags::empty()).unwrap();
+    let mut memfd = fs::File::from(memfd);
+    memfd
+        .write_all(&fs::read(fs::canonicalize("/bin/sleep").unwrap()).unwrap())
+        .unwrap();
+    // A file that is open for writing cannot be executed: the child opens it anew and for reading.
+    let path = format!("/proc/{}/fd/{}", std::process::id(), memfd.as_raw_fd());
+    let readable = fs::File::open(&path).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), readable.as_raw_fd());
+    drop(memfd);
+    let child = start(Command::new(path).arg0("[kworker/0:1]").arg("600"));
+    let seen = look(&child);
+    assert_eq!(seen.exe.as_deref(), Some("/memfd:nothing to see"));
+    assert_eq!(seen.exe_state, Some(ExeState::Memfd));
+    assert_eq!(seen.cmdline, Some(vec!["[kworker/0:1]".to_owned(), "600".to_owned()]));
+}
+
+#[test]
+fn a_process_that_is_gone_is_reported_missing_with_its_user() {
+    let mut child = start(Command::new("/bin/sleep").arg("600"));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    assert_eq!(
+        Identity::new(&Paths::default()).process(pid, start, 0),
+        ProcessIdentity {
+            user: Some("root".to_owned()),
+            missing: vec![Missing::Exe, Missing::Cmdline],
+            ..ProcessIdentity::default()
+        }
+    );
+}
+
+#[test]
+fn a_process_that_has_exited_but_is_not_waited_for_is_reported_missing() {
+    let child = start(&mut Command::new("/bin/true"));
+    let stat = format!("/proc/{}/stat", child.0.id());
+    until("true(1) has ended", || {
+        fs::read_to_string(&stat).unwrap().contains(") Z ")
+    });
+    let seen = look(&child);
+    assert_eq!((seen.exe, seen.cmdline), (None, None));
+    assert_eq!(seen.missing, [Missing::Exe, Missing::Cmdline]);
+}
+
+#[test]
+fn note_18_a_process_that_started_at_another_time_is_another_process() {
+    let child = start(Command::new("/bin/sleep").arg("600"));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    let tick = 1_000_000_000 / procfs::ticks_per_second();
+    let mut identity = Identity::new(&Paths::default());
+    for other in [start - tick, start - 1, start + tick] {
+        let seen = identity.process(pid, other, 0);
+        assert_eq!(seen.exe, None, "started at {start}, asked for {other}");
+        assert_eq!(seen.missing, [Missing::Exe, Missing::Cmdline]);
+    }
+    for same in [start, start + tick - 1] {
+        assert_eq!(
+            identity.process(pid, same, 0).missing,
+            [],
+            "started at {start}, asked for {same}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_thread_misses_nothing() {
+    // kthreadd: pid 2 of the initial pid namespace, in which these tests run.
+    assert_eq!(
+        fs::read_to_string("/proc/2/comm").unwrap(),
+        "kthreadd\n",
+        "these tests need the initial pid namespace"
+    );
+    let seen = Identity::new(&Paths::default()).process(2, started(2), 0);
+    assert_eq!(
+        seen,
+        ProcessIdentity {
+            user: Some("root".to_owned()),
+            ..ProcessIdentity::default()
+        }
+    );
+}
+
+#[test]
+fn a_password_on_a_real_command_line_is_masked_unless_all_is_asked_for() {
+    // The shell itself waits, for a line that never comes: it starts no child that would outlive it.
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "read line; : --password hunter2", "app", "--db-token", "hunter3"])
+        .stdin(Stdio::piped());
+    let child = start(&mut command);
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    let process = |privacy| {
+        Identity::new(&Paths::default())
+            .with_privacy(privacy)
+            .process(pid, start, 0)
+    };
+
+    let masked = process(Privacy::Masked).cmdline.unwrap();
+    assert_eq!(
+        masked,
+        [
+            "/bin/sh",
+            "-c",
+            "read line; : --password ***",
+            "app",
+            "--db-token",
+            "***"
+        ]
+    );
+    let full = process(Privacy::Full).cmdline.unwrap();
+    assert_eq!(full[5], "hunter3");
+    let none = process(Privacy::None);
+    assert_eq!((none.cmdline, none.missing), (None, vec![]));
+}
+
+#[test]
+fn a_uid_without_a_name_is_missing_and_the_rest_is_not() {
+    let child = start(Command::new("/bin/sleep").arg("600"));
+    let seen = Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 3_999_999_999);
+    assert_eq!((seen.user, seen.missing), (None, vec![Missing::User]));
+    assert!(seen.exe.is_some());
+}
+
+#[test]
+fn what_proc_refuses_is_missing() {
+    // A thread of its own gives up the capabilities that open another user's /proc/PID/exe.
+    let child = start(Command::new("/bin/sleep").arg("600").uid(65_534).gid(65_534));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    let seen = std::thread::spawn(move || {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        assert!(
+            !sets.effective.is_empty(),
+            "this test needs root: it gives capabilities up"
+        );
+        sets.effective = rustix::thread::CapabilitySet::empty();
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        Identity::new(&Paths::default()).process(pid, start, 0)
+    })
+    .join()
+    .unwrap();
+    assert_eq!((seen.exe, seen.exe_state), (None, None));
+    assert_eq!(seen.cmdline, Some(vec!["/bin/sleep".to_owned(), "600".to_owned()]));
+    assert_eq!(seen.missing, [Missing::Exe]);
+}
+
+#[test]
+#[ignore = "a measurement: prints the cost of one look-up"]
+fn figures() {
+    let child = start(Command::new("/bin/sleep").arg("600"));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    let mut identity = Identity::new(&Paths::default());
+    let mut times: Vec<Duration> = (0..5000)
+        .map(|_| {
+            let begin = Instant::now();
+            std::hint::black_box(identity.process(pid, start, 0));
+            begin.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    println!(
+        "process(): p50 {:?} p99 {:?} over {}",
+        times[2500],
+        times[4950],
+        times.len()
+    );
+}

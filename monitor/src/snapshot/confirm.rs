@@ -1,0 +1,209 @@
+//! Did that `listen()` succeed? The tracepoint does not say; the tables of listening sockets do.
+//!
+//! One dump a network namespace answers every socket that waits, matched by inode. The own namespace is asked by
+//! sock_diag, or read from /proc/self/net where the kernel has none; for other namespaces see
+//! [`super::namespaces`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::namespaces::{Namespaces, NoEntry};
+use super::sock_diag::{DumpError, Dumper};
+use super::{ListeningSocket, proc_net};
+use crate::identity::Paths;
+
+/// How long a kernel that had no INET_DIAG is not asked again: each time it would run modprobe.
+const ABSENT: Duration = Duration::from_secs(60);
+
+/// A socket that was seen on its way to LISTEN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Inode of its network namespace.
+    pub netns: u32,
+    /// Inode of the socket.
+    pub inode: u64,
+    /// The task that called `listen()`: a way into the namespace.
+    pub tid: u32,
+}
+
+/// What the tables say of one [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It listens, here and so.
+    Listening(ListeningSocket),
+    /// The namespace was read and the socket is not in it: the listen failed, has not ended yet, or is over.
+    NotListening,
+    /// Nothing could be learned.
+    Unknown(Unseen),
+}
+
+/// Why nothing could be learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// The socket has no inode to be known by: it is the kernel's own.
+    NoInode,
+    /// No living task and no file of its namespace was found.
+    NoWay,
+    /// Its namespace may not be looked into: CAP_SYS_PTRACE, CAP_SYS_ADMIN.
+    Denied,
+    /// The tables could not be read.
+    Failed(String),
+}
+
+impl Unseen {
+    /// A word for counters and logs.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoInode => "no_inode",
+            Self::NoWay => "no_way",
+            Self::Denied => "denied",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInode => f.write_str("the socket has no inode"),
+            Self::NoWay => f.write_str("no living task was found in its network namespace"),
+            Self::Denied => f.write_str(
+                "its network namespace may not be looked into; give the agent CAP_SYS_PTRACE, or CAP_SYS_ADMIN to enter it",
+            ),
+            Self::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<NoEntry> for Unseen {
+    fn from(reason: NoEntry) -> Self {
+        match reason {
+            NoEntry::NotFound => Self::NoWay,
+            NoEntry::Denied => Self::Denied,
+            NoEntry::Dump(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Answers [`Query`]s. It must be made on a thread that is in the agent's own network namespace.
+#[derive(Debug)]
+pub struct Confirmer {
+    paths: Paths,
+    own: Option<u32>,
+    namespaces: Namespaces,
+    dumper: Option<Dumper>,
+    /// When the kernel last had no INET_DIAG.
+    absent: Option<Instant>,
+}
+
+impl Confirmer {
+    /// Cannot fail: what is not to be had is met again, and told, in the answers.
+    #[must_use]
+    pub fn new(paths: &Paths) -> Self {
+        let namespaces = Namespaces::new(paths);
+        Self {
+            paths: paths.clone(),
+            own: namespaces.own().ok(),
+            namespaces,
+            dumper: None,
+            absent: None,
+        }
+    }
+
+    /// One answer for each query, in their order. Costs one dump for each namespace among them.
+    pub fn look(&mut self, queries: &[Query]) -> Vec<Answer> {
+        let mut by_namespace: HashMap<u32, Asked> = HashMap::new();
+        for query in queries.iter().filter(|query| query.inode != 0) {
+            let asked = by_namespace.entry(query.netns).or_default();
+            asked.inodes.push(query.inode);
+            if !asked.tids.contains(&query.tid) && asked.tids.len() < MAX_TIDS {
+                asked.tids.push(query.tid);
+            }
+        }
+        let found: HashMap<u32, Found> = by_namespace
+            .into_iter()
+            .map(|(netns, asked)| (netns, self.namespace(netns, asked)))
+            .collect();
+        let answer = |query: &Query| match found.get(&query.netns) {
+            _ if query.inode == 0 => Answer::Unknown(Unseen::NoInode),
+            Some(Ok(sockets)) => sockets
+                .get(&query.inode)
+                .cloned()
+                .map_or(Answer::NotListening, Answer::Listening),
+            Some(Err(reason)) => Answer::Unknown(reason.clone()),
+            None => Answer::Unknown(Unseen::NoWay),
+        };
+        queries.iter().map(answer).collect()
+    }
+
+    /// The listening TCP sockets of the own namespace.
+    ///
+    /// # Errors
+    /// Where neither sock_diag nor /proc/self/net answers.
+    pub fn own_namespace(&mut self) -> Result<Vec<ListeningSocket>, Unseen> {
+        match self.dump() {
+            Ok(sockets) => Ok(sockets),
+            // An unsteady or failing dump is no reason to know nothing.
+            Err(error) => {
+                let directory = self.paths.procfs.join("self/net");
+                proc_net::listening(&directory)
+                    .map(|rows| rows.sockets)
+                    .map_err(|second| {
+                        Unseen::Failed(format!(
+                            "{error}; cannot read {}/tcp either: {second}",
+                            directory.display()
+                        ))
+                    })
+            }
+        }
+    }
+
+    fn namespace(&mut self, netns: u32, mut asked: Asked) -> Found {
+        let sockets = if self.own == Some(netns) {
+            self.own_namespace()?
+        } else {
+            self.namespaces.listening(netns, &asked.tids)?
+        };
+        asked.inodes.sort_unstable();
+        let wanted = |socket: &ListeningSocket| asked.inodes.binary_search(&socket.inode).is_ok();
+        Ok(sockets
+            .into_iter()
+            .filter(wanted)
+            .map(|socket| (socket.inode, socket))
+            .collect())
+    }
+
+    fn dump(&mut self) -> Result<Vec<ListeningSocket>, DumpError> {
+        if self.absent.is_some_and(|since| since.elapsed() < ABSENT) {
+            return Err(DumpError::NoSockDiag);
+        }
+        let mut dumper = match self.dumper.take() {
+            Some(dumper) => dumper,
+            None => self.noting_absence(Dumper::new())?,
+        };
+        let sockets = self.noting_absence(dumper.listening())?;
+        // Kept only after a dump that ended well: what is left of another would be in the way of the next.
+        self.dumper = Some(dumper);
+        Ok(sockets)
+    }
+
+    fn noting_absence<T>(&mut self, result: Result<T, DumpError>) -> Result<T, DumpError> {
+        self.absent = matches!(result, Err(DumpError::NoSockDiag)).then(Instant::now);
+        result
+    }
+}
+
+/// Openers that are tried as ways into one namespace.
+const MAX_TIDS: usize = 16;
+
+/// What is asked of one namespace.
+#[derive(Debug, Default)]
+struct Asked {
+    inodes: Vec<u64>,
+    tids: Vec<u32>,
+}
+
+/// What one namespace answered, by inode.
+type Found = Result<HashMap<u64, ListeningSocket>, Unseen>;
