@@ -4,9 +4,17 @@
 mod lock;
 
 mod command;
+mod console;
 mod ebpf;
+mod payload;
+mod report;
+mod run;
 mod setup;
 mod sources;
+mod test;
+mod test_output;
+mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -15,20 +23,30 @@ use clap::Parser;
 
 use crate::workspace::Workspace;
 
-/// Builds, checks and tests portreeve.
+/// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    Run(run::RunArgs),
+    Test(test::TestArgs),
     Ebpf(ebpf::EbpfArgs),
+    Vm(vm::VmArgs),
+    /// Checks the walls between the parts of portreeve.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let task = Task::parse();
     let done = Workspace::find().and_then(|workspace| match &task {
-        Task::Ebpf(args) => ebpf::main(&workspace, args),
+        Task::Run(args) => run::main(&workspace, args).map(|()| true),
+        Task::Test(args) => test::main(&workspace, args),
+        Task::Ebpf(args) => ebpf::main(&workspace, args).map(|()| true),
+        Task::Vm(args) => vm::main(&workspace, args),
+        Task::Tidy => tidy::check(&workspace).map(|()| true),
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

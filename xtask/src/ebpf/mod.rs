@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use crate::lock::{self, Lock, OBJECTS};
+use crate::say;
 use crate::setup::bpf_toolchain;
 use crate::workspace::Workspace;
 
@@ -31,10 +32,10 @@ pub(crate) fn main(workspace: &Workspace, args: &EbpfArgs) -> Result<()> {
         return write(workspace);
     }
     match check(workspace)? {
-        Comparison::Equal => println!("The committed kernel objects are what these sources give, byte for byte."),
+        Comparison::Equal => say!("The committed kernel objects are what these sources give, byte for byte."),
         Comparison::NotCompared { reason, rebuilt } => {
-            println!("NOT COMPARED: {reason}");
-            println!(
+            say!("NOT COMPARED: {reason}");
+            say!(
                 "The rebuilt object lies at {}; PORTREEVE_BPF_OBJECT makes a build take it.",
                 rebuilt.display()
             );
@@ -59,13 +60,13 @@ fn write(workspace: &Workspace) -> Result<()> {
         let bytes = build::build(&toolchain, &workspace.root, &workspace.target.join("ebpf"), object)?;
         let path = folder.join(object.file);
         fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}/{} ({} bytes)", lock::FOLDER, object.file, bytes.len());
+        say!("wrote {}/{} ({} bytes)", lock::FOLDER, object.file, bytes.len());
         lock.objects.insert(object.file.to_owned(), lock::sha256(&bytes));
     }
     let path = lock::lock_path(&workspace.root);
     fs::write(&path, lock.to_text()).with_context(|| format!("cannot write {}", path.display()))?;
     let versions: Vec<&str> = lock.toolchain.values().map(String::as_str).collect();
-    println!(
+    say!(
         "wrote {}/lock.toml ({} sources; {})",
         lock::FOLDER,
         lock.sources.len(),

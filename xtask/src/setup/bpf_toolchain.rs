@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, find_program, output, run_logged, with_retries};
+use crate::say;
 use crate::setup::apt::{self, Package};
 use crate::workspace::Workspace;
 
@@ -89,7 +90,7 @@ fn install_linker(workspace: &Workspace, llvm_prefix: &str, llvm: &str) -> Resul
         return Ok(linker);
     }
     let major = llvm.split('.').next().unwrap_or_default();
-    println!("Building bpf-linker {LINKER_VERSION} for LLVM {llvm} below target/tools (once, about a minute)");
+    say!("Building bpf-linker {LINKER_VERSION} for LLVM {llvm} below target/tools (once, about a minute)");
     with_retries("building bpf-linker", || {
         run_logged(
             cargo()
