@@ -252,7 +252,9 @@ impl Guest {
             script.push_str(&format!("export {name}={}\n", quoted(value)));
         }
         let filter = self.filter.as_deref().map(quoted).unwrap_or_default();
-        script.push_str(&format!("exec /payload/tests --test-threads=1 --color=never {filter}\n"));
+        script.push_str(&format!(
+            "exec /payload/tests --test-threads=1 --color=never {filter}\n"
+        ));
         script
     }
 }
