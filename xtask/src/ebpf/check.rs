@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf --check`: the objects rebuilt in another folder and compared, and the kernel side linted.
+//! `cargo xtask ebpf --check`: the kernel side linted, and the objects rebuilt in another folder and compared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ pub(crate) enum Comparison {
     },
 }
 
-/// Rebuilds, compares and lints.
+/// Rebuilds in another folder and compares.
 ///
 /// # Errors
-/// Where the lock is stale, the bytes differ although the toolchain is the lock's, or a lint fires.
-pub(crate) fn check(workspace: &Workspace) -> Result<Comparison> {
+/// Where the lock is stale, the build fails, or the bytes differ although the toolchain is the lock's.
+pub(crate) fn compare(workspace: &Workspace) -> Result<Comparison> {
     for object in OBJECTS {
         lock::verified_object(&workspace.root, object.arch).map_err(|sentence| anyhow!(sentence))?;
     }
@@ -39,7 +39,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Comparison> {
     // Another folder of another depth: a path that leaks into the object cannot go unseen.
     let copy = folder.join("copied/sources");
     copy_sources(&workspace.root, &copy)?;
-    lint(workspace, &toolchain, &copy, &folder.join("lint"))?;
     let lock = Lock::read(&workspace.root).map_err(|sentence| anyhow!(sentence))?;
     let mut first = None;
     for object in OBJECTS {
@@ -73,13 +72,18 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Comparison> {
     })
 }
 
-/// clippy of the compiler that builds the kernel side, with warnings as errors.
-fn lint(workspace: &Workspace, toolchain: &BpfToolchain, root: &Path, target_folder: &Path) -> Result<()> {
-    let driver = clippy_driver(workspace, toolchain)?;
+/// Runs clippy of the compiler that builds the kernel side, for the target of the kernel side, with warnings as errors.
+///
+/// # Errors
+/// Where a lint fires, or that clippy cannot be had.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    let toolchain = bpf_toolchain::ensure(workspace)?;
+    let driver = clippy_driver(workspace, &toolchain)?;
+    let target_folder = workspace.target.join("ebpf-lint");
     for object in OBJECTS {
         // What cargo-clippy does, without asking that cargo and the compiler come from one toolchain.
         run(toolchain
-            .cargo(root, target_folder, "check", object.target, object.arch)?
+            .cargo(&workspace.root, &target_folder, "check", object.target, object.arch)?
             .arg("--quiet")
             .env("RUSTC_WORKSPACE_WRAPPER", &driver)
             .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__"))?;

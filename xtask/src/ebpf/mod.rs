@@ -13,7 +13,7 @@ use crate::say;
 use crate::setup::bpf_toolchain;
 use crate::workspace::Workspace;
 
-pub(crate) use check::{Comparison, check};
+pub(crate) use check::{Comparison, compare, lint};
 
 /// Builds the kernel objects into monitor/bpf, with their lock file.
 #[derive(Args, Debug)]
@@ -31,7 +31,8 @@ pub(crate) fn main(workspace: &Workspace, args: &EbpfArgs) -> Result<()> {
     if !args.check {
         return write(workspace);
     }
-    match check(workspace)? {
+    let linted = lint(workspace);
+    match compare(workspace)? {
         Comparison::Equal => say!("The committed kernel objects are what these sources give, byte for byte."),
         Comparison::NotCompared { reason, rebuilt } => {
             say!("NOT COMPARED: {reason}");
@@ -41,7 +42,7 @@ pub(crate) fn main(workspace: &Workspace, args: &EbpfArgs) -> Result<()> {
             );
         }
     }
-    Ok(())
+    linted
 }
 
 /// Builds each object and writes it and the lock.

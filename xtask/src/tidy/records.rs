@@ -14,7 +14,14 @@ pub(crate) fn check(files: &[(String, String)]) -> Vec<Violation> {
         .iter()
         .flat_map(|(file, text)| items(&tokens(text)).into_iter().map(move |item| (file.as_str(), item)))
         .collect();
-    let records: BTreeSet<&str> = items.iter().map(|(_, item)| item.name.text.as_str()).collect();
+    let mut known: BTreeSet<String> = items.iter().map(|(_, item)| item.name.text.clone()).collect();
+    known.extend(INTEGERS.iter().map(|integer| (*integer).to_owned()));
+    // An alias is as good as what it stands for.
+    for (name, meaning) in files.iter().flat_map(|(_, text)| aliases(&tokens(text))) {
+        if meaning.iter().all(|word| known.contains(word)) {
+            known.insert(name);
+        }
+    }
     let mut violations = Vec::new();
     for (file, item) in &items {
         if item.kind != "struct" {
@@ -27,7 +34,7 @@ pub(crate) fn check(files: &[(String, String)]) -> Vec<Violation> {
         }
         for token in &item.types {
             let word = token.text.as_str();
-            if !INTEGERS.contains(&word) && !records.contains(word) {
+            if !known.contains(word) {
                 let sentence = format!(
                     "`{word}` in the record {}: records are made of integers of stated width, arrays of these, and other records",
                     item.name.text
@@ -45,6 +52,35 @@ struct Item {
     name: Token,
     /// The tokens of its fields' types, but for brackets and the lengths of arrays.
     types: Vec<Token>,
+}
+
+/// The `type` aliases: name, and the words of the type but for brackets and lengths.
+fn aliases(tokens: &[Token]) -> Vec<(String, Vec<String>)> {
+    let starts = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.text == "type")
+        .map(|(index, _)| index);
+    let alias = |start: usize| {
+        let name = tokens.get(start + 1)?.text.clone();
+        let (mut depth, mut in_length, mut meaning) = (0_usize, false, Vec::new());
+        for token in tokens.get(start + 2..)? {
+            match token.text.as_str() {
+                "=" => {}
+                "[" => depth += 1,
+                "]" => {
+                    depth = depth.saturating_sub(1);
+                    in_length = false;
+                }
+                ";" if depth == 0 => break,
+                ";" => in_length = true,
+                word if !in_length => meaning.push(word.to_owned()),
+                _ => {}
+            }
+        }
+        Some((name, meaning))
+    };
+    starts.filter_map(alias).collect()
 }
 
 fn items(tokens: &[Token]) -> Vec<Item> {
@@ -153,6 +189,14 @@ mod tests {
             assert!(found.iter().all(|sentence| sentence.starts_with("4: ")), "{found:?}");
         }
         assert_eq!(refused("#[repr(C)] pub struct Record(u8, bool);").len(), 1);
+    }
+
+    #[test]
+    fn an_alias_is_as_good_as_what_it_stands_for() {
+        let record = "#[repr(C)] pub struct Record { a: Name, b: [Name; 2] }";
+        assert!(refused(&format!("pub type Name = [u64; 2];\n{record}")).is_empty());
+        assert_eq!(refused(&format!("pub type Name = [bool; 2];\n{record}")).len(), 2);
+        assert_eq!(refused(&format!("pub type Name = *const u64;\n{record}")).len(), 2);
     }
 
     #[test]
