@@ -7,6 +7,7 @@ mod command;
 mod console;
 mod ebpf;
 mod payload;
+// MERGE: mod registry;
 mod report;
 mod run;
 mod setup;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::TestArgs),
     Ebpf(ebpf::EbpfArgs),
     Vm(vm::VmArgs),
+    // MERGE: /// Makes monitor/data from the registry's own table, or checks that it is what that gives.
+    // MERGE: Registry { #[arg(long)] check: bool },
     /// Checks the walls between the parts of portreeve.
     Tidy,
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&workspace, args),
         Task::Ebpf(args) => ebpf::main(&workspace, args).map(|()| true),
         Task::Vm(args) => vm::main(&workspace, args),
+        // MERGE: Task::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
         Task::Tidy => tidy::check(&workspace).map(|()| true),
     });
     match done {
