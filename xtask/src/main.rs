@@ -12,6 +12,7 @@ mod report;
 mod run;
 mod setup;
 mod sources;
+mod task;
 mod test;
 mod test_output;
 mod tidy;
@@ -22,33 +23,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::workspace::Workspace;
-
-/// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
-#[derive(Parser, Debug)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-enum Task {
-    Run(run::RunArgs),
-    Test(test::TestArgs),
-    Ebpf(ebpf::EbpfArgs),
-    Vm(vm::VmArgs),
-    // MERGE: /// Makes monitor/data from the registry's own table, or checks that it is what that gives.
-    // MERGE: Registry { #[arg(long)] check: bool },
-    /// Checks the walls between the parts of portreeve.
-    Tidy,
-}
-
 fn main() -> ExitCode {
-    let task = Task::parse();
-    let done = Workspace::find().and_then(|workspace| match &task {
-        Task::Run(args) => run::main(&workspace, args).map(|()| true),
-        Task::Test(args) => test::main(&workspace, args),
-        Task::Ebpf(args) => ebpf::main(&workspace, args).map(|()| true),
-        Task::Vm(args) => vm::main(&workspace, args),
-        // MERGE: Task::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
-        Task::Tidy => tidy::check(&workspace).map(|()| true),
-    });
-    match done {
+    let task = task::Task::parse();
+    match workspace::Workspace::find().and_then(|workspace| task.perform(&workspace)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

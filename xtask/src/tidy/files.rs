@@ -82,12 +82,22 @@ impl Private {
             if self.hosts.iter().any(|host| line.contains(host.as_str())) {
                 refuse("it names the host of a package mirror; take the machine's own");
             }
-            if self.folders.iter().any(|folder| line.contains(folder.as_str())) || names_a_home(line) {
+            if self.folders.iter().any(|folder| names_folder(line, folder)) || names_a_home(line) {
                 refuse("it names a folder of one machine");
             }
         }
         violations
     }
+}
+
+/// Whether a line holds an absolute path in a folder, and not just a longer path that holds the folder's.
+fn names_folder(line: &str, folder: &str) -> bool {
+    let starts = line
+        .match_indices(folder)
+        .map(|(at, _)| line.get(..at).unwrap_or_default());
+    starts
+        .into_iter()
+        .any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || "._-*".contains(c)))
 }
 
 /// Whether a line names something in a user's home.
@@ -185,6 +195,8 @@ mod tests {
         };
         assert_eq!(lines("fine\nsee http://mirror.example.org/x\n"), [2]);
         assert_eq!(lines("/elsewhere/clone/target"), [1]);
+        assert_eq!(lines("remapped to \"/elsewhere/clone/x\""), [1]);
+        assert!(lines("in below/elsewhere/clone/x and /elsewhere/clones").is_empty());
         assert_eq!(lines(concat!("in /home", "/fred/src")), [1]);
         assert_eq!(lines(concat!("in /root", "/.cargo")), [1]);
         assert!(lines("/home/alice/bin/nc, /home/*/x, /home/, /root, HOME=/root").is_empty());

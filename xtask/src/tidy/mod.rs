@@ -123,9 +123,11 @@ fn mirror_hosts() -> Vec<String> {
 fn private_folders(workspace: &Workspace) -> Vec<String> {
     let home = env::home_dir().map(|home| home.display().to_string());
     // Root's home is the same everywhere and stands in a guest's /etc/passwd.
-    let home = home.filter(|home| home.len() > 1 && home != "/root");
-    home.into_iter()
-        .chain([workspace.root.display().to_string()])
+    let home = home.filter(|home| home != "/root");
+    let folders = home.into_iter().chain([workspace.root.display().to_string()]);
+    // A folder at the top, as containers have it (/src, /build), is no one machine's.
+    folders
+        .filter(|folder| folder.matches('/').count() > 1)
         .map(|folder| format!("{folder}/"))
         .collect()
 }
