@@ -40,12 +40,13 @@ pub(crate) fn compare(workspace: &Workspace) -> Result<Comparison> {
     let copy = folder.join("copied/sources");
     copy_sources(&workspace.root, &copy)?;
     let lock = Lock::read(&workspace.root).map_err(|sentence| anyhow!(sentence))?;
+    let differences = differences(&toolchain, &lock);
     let mut first = None;
     for object in OBJECTS {
         let bytes = build(&toolchain, &copy, &folder.join("build"), object)?;
         let rebuilt = folder.join(object.file);
         fs::write(&rebuilt, &bytes).with_context(|| format!("cannot write {}", rebuilt.display()))?;
-        if toolchain.versions == lock.toolchain && lock.objects.get(object.file) != Some(&lock::sha256(&bytes)) {
+        if differences.is_empty() && lock.objects.get(object.file) != Some(&lock::sha256(&bytes)) {
             bail!(
                 "{}/{} is not what its sources give with the lock's own toolchain; the rebuilt one is {}; run `cargo xtask ebpf`",
                 lock::FOLDER,
@@ -56,20 +57,31 @@ pub(crate) fn compare(workspace: &Workspace) -> Result<Comparison> {
         first.get_or_insert(rebuilt);
     }
     let rebuilt = first.context("there is no kernel object to check")?;
-    if toolchain.versions == lock.toolchain {
+    if differences.is_empty() {
         return Ok(Comparison::Equal);
     }
-    let differing: Vec<String> = (toolchain.versions.iter())
-        .filter(|(name, version)| lock.toolchain.get(*name) != Some(*version))
-        .map(|(name, version)| {
-            let locked = lock.toolchain.get(name).map_or("unknown", String::as_str);
-            format!("{name} is {version} here and {locked} in the lock")
-        })
-        .collect();
     Ok(Comparison::NotCompared {
-        reason: differing.join(", "),
+        reason: differences.join(", "),
         rebuilt,
     })
+}
+
+/// Why other bytes would prove nothing, if they would not.
+fn differences(toolchain: &BpfToolchain, lock: &Lock) -> Vec<String> {
+    let locked = |name: &str| lock.toolchain.get(name).map_or("unknown", String::as_str);
+    let versions = toolchain
+        .versions
+        .iter()
+        .filter(|(name, version)| locked(name) != version.as_str());
+    let mut differences: Vec<String> = versions
+        .map(|(name, version)| format!("{name} is {version} here and {} in the lock", locked(name)))
+        .collect();
+    differences.extend(
+        toolchain
+            .core_sources()
+            .map(|sources| format!("lines of {} are in the rebuilt object", sources.display())),
+    );
+    differences
 }
 
 /// Runs clippy of the compiler that builds the kernel side, for the target of the kernel side, with warnings as errors.

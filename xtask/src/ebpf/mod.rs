@@ -5,7 +5,7 @@ mod check;
 
 use std::fs;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::lock::{self, Lock, OBJECTS};
@@ -48,6 +48,12 @@ pub(crate) fn main(workspace: &Workspace, args: &EbpfArgs) -> Result<()> {
 /// Builds each object and writes it and the lock.
 fn write(workspace: &Workspace) -> Result<()> {
     let toolchain = bpf_toolchain::ensure(workspace)?;
+    if let Some(sources) = toolchain.core_sources() {
+        bail!(
+            "lines of {} would end up in the object, and no machine without them could rebuild it; remove the package rust-web-src",
+            sources.display()
+        );
+    }
     let folder = workspace.root.join(lock::FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     // Taken first: an edit during the build leaves a lock that is stale, never one that is wrong.
