@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::command::run;
+use crate::command::{output, run};
 use crate::ebpf::build::build;
 use crate::lock::{self, Lock, OBJECTS};
 use crate::setup::bpf_toolchain::BpfToolchain;
@@ -108,14 +109,21 @@ fn clippy_driver(workspace: &Workspace, toolchain: &BpfToolchain) -> Result<Path
     if toolchain.build_core {
         return Ok(toolchain.rustc.with_file_name("clippy-driver"));
     }
-    // Unpacked, not installed: the package may not stand beside rustup's.
-    let folder = apt::unpack(
-        workspace,
-        "rust-web-clippy",
-        "usr/bin/clippy-driver",
-        "linting the kernel side",
-    )?;
-    Ok(folder.join("usr/bin/clippy-driver"))
+    let release = toolchain
+        .versions
+        .get("rustc")
+        .and_then(|name| name.split(' ').nth(1))
+        .unwrap_or_default();
+    // Unpacked, not installed: the package may not stand beside rustup's. It must be of the compiler's very release.
+    let why = "linting the kernel side";
+    let folder = format!("rust-web-clippy-{release}");
+    let driver =
+        apt::unpack(workspace, "rust-web-clippy", &folder, "usr/bin/clippy-driver", why)?.join("usr/bin/clippy-driver");
+    let version = output(Command::new(&driver).args(["--rustc", "--version"])).unwrap_or_default();
+    if !version.contains(release) {
+        bail!("Debian's clippy is of another release than rustc {release} here; run apt-get upgrade");
+    }
+    Ok(driver)
 }
 
 /// Copies what is committed or new, not what is ignored, so that the copy builds as a clone would.

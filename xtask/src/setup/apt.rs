@@ -85,13 +85,13 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[Package], why: &str) -> 
     }
 }
 
-/// Fetches a package as it is in the machine's own apt sources and unpacks it below `target/tools`, without installing
-/// it or what it depends on. Gives the folder.
+/// Fetches a package as it is in the machine's own apt sources and unpacks it into `folder` below `target/tools`, without
+/// installing it or what it depends on. Gives the folder's path.
 ///
 /// # Errors
 /// Where there is no apt-get, no such package, or no network.
-pub(crate) fn unpack(workspace: &Workspace, package: &str, shown_by: &str, why: &str) -> Result<PathBuf> {
-    let folder = workspace.tools().join(package);
+pub(crate) fn unpack(workspace: &Workspace, package: &str, folder: &str, shown_by: &str, why: &str) -> Result<PathBuf> {
+    let folder = workspace.tools().join(folder);
     if folder.join(shown_by).exists() {
         return Ok(folder);
     }

@@ -28,5 +28,12 @@ pub(crate) fn ensure_qemu(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// Where Debian's package cannot be fetched.
 pub(crate) fn ensure_busybox(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(apt::unpack(workspace, "busybox-static", "bin/busybox", "a guest's userland")?.join("bin/busybox"))
+    Ok(apt::unpack(
+        workspace,
+        "busybox-static",
+        "busybox-static",
+        "bin/busybox",
+        "a guest's userland",
+    )?
+    .join("bin/busybox"))
 }

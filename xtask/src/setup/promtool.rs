@@ -12,5 +12,12 @@ use crate::workspace::Workspace;
 /// # Errors
 /// Where the package cannot be fetched.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(apt::unpack(workspace, "prometheus", "usr/bin/promtool", "checking the metrics page")?.join("usr/bin/promtool"))
+    Ok(apt::unpack(
+        workspace,
+        "prometheus",
+        "prometheus",
+        "usr/bin/promtool",
+        "checking the metrics page",
+    )?
+    .join("usr/bin/promtool"))
 }
