@@ -151,17 +151,23 @@ fn add_packages(cargo_lock: &Table, sources: &mut Fingerprint) {
     }
 }
 
-/// The sections of Cargo.toml that change the object: its profile, the profile that it inherits, and what the packages
-/// inherit of the workspace.
+/// The parts of Cargo.toml that change the object: its profile, the profile that it inherits, and the edition. (The
+/// version does not: two objects of two versions were compared.)
 fn add_sections(cargo_toml: &Table, sources: &mut Fingerprint) {
-    for path in [["profile", "release"], ["profile", "bpf"], ["workspace", "package"]] {
-        let section = path
-            .iter()
-            .try_fold(cargo_toml, |table, key| table.get(*key).and_then(Value::as_table));
-        let Some(section) = section else { continue };
-        let name = format!("Cargo.toml [{}]", path.join("."));
+    for path in [
+        &["profile", "release"][..],
+        &["profile", "bpf"],
+        &["workspace", "package", "edition"],
+    ] {
+        let start = Value::Table(cargo_toml.clone());
+        let part = path.iter().try_fold(&start, |value, key| value.get(*key));
         // A table prints in the order of its keys, without comments: only a change of meaning counts.
-        sources.insert(name, sha256(section.to_string().as_bytes()));
+        if let Some(part) = part {
+            sources.insert(
+                format!("Cargo.toml {}", path.join(".")),
+                sha256(part.to_string().as_bytes()),
+            );
+        }
     }
 }
 

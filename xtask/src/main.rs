@@ -4,31 +4,30 @@
 mod lock;
 
 mod command;
+mod console;
 mod ebpf;
+mod payload;
+// MERGE: mod registry;
+mod report;
+mod run;
 mod setup;
 mod sources;
+mod task;
+mod test;
+mod test_output;
+mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::workspace::Workspace;
-
-/// Builds, checks and tests portreeve.
-#[derive(Parser, Debug)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-enum Task {
-    Ebpf(ebpf::EbpfArgs),
-}
-
 fn main() -> ExitCode {
-    let task = Task::parse();
-    let done = Workspace::find().and_then(|workspace| match &task {
-        Task::Ebpf(args) => ebpf::main(&workspace, args),
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let task = task::Task::parse();
+    match workspace::Workspace::find().and_then(|workspace| task.perform(&workspace)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -34,7 +34,8 @@ pub(crate) fn build(toolchain: &BpfToolchain, root: &Path, target_folder: &Path,
 /// An object that names a folder or a registry of this machine differs on the next one, and tells what it should not.
 fn refuse_traces_of_this_machine(bytes: &[u8], root: &Path, object: &Object) -> Result<()> {
     let home = cargo_home()?;
-    let mut traces = vec![root.display().to_string(), home.display().to_string()];
+    let mut traces = vec![home.join("registry").display().to_string()];
+    traces.extend(["monitor-ebpf", "monitor-common"].map(|package| root.join(package).display().to_string()));
     for registry in fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten() {
         traces.push(registry.file_name().to_string_lossy().into_owned());
     }
@@ -84,7 +85,8 @@ mod tests {
 
     #[test]
     fn remapped_paths_are_fine() {
-        let bytes = b"\x7fELF\x00/src/monitor-ebpf/src/main.rs\x00/deps/aya-ebpf-0.2.1/src/lib.rs\x00";
+        let bytes =
+            b"\x7fELF\x00/nonexistent/src/monitor-ebpf/src/main.rs\x00/nonexistent/deps/aya-ebpf-0.2.1/src/lib.rs\x00";
         assert_eq!(find_trace(bytes, &["/elsewhere/portreeve".to_owned()]), None);
     }
 }

@@ -5,14 +5,15 @@ mod check;
 
 use std::fs;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::lock::{self, Lock, OBJECTS};
+use crate::say;
 use crate::setup::bpf_toolchain;
 use crate::workspace::Workspace;
 
-pub(crate) use check::{Comparison, check};
+pub(crate) use check::{Comparison, compare, lint};
 
 /// Builds the kernel objects into monitor/bpf, with their lock file.
 #[derive(Args, Debug)]
@@ -30,22 +31,29 @@ pub(crate) fn main(workspace: &Workspace, args: &EbpfArgs) -> Result<()> {
     if !args.check {
         return write(workspace);
     }
-    match check(workspace)? {
-        Comparison::Equal => println!("The committed kernel objects are what these sources give, byte for byte."),
+    let linted = lint(workspace);
+    match compare(workspace)? {
+        Comparison::Equal => say!("The committed kernel objects are what these sources give, byte for byte."),
         Comparison::NotCompared { reason, rebuilt } => {
-            println!("NOT COMPARED: {reason}");
-            println!(
+            say!("NOT COMPARED: {reason}");
+            say!(
                 "The rebuilt object lies at {}; PORTREEVE_BPF_OBJECT makes a build take it.",
                 rebuilt.display()
             );
         }
     }
-    Ok(())
+    linted
 }
 
 /// Builds each object and writes it and the lock.
 fn write(workspace: &Workspace) -> Result<()> {
     let toolchain = bpf_toolchain::ensure(workspace)?;
+    if let Some(sources) = toolchain.core_sources() {
+        bail!(
+            "lines of {} would end up in the object, and no machine without them could rebuild it; remove the package rust-web-src",
+            sources.display()
+        );
+    }
     let folder = workspace.root.join(lock::FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     // Taken first: an edit during the build leaves a lock that is stale, never one that is wrong.
@@ -59,13 +67,13 @@ fn write(workspace: &Workspace) -> Result<()> {
         let bytes = build::build(&toolchain, &workspace.root, &workspace.target.join("ebpf"), object)?;
         let path = folder.join(object.file);
         fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}/{} ({} bytes)", lock::FOLDER, object.file, bytes.len());
+        say!("wrote {}/{} ({} bytes)", lock::FOLDER, object.file, bytes.len());
         lock.objects.insert(object.file.to_owned(), lock::sha256(&bytes));
     }
     let path = lock::lock_path(&workspace.root);
     fs::write(&path, lock.to_text()).with_context(|| format!("cannot write {}", path.display()))?;
     let versions: Vec<&str> = lock.toolchain.values().map(String::as_str).collect();
-    println!(
+    say!(
         "wrote {}/lock.toml ({} sources; {})",
         lock::FOLDER,
         lock.sources.len(),

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{find_program, run_logged, with_retries};
+use crate::say;
 use crate::workspace::Workspace;
 
 /// A package, and the file that shows that it is there, however it came to the machine.
@@ -59,7 +60,7 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[Package], why: &str) -> 
     if !is_root() {
         bail!("{why} needs the packages {names}; run as root: {by_hand}");
     }
-    println!("Installing Debian packages, since {why} needs them: {names}");
+    say!("Installing Debian packages, since {why} needs them: {names}");
     let log = workspace.target.join("tools/apt.log");
     let install = || {
         run_logged(
@@ -84,20 +85,20 @@ pub(crate) fn ensure(workspace: &Workspace, packages: &[Package], why: &str) -> 
     }
 }
 
-/// Fetches a package as it is in the machine's own apt sources and unpacks it below `target/tools`, without installing
-/// it or what it depends on. Gives the folder.
+/// Fetches a package as it is in the machine's own apt sources and unpacks it into `folder` below `target/tools`, without
+/// installing it or what it depends on. Gives the folder's path.
 ///
 /// # Errors
 /// Where there is no apt-get, no such package, or no network.
-pub(crate) fn unpack(workspace: &Workspace, package: &str, shown_by: &str, why: &str) -> Result<PathBuf> {
-    let folder = workspace.tools().join(package);
+pub(crate) fn unpack(workspace: &Workspace, package: &str, folder: &str, shown_by: &str, why: &str) -> Result<PathBuf> {
+    let folder = workspace.tools().join(folder);
     if folder.join(shown_by).exists() {
         return Ok(folder);
     }
     if find_program("apt-get").is_none() {
         bail!("{why} needs what Debian's package {package} holds, and this machine has no apt-get");
     }
-    println!("Fetching the Debian package {package} (unpacked below target/, not installed), since {why} needs it");
+    say!("Fetching the Debian package {package} (unpacked below target/, not installed), since {why} needs it");
     let archives = workspace.tools().join("archives");
     fs::create_dir_all(&archives).with_context(|| format!("cannot create {}", archives.display()))?;
     let log = workspace.tools().join("apt.log");

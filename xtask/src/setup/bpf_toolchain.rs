@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, find_program, output, run_logged, with_retries};
+use crate::say;
 use crate::setup::apt::{self, Package};
 use crate::workspace::Workspace;
 
@@ -89,7 +90,7 @@ fn install_linker(workspace: &Workspace, llvm_prefix: &str, llvm: &str) -> Resul
         return Ok(linker);
     }
     let major = llvm.split('.').next().unwrap_or_default();
-    println!("Building bpf-linker {LINKER_VERSION} for LLVM {llvm} below target/tools (once, about a minute)");
+    say!("Building bpf-linker {LINKER_VERSION} for LLVM {llvm} below target/tools (once, about a minute)");
     with_retries("building bpf-linker", || {
         run_logged(
             cargo()
@@ -158,6 +159,20 @@ fn named_versions(rustc: String, llvm: String, linker: &str) -> BTreeMap<String,
 }
 
 impl BpfToolchain {
+    /// The folder of a compiler whose `core` is built along, from sources in that folder.
+    fn sysroot(&self) -> Option<&Path> {
+        self.rustc.parent()?.parent().filter(|_| self.build_core)
+    }
+
+    /// The installed sources of a `core` that was built elsewhere, if they are where its debug information says: then
+    /// lines of them end up in the object, and it has other bytes than on a machine without them. These paths come
+    /// with the compiler and cannot be remapped.
+    pub(crate) fn core_sources(&self) -> Option<PathBuf> {
+        let release = self.versions.get("rustc")?.split(' ').nth(1)?;
+        let sources = PathBuf::from(format!("/usr/src/rustc-{release}/library"));
+        (!self.build_core && sources.is_dir()).then_some(sources)
+    }
+
     /// cargo with this compiler, for the packages below `root`, with reproducible paths in what it builds.
     ///
     /// # Errors
@@ -174,7 +189,7 @@ impl BpfToolchain {
             .map(OsString::from)
             .into();
         flags.push(format!("bpf_target_arch=\"{arch}\"").into());
-        for (from, to) in remapped(root, target_folder)? {
+        for (from, to) in remapped(root, target_folder, self.sysroot())? {
             let mut flag = OsString::from("--remap-path-prefix=");
             flag.push(from);
             flag.push("=");
@@ -212,18 +227,22 @@ impl BpfToolchain {
 }
 
 /// Paths that would end up in the object, with what stands there instead. Later ones win where both fit.
-fn remapped(root: &Path, target_folder: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
-    let mut pairs = vec![(root.to_path_buf(), "/src"), (target_folder.to_path_buf(), "/target")];
+///
+/// What stands there must not exist: LLVM copies source lines into `.BTF.ext` from every path that it can open, and an
+/// object that was built in a clone at that very path would have other bytes. Debian promises that nothing is ever in
+/// /nonexistent.
+fn remapped(root: &Path, target_folder: &Path, sysroot: Option<&Path>) -> Result<Vec<(PathBuf, &'static str)>> {
+    let mut pairs = vec![
+        (root.to_path_buf(), "/nonexistent/src"),
+        (target_folder.to_path_buf(), "/nonexistent/target"),
+    ];
+    pairs.extend(sysroot.map(|sysroot| (sysroot.to_path_buf(), "/nonexistent/rust")));
     // One folder a registry, named after its host: the host must not show either.
     let sources = cargo_home()?.join("registry/src");
     let registries = fs::read_dir(&sources).with_context(|| format!("cannot list {}", sources.display()))?;
     for registry in registries {
-        pairs.push((
-            registry
-                .with_context(|| format!("cannot list {}", sources.display()))?
-                .path(),
-            "/deps",
-        ));
+        let registry = registry.with_context(|| format!("cannot list {}", sources.display()))?;
+        pairs.push((registry.path(), "/nonexistent/deps"));
     }
     Ok(pairs)
 }

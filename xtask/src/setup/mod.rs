@@ -2,3 +2,8 @@
 
 pub(crate) mod apt;
 pub(crate) mod bpf_toolchain;
+pub(crate) mod cargo_deny;
+pub(crate) mod guest_tools;
+pub(crate) mod kernels;
+pub(crate) mod promtool;
+pub(crate) mod rust_components;

@@ -1,0 +1,38 @@
+//! The tasks there are.
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::workspace::Workspace;
+use crate::{ebpf, run, test, tidy, vm};
+
+/// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) enum Task {
+    Run(run::RunArgs),
+    Test(test::TestArgs),
+    Ebpf(ebpf::EbpfArgs),
+    Vm(vm::VmArgs),
+    // MERGE: /// Makes monitor/data from IANA's table, or with --check says whether it is what that table gives.
+    // MERGE: Registry { #[arg(long)] check: bool },
+    /// Checks the walls between the parts of portreeve.
+    Tidy,
+}
+
+impl Task {
+    /// Does the task. Gives whether every check in it passed.
+    ///
+    /// # Errors
+    /// Where the task could not be done.
+    pub(crate) fn perform(&self, workspace: &Workspace) -> Result<bool> {
+        match self {
+            Self::Run(args) => run::main(workspace, args).map(|()| true),
+            Self::Test(args) => test::main(workspace, args),
+            Self::Ebpf(args) => ebpf::main(workspace, args).map(|()| true),
+            Self::Vm(args) => vm::main(workspace, args),
+            // MERGE: Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
+            Self::Tidy => tidy::check(workspace).map(|()| true),
+        }
+    }
+}

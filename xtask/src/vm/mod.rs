@@ -1,0 +1,246 @@
+//! `cargo xtask vm`: the integration tests inside guests with kernels of their own.
+
+mod boot;
+mod initramfs;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::payload::{self, Payload};
+use crate::report::{Outcome, Report};
+use crate::setup::guest_tools;
+use crate::setup::kernels::{self, Fetched, KERNELS, Kernel};
+use crate::workspace::Workspace;
+use crate::{say, test_output};
+use boot::{Ended, Guest};
+
+/// Guests at a time: each has two virtual processors, and the machines that run this have two.
+const AT_ONCE: usize = 2;
+
+/// Runs the integration tests in guests with test kernels.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct VmArgs {
+    /// Kernels: 5.10, 6.1, 6.12, 6.18, new [default: 5.10 6.12 new].
+    #[arg(value_name = "KERNEL")]
+    pub(crate) kernels: Vec<String>,
+    /// All five kernels.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Only tests whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
+    /// How guests run; `kvm` only where the machine's KVM can boot one.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) accel: Accelerator,
+    /// Keep each guest's initramfs and show the command that boots it.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// QEMU's accelerator. Chosen by hand: a KVM device that is there may still boot nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Accelerator {
+    /// Emulation: works everywhere.
+    #[default]
+    Tcg,
+    /// Hardware virtualisation.
+    Kvm,
+}
+
+/// Runs `cargo xtask vm` by itself.
+///
+/// # Errors
+/// Where the payload does not build; what fails in guests is in the report.
+pub(crate) fn main(workspace: &Workspace, args: &VmArgs) -> Result<bool> {
+    selected(args)?;
+    let mut report = Report::default();
+    let mut built = None;
+    report.step("build for guests", |_| {
+        built = Some(payload::build(workspace, &[], None)?);
+        Ok(Outcome::Passed)
+    });
+    if let Some(payload) = built {
+        run(workspace, args, &payload, &mut report);
+    }
+    Ok(report.finish())
+}
+
+/// Boots the guests and counts their tests.
+pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, report: &mut Report) {
+    let mut busybox = PathBuf::new();
+    let mut fetched = Vec::new();
+    let ready = report.step("guests: QEMU, busybox, kernels", |report| {
+        guest_tools::ensure_qemu(workspace)?;
+        busybox = guest_tools::ensure_busybox(workspace)?;
+        let kernels = selected(args)?;
+        for (kernel, kept) in kernels.iter().zip(kernels::ensure(workspace, &kernels)) {
+            match kept {
+                Ok(kept) => fetched.push((*kernel, kept)),
+                Err(error) if args.kernels.is_empty() && !kernel.by_default => {
+                    report.not_run(&format!("guest {}", kernel.label), format!("{error:#}"));
+                }
+                Err(error) => report.failed(&format!("guest {}", kernel.label), format!("{error:#}")),
+            }
+        }
+        Ok(Outcome::Passed)
+    });
+    if !ready && fetched.is_empty() {
+        report.not_run("guests", "what they need is not there, see above");
+        return;
+    }
+    report.step("guests", |report| {
+        let folder = workspace.target.join("vm");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let guests = guests(&fetched, args, payload, &folder, &busybox);
+        boot_all(guests, |guest, ended| count(&guest, ended, args, report));
+        Ok(Outcome::Counted)
+    });
+}
+
+/// The kernels that the arguments ask for.
+fn selected(args: &VmArgs) -> Result<Vec<&'static Kernel>> {
+    if args.full && !args.kernels.is_empty() {
+        bail!("name kernels or say --full, not both");
+    }
+    if args.kernels.is_empty() {
+        return Ok(KERNELS.iter().filter(|kernel| args.full || kernel.by_default).collect());
+    }
+    args.kernels.iter().map(|label| kernels::named(label)).collect()
+}
+
+/// One guest a kernel, and a second one without INET_DIAG where the kernel asks for it.
+fn guests(
+    fetched: &[(&'static Kernel, Fetched)],
+    args: &VmArgs,
+    payload: &Payload,
+    folder: &std::path::Path,
+    busybox: &std::path::Path,
+) -> VecDeque<Guest> {
+    let mut guests = VecDeque::new();
+    for (kernel, fetched) in fetched {
+        let variants: &[Option<&str>] = if kernel.also_without_inet_diag {
+            &[None, Some("inet_diag")]
+        } else {
+            &[None]
+        };
+        for without in variants {
+            let label = match without {
+                Some(part) => format!("{}-without-{part}", kernel.label),
+                None => kernel.label.to_owned(),
+            };
+            guests.push_back(Guest {
+                folder: folder.join(&label),
+                label,
+                kernel_label: kernel.label,
+                kernel: fetched.clone(),
+                without: without.map(str::to_owned),
+                payload: payload.clone(),
+                busybox: busybox.to_path_buf(),
+                filter: args.filter.clone(),
+                accelerator: args.accel,
+                limit: Duration::from_secs(300),
+            });
+        }
+    }
+    guests
+}
+
+/// Boots guests, a few at a time, and hands over each result as it comes.
+fn boot_all(guests: VecDeque<Guest>, mut each: impl FnMut(Guest, Result<Ended>)) {
+    let queue = Mutex::new(guests);
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            let (queue, sender) = (&queue, sender.clone());
+            scope.spawn(move || {
+                loop {
+                    let Some(guest) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                        break;
+                    };
+                    let ended = guest.boot();
+                    // The receiver lives until every sender is gone.
+                    let _ = sender.send((guest, ended));
+                }
+            });
+        }
+        drop(sender);
+        for (guest, ended) in receiver {
+            each(guest, ended);
+        }
+    });
+}
+
+/// Counts one guest's tests. Only a guest that says itself how its tests ended can pass.
+fn count(guest: &Guest, ended: Result<Ended>, args: &VmArgs, report: &mut Report) {
+    let name = format!("guest {}", guest.label);
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => return report.failed(&name, format!("{error:#}")),
+    };
+    say!(
+        "{name}: kernel {}, {:.1} s",
+        guest.kernel.version,
+        ended.time.as_secs_f64()
+    );
+    if args.keep {
+        say!("{name}: boot it again with: {}", ended.command);
+    }
+    let tests = test_output::parse(&ended.tests);
+    let errors = test_output::reasons(&ended.console);
+    if ended.status == Some(0) && !tests.is_empty() {
+        tests.count(&guest.label, &errors, report);
+        return;
+    }
+    // What the guest wrote explains the failures that follow.
+    say!("{}", ended.excerpt());
+    tests.count(&guest.label, &errors, report);
+    let logs = format!(
+        "console: {}, tests: {}",
+        guest.console_log().display(),
+        guest.tests_log().display()
+    );
+    match ended.status {
+        Some(0) => report.failed(&name, format!("it ran no test; {logs}")),
+        // The tests that failed are counted by name; a status that no test explains counts by itself.
+        Some(_) if tests.has_failures() => say!("{name}: {logs}"),
+        Some(status) => report.failed(&name, format!("its tests ended with status {status}; {logs}")),
+        None => report.failed(&name, format!("{}; {logs}", ended.without_status())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{VmArgs, selected};
+
+    fn labels(args: &VmArgs) -> Vec<&'static str> {
+        selected(args).unwrap().iter().map(|kernel| kernel.label).collect()
+    }
+
+    #[test]
+    fn three_kernels_boot_by_default_and_five_in_full() {
+        assert_eq!(labels(&VmArgs::default()), ["5.10", "6.12", "new"]);
+        let full = VmArgs {
+            full: true,
+            ..VmArgs::default()
+        };
+        assert_eq!(labels(&full), ["5.10", "6.1", "6.12", "6.18", "new"]);
+    }
+
+    #[test]
+    fn kernels_that_are_named_are_the_only_ones() {
+        let named = VmArgs {
+            kernels: vec!["6.18".to_owned()],
+            ..VmArgs::default()
+        };
+        assert_eq!(labels(&named), ["6.18"]);
+        let both = VmArgs { full: true, ..named };
+        assert!(selected(&both).is_err());
+    }
+}
