@@ -10,6 +10,7 @@ use clap::Args;
 use crate::command::{cargo, run};
 use crate::ebpf::{self, Comparison};
 use crate::payload::{self, Payload, TARGET, static_cargo};
+use crate::registry;
 use crate::report::{Outcome, Report};
 use crate::setup::apt::{self, Package};
 use crate::setup::{cargo_deny, guest_tools, promtool, rust_components};
@@ -85,7 +86,9 @@ fn sources(workspace: &Workspace, report: &mut Report) {
         Ok(Outcome::Passed)
     });
     report.step("tidy", |_| tidy::check(workspace).map(|()| Outcome::Passed));
-    // MERGE: report.step("registry", |_| registry::generate(&workspace.root, true).map(|()| Outcome::Passed));
+    report.step("registry", |_| {
+        registry::generate(&workspace.root, true).map(|()| Outcome::Passed)
+    });
 }
 
 /// The rebuild of the kernel object. Gives the rebuilt one where it could not be compared, so that everything that

@@ -16,17 +16,9 @@ pub mod sock_diag;
 
 use std::net::IpAddr;
 
+pub use crate::event::Family;
 pub use confirm::{Answer, Confirmer, Query, Unseen};
 pub use sock_diag::Dumper;
-
-/// Address family of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// `AF_INET`.
-    Ipv4,
-    /// `AF_INET6`; such a socket may take IPv4 connections too.
-    Ipv6,
-}
 
 /// A TCP socket in state LISTEN.
 #[derive(Clone, Debug, PartialEq, Eq)]

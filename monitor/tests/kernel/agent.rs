@@ -33,7 +33,11 @@ pub fn output(arguments: &[&str]) -> Result<Output, Box<dyn Error>> {
 
 /// Runs a command until it ends by itself, which it must before the deadline.
 pub fn output_of(command: &mut Command) -> Result<Output, Box<dyn Error>> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let pid = Pid::from_child(&child);
     let (done, ended) = channel();
     thread::spawn(move || done.send(child.wait_with_output()));
@@ -73,7 +77,11 @@ impl Agent {
 
     /// Starts a command that is an agent.
     pub fn spawn(command: &mut Command) -> Result<Self, Box<dyn Error>> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let (sender, lines) = channel();
         let stdout = child.stdout.take().ok_or("no stdout")?;
         thread::spawn(move || {
@@ -92,7 +100,13 @@ impl Agent {
                 }
             }
         });
-        let mut agent = Self { child, lines, seen: Vec::new(), log, address: String::new() };
+        let mut agent = Self {
+            child,
+            lines,
+            seen: Vec::new(),
+            log,
+            address: String::new(),
+        };
         agent.wait_for_log("armed: listeners are reported")?;
         let serving = agent.wait_for_log("serving http://")?;
         let rest = serving.split("http://").nth(1).ok_or("no address in the log")?;
@@ -155,12 +169,16 @@ impl Agent {
 
     /// Waits for an event of a socket.
     pub fn event(&mut self, kind: &str, inode: u64) -> Result<Value, Box<dyn Error>> {
-        self.wait_for(&format!("{kind} of socket {inode}"), |line| line["event"] == kind && line["socket"] == inode)
+        self.wait_for(&format!("{kind} of socket {inode}"), |line| {
+            line["event"] == kind && line["socket"] == inode
+        })
     }
 
     /// Waits for an event on a port.
     pub fn event_on(&mut self, kind: &str, port: u16) -> Result<Value, Box<dyn Error>> {
-        self.wait_for(&format!("{kind} on {port}"), |line| line["event"] == kind && line["port"] == port)
+        self.wait_for(&format!("{kind} on {port}"), |line| {
+            line["event"] == kind && line["port"] == port
+        })
     }
 
     /// All lines so far.
@@ -172,13 +190,21 @@ impl Agent {
     pub fn get(&self, path: &str) -> Result<(u16, String), Box<dyn Error>> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("no end of headers")?;
         let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
         let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        if chunked { Err("the answer came in chunks".into()) } else { Ok((status, body.to_owned())) }
+        if chunked {
+            Err("the answer came in chunks".into())
+        } else {
+            Ok((status, body.to_owned()))
+        }
     }
 
     /// The value of a series that has all these labels, in a fresh scrape; `None` where there is none.
@@ -189,7 +215,9 @@ impl Agent {
         }
         let series = page.lines().find(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
-                && labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+                && labels
+                    .iter()
+                    .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
         });
         Ok(series.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
     }

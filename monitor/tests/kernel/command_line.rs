@@ -8,16 +8,22 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    Test,
+    Named, Test,
     agent::{Agent, binary, doctor, output},
     listeners::Program,
 };
 
 /// The tests, by name.
-pub const ALL: &[(&str, fn() -> Test)] = &[
-    ("explain_1992_shows_both_registrations_the_range_and_the_neighbours", explain),
+pub const ALL: &[Named] = &[
+    (
+        "explain_1992_shows_both_registrations_the_range_and_the_neighbours",
+        explain,
+    ),
     ("check_loads_everything_and_attaches_nothing", check_attaches_nothing),
-    ("doctor_names_backends_blind_spots_capabilities_and_obstacles", doctor_speaks),
+    (
+        "doctor_names_backends_blind_spots_capabilities_and_obstacles",
+        doctor_speaks,
+    ),
     ("without_events_a_readable_log_line_tells_it", log_line),
     ("the_pages_for_supervisors_answer", pages),
     ("sigint_stops_the_agent_as_sigterm_does", sigint),
@@ -25,7 +31,10 @@ pub const ALL: &[(&str, fn() -> Test)] = &[
 ];
 
 fn backend() -> Result<String, Box<dyn std::error::Error>> {
-    Ok(doctor()?["chosen"].as_str().ok_or("no backend attaches here")?.to_owned())
+    Ok(doctor()?["chosen"]
+        .as_str()
+        .ok_or("no backend attaches here")?
+        .to_owned())
 }
 
 fn contains(text: &str, parts: &[&str]) -> Test {
@@ -38,24 +47,65 @@ fn contains(text: &str, parts: &[&str]) -> Test {
 fn explain() -> Test {
     let output = output(&["explain", "1992"])?;
     let text = String::from_utf8(output.stdout)?;
-    contains(&text, &["stun-p3", "ipsendmsg", "This entry records an unassigned but widespread use"])?;
-    contains(&text, &["registered (user) port", "1024–49151", "stun-p1", "stun-p2", "stun-port"])?;
-    if output.status.success() { Ok(()) } else { Err(format!("{}", output.status).into()) }
+    contains(
+        &text,
+        &[
+            "stun-p3",
+            "ipsendmsg",
+            "This entry records an unassigned but widespread use",
+        ],
+    )?;
+    contains(
+        &text,
+        &[
+            "registered (user) port",
+            "1024–49151",
+            "stun-p1",
+            "stun-p2",
+            "stun-port",
+        ],
+    )?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}", output.status).into())
+    }
 }
 
 fn check_attaches_nothing() -> Test {
     let output = output(&["run", "--check", "--web.listen-address", "127.0.0.1:0"])?;
     let text = String::from_utf8(output.stderr)?;
     contains(&text, &["tracepoint: inet_sock_set_state: loads"])?;
-    if output.status.code() == Some(0) { Ok(()) } else { Err(format!("{}: {text}", output.status).into()) }
+    if output.status.code() == Some(0) {
+        Ok(())
+    } else {
+        Err(format!("{}: {text}", output.status).into())
+    }
 }
 
 fn doctor_speaks() -> Test {
     let chosen = backend()?;
     let output = output(&["doctor"])?;
     let text = String::from_utf8(output.stdout)?;
-    contains(&text, &["BACKEND", "fexit", "tracepoint", "inet_csk_listen_start", "inet_sock_set_state"])?;
-    contains(&text, &[&format!("chosen: {chosen}"), "CAP_BPF", "CAP_PERFMON", "refused_before_hook"])?;
+    contains(
+        &text,
+        &[
+            "BACKEND",
+            "fexit",
+            "tracepoint",
+            "inet_csk_listen_start",
+            "inet_sock_set_state",
+        ],
+    )?;
+    contains(
+        &text,
+        &[
+            &format!("chosen: {chosen}"),
+            "CAP_BPF",
+            "CAP_PERFMON",
+            "refused_before_hook",
+        ],
+    )?;
     if std::env::var("PORTREEVE_GUEST_WITHOUT").as_deref() == Ok("inet_diag") {
         contains(&text, &["sock_diag:", "/proc/net is read instead"])?;
     }
@@ -68,9 +118,21 @@ fn log_line() -> Test {
     let mut agent = Agent::spawn(&mut command)?;
     let _program = Program::listening_on(1994)?;
     let line = agent.wait_for_log("listens on 1994/tcp")?;
-    contains(&line, &["level=warn", "registered: stun-port", "rule=dormant-port", "verdict=unexpected"])?;
+    contains(
+        &line,
+        &[
+            "level=warn",
+            "registered: stun-port",
+            "rule=dormant-port",
+            "verdict=unexpected",
+        ],
+    )?;
     agent.stop(Signal::TERM)?;
-    if agent.seen().is_empty() { Ok(()) } else { Err("something stands on stdout".into()) }
+    if agent.seen().is_empty() {
+        Ok(())
+    } else {
+        Err("something stands on stdout".into())
+    }
 }
 
 fn pages() -> Test {
@@ -101,13 +163,28 @@ fn sigint() -> Test {
 
 fn closed_stdout() -> Test {
     let mut command = Command::new(binary());
-    command.args(["run", "--events=json", "--backend", &backend()?, "--web.listen-address", "127.0.0.1:0"]);
+    command.args([
+        "run",
+        "--events=json",
+        "--backend",
+        &backend()?,
+        "--web.listen-address",
+        "127.0.0.1:0",
+    ]);
     let mut agent = Agent::spawn(&mut command)?;
     agent.forget_stdout();
     let program = Program::listening_on(1994)?;
-    agent.wait_for_metric("portreeve_watched_port_listeners", &[("port", "1994"), ("protocol", "tcp")], Some(1.0))?;
+    agent.wait_for_metric(
+        "portreeve_watched_port_listeners",
+        &[("port", "1994"), ("protocol", "tcp")],
+        Some(1.0),
+    )?;
     drop(program);
-    agent.wait_for_metric("portreeve_watched_port_listeners", &[("port", "1994"), ("protocol", "tcp")], Some(0.0))?;
+    agent.wait_for_metric(
+        "portreeve_watched_port_listeners",
+        &[("port", "1994"), ("protocol", "tcp")],
+        Some(0.0),
+    )?;
     agent.wait_for_log("cannot write events to stdout")?;
     // The listen, its alert and its end, each counted.
     agent.wait_for_metric("portreeve_events_lost_total", &[("edge", "stdout")], Some(3.0))?;
@@ -132,5 +209,9 @@ pub fn promtool_accepts_the_page() -> Test {
     child.stdin.take().ok_or("no stdin")?.write_all(page.as_bytes())?;
     let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if output.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said.into()) }
+    if output.status.success() && said.trim().is_empty() {
+        Ok(())
+    } else {
+        Err(said.into())
+    }
 }

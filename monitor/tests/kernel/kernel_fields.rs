@@ -1,13 +1,12 @@
 //! A kernel that lacks a field: the load fails, and says which.
 
 use super::{
-    Test,
+    Named, Test,
     agent::{file, output},
 };
 
 /// The tests, by name.
-pub const ALL: &[(&str, fn() -> Test)] =
-    &[("a_load_without_one_of_the_kernel_fields_names_it", each_field_is_named)];
+pub const ALL: &[Named] = &[("a_load_without_one_of_the_kernel_fields_names_it", each_field_is_named)];
 
 macro_rules! names {
     ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
@@ -24,7 +23,9 @@ fn each_field_is_named() -> Test {
         let at = whole.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
         let mut without = whole.clone();
         // In the string table every name stands once, so this takes the field out of its struct.
-        *without.get_mut(at.ok_or_else(|| format!("no {member} in the BTF"))? + 1).ok_or("no byte")? = b'~';
+        *without
+            .get_mut(at.ok_or_else(|| format!("no {member} in the BTF"))? + 1)
+            .ok_or("no byte")? = b'~';
         let (folder, _) = file("kernel/btf/vmlinux", &without)?;
         let sysfs = folder.path().to_str().ok_or("a path that is not UTF-8")?;
         let output = output(&["run", "--check", "--path.sysfs", sysfs])?;

@@ -31,7 +31,13 @@ impl Program {
             command.args(["-l", "-p", &port.to_string()]);
             command
         };
-        Ok(Self { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()? })
+        Ok(Self {
+            child: command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?,
+        })
     }
 
     /// Process id. A shim may start another process, so this is only the one that was started.
@@ -68,7 +74,11 @@ impl Bound {
         address: SocketAddr,
         prepare: impl Fn(&OwnedFd) -> rustix::io::Result<()>,
     ) -> Result<Self, Box<dyn Error>> {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
         let socket = socket(family, SocketType::STREAM, None)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
         prepare(&socket)?;

@@ -7,6 +7,11 @@
 //!
 //! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value indexed by a name that it does not have is null"
+)]
+
 mod agent;
 mod command_line;
 mod kernel_fields;
@@ -41,7 +46,9 @@ fn main() -> ExitCode {
                 // Where it is required, that it does not attach is what failed.
                 Some(reason) if is_required(backend) => {
                     let reason = reason.clone();
-                    trials.push(Trial::test(name, move || Err(Failed::from(format!("{backend}: {reason}")))));
+                    trials.push(Trial::test(name, move || {
+                        Err(Failed::from(format!("{backend}: {reason}")))
+                    }));
                 }
                 Some(reason) => trials.push(not_run(name, reason)),
             }
@@ -52,7 +59,9 @@ fn main() -> ExitCode {
         trials.push(Trial::test(*name, move || run(test)));
     }
     match std::env::var("PROMTOOL") {
-        Ok(_) => trials.push(Trial::test("promtool_accepts_the_page", || run(command_line::promtool_accepts_the_page))),
+        Ok(_) => trials.push(Trial::test("promtool_accepts_the_page", || {
+            run(command_line::promtool_accepts_the_page)
+        })),
         Err(_) => trials.push(not_run(
             "promtool_accepts_the_page".to_owned(),
             "PROMTOOL names no promtool here; it runs on the machine's own kernel",
@@ -60,6 +69,9 @@ fn main() -> ExitCode {
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
+
+/// A test and its name.
+pub type Named = (&'static str, fn() -> Test);
 
 /// Results of tests: an error is a sentence.
 pub type Test = Result<(), Box<dyn std::error::Error>>;
@@ -75,12 +87,20 @@ fn not_run(name: String, reason: &str) -> Trial {
 
 /// Why a backend does not attach here; `None` where it does.
 fn refusal(doctor: &Value, backend: &str) -> Option<String> {
-    let found = doctor["backends"].as_array()?.iter().find(|entry| entry["backend"] == backend);
-    let Some(found) = found else { return Some("doctor does not know it".to_owned()) };
+    let found = doctor["backends"]
+        .as_array()?
+        .iter()
+        .find(|entry| entry["backend"] == backend);
+    let Some(found) = found else {
+        return Some("doctor does not know it".to_owned());
+    };
     if found["attaches"] == true {
         return None;
     }
-    let refusals = found["hooks"].as_array()?.iter().filter_map(|hook| hook["refusal"].as_str());
+    let refusals = found["hooks"]
+        .as_array()?
+        .iter()
+        .filter_map(|hook| hook["refusal"].as_str());
     Some(refusals.collect::<Vec<_>>().join("; "))
 }
 

@@ -14,12 +14,12 @@ use rustix::{
 };
 
 use super::{
-    Test,
+    Named, Test,
     agent::{binary, doctor, file, output, output_of},
 };
 
 /// The tests, by name.
-pub const ALL: &[(&str, fn() -> Test)] = &[
+pub const ALL: &[Named] = &[
     ("wrong_usage_is_one_sentence_and_exit_code_2", usage),
     ("a_wrong_configuration_is_one_sentence_and_exit_code_78", configuration),
     ("a_missing_capability_is_named_with_how_to_give_it", capability),
@@ -27,13 +27,18 @@ pub const ALL: &[(&str, fn() -> Test)] = &[
     ("a_port_that_is_taken_names_who_has_it", port_taken),
     ("a_backend_that_does_not_attach_gives_its_reason", no_backend),
     ("a_memlock_limit_that_is_too_small_is_raised", memlock_raised),
-    ("a_memlock_limit_that_cannot_be_raised_is_said_where_it_matters", memlock_said),
+    (
+        "a_memlock_limit_that_cannot_be_raised_is_said_where_it_matters",
+        memlock_said,
+    ),
 ];
 
 /// The exit code, and one sentence with these parts on stderr.
 fn refused(output: &Output, code: i32, parts: &[&str]) -> Test {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line = said.lines().rfind(|line| line.starts_with("portreeve: ") || line.starts_with("error: "));
+    let line = said
+        .lines()
+        .rfind(|line| line.starts_with("portreeve: ") || line.starts_with("error: "));
     let line = line.ok_or_else(|| format!("{}: {said}", output.status))?;
     if output.status.code() != Some(code) {
         return Err(format!("{}, not {code}: {said}", output.status).into());
@@ -49,7 +54,11 @@ fn refused(output: &Output, code: i32, parts: &[&str]) -> Test {
 
 fn usage() -> Test {
     refused(&output(&["run", "--no-such-flag"])?, 2, &["--no-such-flag"])?;
-    refused(&output(&["run", "--watch", "stun-p33"])?, 2, &["--watch", "stun-p33", "stun-p3"])?;
+    refused(
+        &output(&["run", "--watch", "stun-p33"])?,
+        2,
+        &["--watch", "stun-p33", "stun-p3"],
+    )?;
     refused(&output(&["run", "--watch", "70000"])?, 2, &["70000"])?;
     refused(&output(&["run", "--watch", "20-10"])?, 2, &["20-10"])?;
     refused(&output(&["run", "--backend", "kretprobe"])?, 2, &["kretprobe"])?;
@@ -61,8 +70,16 @@ fn usage() -> Test {
 
 fn configuration() -> Test {
     let (_folder, path) = file("portreeve.toml", "[watch]\nprots = [1992]\n")?;
-    refused(&output(&["run", "--config.file", &path])?, 78, &[&path, "line 2", "`prots`", "`ports`"])?;
-    refused(&output(&["run", "--config.file", "/nonexistent/portreeve.toml"])?, 78, &["/nonexistent/portreeve.toml"])?;
+    refused(
+        &output(&["run", "--config.file", &path])?,
+        78,
+        &[&path, "line 2", "`prots`", "`ports`"],
+    )?;
+    refused(
+        &output(&["run", "--config.file", "/nonexistent/portreeve.toml"])?,
+        78,
+        &["/nonexistent/portreeve.toml"],
+    )?;
     let (_folder, path) = file("portreeve.toml", [0xff, 0xfe, 0x00])?;
     refused(&output(&["run", "--config.file", &path])?, 78, &[&path])
 }
@@ -100,7 +117,11 @@ fn capability() -> Test {
 
 fn no_btf() -> Test {
     let output = output(&["run", "--check", "--path.sysfs", "/nonexistent"])?;
-    refused(&output, 1, &["/nonexistent/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"])
+    refused(
+        &output,
+        1,
+        &["/nonexistent/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"],
+    )
 }
 
 fn port_taken() -> Test {
@@ -117,7 +138,10 @@ fn no_backend() -> Test {
     let Some(refusing) = backends.iter().find(|backend| backend["attaches"] == false) else {
         // All attach: without the right to attach, none does.
         const PERFMON: &[CapabilitySet] = &[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
-        let output = without(PERFMON, &["run", "--backend", "fexit", "--web.listen-address", "127.0.0.1:0"])?;
+        let output = without(
+            PERFMON,
+            &["run", "--backend", "fexit", "--web.listen-address", "127.0.0.1:0"],
+        )?;
         return refused(&output, 1, &["CAP_PERFMON"]);
     };
     let name = refusing["backend"].as_str().ok_or("no name")?;
@@ -129,7 +153,13 @@ fn no_backend() -> Test {
 fn with_small_memlock(capabilities: &'static [CapabilitySet]) -> Result<Output, Box<dyn Error>> {
     let before = rustix::process::getrlimit(Resource::Memlock);
     let small = Some(64 << 10);
-    setrlimit(Resource::Memlock, Rlimit { current: small, maximum: small })?;
+    setrlimit(
+        Resource::Memlock,
+        Rlimit {
+            current: small,
+            maximum: small,
+        },
+    )?;
     let output = without(capabilities, RUN);
     setrlimit(Resource::Memlock, before)?;
     output
@@ -138,7 +168,11 @@ fn with_small_memlock(capabilities: &'static [CapabilitySet]) -> Result<Output, 
 fn memlock_raised() -> Test {
     let output = with_small_memlock(&[])?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status).into()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {said}", output.status).into())
+    }
 }
 
 fn memlock_said() -> Test {
@@ -151,5 +185,9 @@ fn memlock_said() -> Test {
     }
     // From 5.11 on maps count elsewhere, and the limit does not matter.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status).into()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {said}", output.status).into())
+    }
 }

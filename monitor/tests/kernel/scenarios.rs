@@ -19,9 +19,15 @@ use super::{
     listeners::{Bound, Program, inode},
 };
 
+/// A scenario and its name; it gets the backend to use.
+type Scenario = (&'static str, fn(&str) -> Test);
+
 /// The scenarios, by name.
-pub const ALL: &[(&str, fn(&str) -> Test)] = &[
-    ("a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too", on_1992),
+pub const ALL: &[Scenario] = &[
+    (
+        "a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too",
+        on_1992,
+    ),
     ("an_automatic_port_is_known_with_and_without_a_bind", automatic_port),
     ("ipv6_addresses_are_whole_and_scopes_right", ipv6),
     ("a_listen_that_fails_is_no_listener", failed_listen),
@@ -39,7 +45,11 @@ pub const ALL: &[(&str, fn(&str) -> Test)] = &[
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn check(holds: bool, what: &str, line: &Value) -> Test {
-    if holds { Ok(()) } else { Err(format!("{what} is wrong in {line}").into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("{what} is wrong in {line}").into())
+    }
 }
 
 /// Compares fields of a line, by JSON pointer.
@@ -81,7 +91,12 @@ fn on_1992(backend: &str) -> Test {
     let watched = |port| [("protocol", "tcp"), ("port", port)];
     agent.wait_for_metric("portreeve_watched_port_listeners", &watched("1992"), Some(0.0))?;
     agent.wait_for_metric("portreeve_watched_port_listens_total", &watched("1992"), Some(0.0))?;
-    assert_metric(&agent, "portreeve_alerts", &[("rule", "dormant-port"), ("severity", "critical")], 0.0)?;
+    assert_metric(
+        &agent,
+        "portreeve_alerts",
+        &[("rule", "dormant-port"), ("severity", "critical")],
+        0.0,
+    )?;
 
     let mut program = Program::listening_on(1992)?;
     let line = agent.event_on("listen", 1992)?;
@@ -101,7 +116,10 @@ fn on_1992(backend: &str) -> Test {
             ("/kernel_thread", false.into()),
             ("/registry/0/service", "stun-p3".into()),
             ("/registry/1/service", "ipsendmsg".into()),
-            ("/registry/1/note", "This entry records an unassigned but widespread use".into()),
+            (
+                "/registry/1/note",
+                "This entry records an unassigned but widespread use".into(),
+            ),
             ("/verdict", "unexpected".into()),
             ("/rule", "dormant-port".into()),
             ("/missing", Value::Array(Vec::new())),
@@ -110,28 +128,65 @@ fn on_1992(backend: &str) -> Test {
     let process = &line["process"];
     let pid = process["pid"].as_u64().ok_or("no pid")?;
     let exe = std::fs::read_link(format!("/proc/{pid}/exe"))?;
-    check(process["exe"].as_str().map(Into::into) == Some(exe.clone()), "exe", &line)?;
+    check(
+        process["exe"].as_str().map(Into::into) == Some(exe.clone()),
+        "exe",
+        &line,
+    )?;
     check(process["exe_state"] == "file", "exe_state", &line)?;
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
     check(process["comm"] == comm.trim_end(), "comm", &line)?;
     check(process["cmdline"].to_string().contains("1992"), "cmdline", &line)?;
     let netns = std::fs::read_link("/proc/self/ns/net")?;
-    check(netns.to_string_lossy() == format!("net:[{}]", line["netns"]), "netns", &line)?;
+    check(
+        netns.to_string_lossy() == format!("net:[{}]", line["netns"]),
+        "netns",
+        &line,
+    )?;
     check(holds(pid, line["socket"].as_u64()), "socket", &line)?;
     let time = line["time"].as_str().unwrap_or_default();
-    check(time.len() == "2026-11-23T03:20:00.123456789Z".len() && time.ends_with('Z'), "time", &line)?;
+    check(
+        time.len() == "2026-11-23T03:20:00.123456789Z".len() && time.ends_with('Z'),
+        "time",
+        &line,
+    )?;
 
     let alert = agent.wait_for("the alert", |line| line["event"] == "alert")?;
-    fields(&alert, &[("/rule", "dormant-port".into()), ("/severity", "critical".into()), ("/port", 1992.into())])?;
+    fields(
+        &alert,
+        &[
+            ("/rule", "dormant-port".into()),
+            ("/severity", "critical".into()),
+            ("/port", 1992.into()),
+        ],
+    )?;
     let summary = alert["summary"].as_str().unwrap_or_default();
-    check(summary.contains("stun-p3") && summary.contains("ipsendmsg"), "summary", &alert)?;
+    check(
+        summary.contains("stun-p3") && summary.contains("ipsendmsg"),
+        "summary",
+        &alert,
+    )?;
 
     assert_metric(&agent, "portreeve_watched_port_listeners", &watched("1992"), 1.0)?;
     assert_metric(&agent, "portreeve_watched_port_listens_total", &watched("1992"), 1.0)?;
-    let listener = [("port", "1992"), ("registration", "stun-p3,ipsendmsg"), ("verdict", "unexpected")];
+    let listener = [
+        ("port", "1992"),
+        ("registration", "stun-p3,ipsendmsg"),
+        ("verdict", "unexpected"),
+    ];
     assert_metric(&agent, "portreeve_listeners", &listener, 1.0)?;
-    assert_metric(&agent, "portreeve_alerts", &[("rule", "dormant-port"), ("severity", "critical")], 1.0)?;
-    assert_metric(&agent, "portreeve_port_info", &[("port", "1992"), ("registrations", "2")], 1.0)?;
+    assert_metric(
+        &agent,
+        "portreeve_alerts",
+        &[("rule", "dormant-port"), ("severity", "critical")],
+        1.0,
+    )?;
+    assert_metric(
+        &agent,
+        "portreeve_port_info",
+        &[("port", "1992"), ("registrations", "2")],
+        1.0,
+    )?;
     assert_metric(&agent, "portreeve_probe_info", &[("backend", backend)], 1.0)?;
     assert_metric(&agent, "portreeve_blind_spot", &[("situation", "udp")], 1.0)?;
     assert_metric(&agent, "portreeve_build_info", &[], 1.0)?;
@@ -141,13 +196,30 @@ fn on_1992(backend: &str) -> Test {
 
     program.kill()?;
     let end = agent.event_on("unlisten", 1992)?;
-    fields(&end, &[("/socket", line["socket"].clone()), ("/process/pid", pid.into()), ("/holder/pid", pid.into())])?;
-    fields(&end, &[("/verdict", "unexpected".into()), ("/missing", Value::Array(Vec::new()))])?;
+    fields(
+        &end,
+        &[
+            ("/socket", line["socket"].clone()),
+            ("/process/pid", pid.into()),
+            ("/holder/pid", pid.into()),
+        ],
+    )?;
+    fields(
+        &end,
+        &[
+            ("/verdict", "unexpected".into()),
+            ("/missing", Value::Array(Vec::new())),
+        ],
+    )?;
     agent.wait_for_metric("portreeve_watched_port_listeners", &watched("1992"), Some(0.0))?;
     agent.wait_for_metric("portreeve_listeners", &[("port", "1992")], None)?;
     agent.wait_for_metric("portreeve_listener_opened_timestamp_seconds", &[("port", "1992")], None)?;
     agent.wait_for("the end of the alert", |line| line["event"] == "alert_resolved")?;
-    agent.wait_for_metric("portreeve_alerts", &[("rule", "dormant-port"), ("severity", "critical")], Some(0.0))?;
+    agent.wait_for_metric(
+        "portreeve_alerts",
+        &[("rule", "dormant-port"), ("severity", "critical")],
+        Some(0.0),
+    )?;
     assert_metric(&agent, "portreeve_alerts_fired_total", &[("severity", "critical")], 1.0)?;
 
     let status = agent.stop(Signal::TERM)?;
@@ -169,7 +241,9 @@ fn holds(pid: u64, inode: Option<u64>) -> bool {
     let Some(inode) = inode else { return false };
     let wanted = format!("socket:[{inode}]");
     std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy() == wanted)))
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy() == wanted))
+        })
     })
 }
 
@@ -178,14 +252,31 @@ fn automatic_port(backend: &str) -> Test {
     let bound = TcpListener::bind(("127.0.0.1", 0))?;
     let line = agent.event("listen", inode(&bound)?)?;
     let port = bound.local_addr()?.port();
-    fields(&line, &[("/port", port.into()), ("/automatic", true.into()), ("/scope", "loopback".into())])?;
-    fields(&line, &[("/result", "ok".into()), ("/backlog", Value::from(backlog_of_std()?))])?;
+    fields(
+        &line,
+        &[
+            ("/port", port.into()),
+            ("/automatic", true.into()),
+            ("/scope", "loopback".into()),
+        ],
+    )?;
+    fields(
+        &line,
+        &[("/result", "ok".into()), ("/backlog", Value::from(backlog_of_std()?))],
+    )?;
 
     // No bind at all: the port is chosen inside listen() (KERNEL-NOTES 2, 51).
     let unbound = Bound(socket(AddressFamily::INET, SocketType::STREAM, None)?);
     unbound.listen(7)?;
     let line = agent.event("listen", inode(&unbound.0)?)?;
-    fields(&line, &[("/port", unbound.port()?.into()), ("/automatic", true.into()), ("/backlog", 7.into())])?;
+    fields(
+        &line,
+        &[
+            ("/port", unbound.port()?.into()),
+            ("/automatic", true.into()),
+            ("/backlog", 7.into()),
+        ],
+    )?;
     fields(&line, &[("/address", "0.0.0.0".into()), ("/result", "ok".into())])?;
     let ephemeral = [("port", "ephemeral"), ("scope", "loopback")];
     assert_metric(&agent, "portreeve_listeners", &ephemeral, 1.0)?;
@@ -199,7 +290,9 @@ fn automatic_port(backend: &str) -> Test {
 
 /// The backlog that std asks for, after the kernel's limit.
 fn backlog_of_std() -> Outcome<u32> {
-    let limit: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse()?;
+    let limit: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn")?
+        .trim()
+        .parse()?;
     Ok(limit.min(128))
 }
 
@@ -218,8 +311,22 @@ fn ipv6(backend: &str) -> Test {
         })?;
         bound.listen(1)?;
         let line = agent.event("listen", inode(&bound.0)?)?;
-        fields(&line, &[("/family", "ipv6".into()), ("/address", shown.into()), ("/scope", scope.into())])?;
-        fields(&line, &[("/dual_stack", dual_stack), ("/port", bound.port()?.into()), ("/result", "ok".into())])?;
+        fields(
+            &line,
+            &[
+                ("/family", "ipv6".into()),
+                ("/address", shown.into()),
+                ("/scope", scope.into()),
+            ],
+        )?;
+        fields(
+            &line,
+            &[
+                ("/dual_stack", dual_stack),
+                ("/port", bound.port()?.into()),
+                ("/result", "ok".into()),
+            ],
+        )?;
     }
     Ok(())
 }
@@ -237,14 +344,28 @@ fn failed_listen(backend: &str) -> Test {
         return Err("the second socket listens too".into());
     }
     let line = agent.event("listen", inode(&second.0)?)?;
-    let errno = if backend == "tracepoint" { Value::Null } else { "EADDRINUSE".into() };
-    fields(&line, &[("/result", "error".into()), ("/errno", errno), ("/port", port.into())])?;
+    let errno = if backend == "tracepoint" {
+        Value::Null
+    } else {
+        "EADDRINUSE".into()
+    };
+    fields(
+        &line,
+        &[("/result", "error".into()), ("/errno", errno), ("/port", port.into())],
+    )?;
     let (failed, worked) = (inode(&second.0)?, inode(&first.0)?);
     drop(second);
     drop(first);
     agent.event("unlisten", worked)?;
-    let ended = agent.seen().iter().any(|line| line["event"] == "unlisten" && line["socket"] == failed);
-    if ended { Err("a socket that never listened is said to have stopped".into()) } else { Ok(()) }
+    let ended = agent
+        .seen()
+        .iter()
+        .any(|line| line["event"] == "unlisten" && line["socket"] == failed);
+    if ended {
+        Err("a socket that never listened is said to have stopped".into())
+    } else {
+        Ok(())
+    }
 }
 
 fn listen_twice(backend: &str) -> Test {
@@ -256,8 +377,16 @@ fn listen_twice(backend: &str) -> Test {
     bound.listen(2)?;
     drop(bound);
     agent.event("unlisten", socket)?;
-    let listens = agent.seen().iter().filter(|line| line["event"] == "listen" && line["socket"] == socket).count();
-    if listens == 1 { Ok(()) } else { Err(format!("{listens} listens").into()) }
+    let listens = agent
+        .seen()
+        .iter()
+        .filter(|line| line["event"] == "listen" && line["socket"] == socket)
+        .count();
+    if listens == 1 {
+        Ok(())
+    } else {
+        Err(format!("{listens} listens").into())
+    }
 }
 
 fn shutdown_and_listen_again(backend: &str) -> Test {
@@ -314,7 +443,11 @@ fn reuseport(backend: &str) -> Test {
     drop(second);
     agent.wait_for_metric("portreeve_listeners", &[("port", port.as_str())], None)?;
     let alerts = agent.seen().iter().filter(|line| line["event"] == "alert").count();
-    if alerts == 1 { Ok(()) } else { Err(format!("{alerts} alerts").into()) }
+    if alerts == 1 {
+        Ok(())
+    } else {
+        Err(format!("{alerts} alerts").into())
+    }
 }
 
 fn other_namespace(backend: &str) -> Test {
@@ -325,21 +458,37 @@ fn other_namespace(backend: &str) -> Test {
     // A thread of its own moves to a new namespace and opens the same port there; only with it does the namespace end.
     let there = thread::spawn(move || -> Result<(TcpListener, String), String> {
         let tried = || -> Outcome<(TcpListener, String)> {
-            #[expect(deprecated, reason = "the thread opens a socket and ends; it shares nothing that moves with it")]
+            #[expect(
+                deprecated,
+                reason = "the thread opens a socket and ends; it shares nothing that moves with it"
+            )]
             rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
-            let namespace = std::fs::read_link("/proc/thread-self/ns/net")?.to_string_lossy().into_owned();
+            let namespace = std::fs::read_link("/proc/thread-self/ns/net")?
+                .to_string_lossy()
+                .into_owned();
             Ok((TcpListener::bind(("0.0.0.0", port))?, namespace))
         };
         tried().map_err(|error| error.to_string())
     });
     let (there, namespace) = there.join().map_err(|_| "the thread in the other namespace died")??;
     let line = agent.event("listen", inode(&here.0)?)?;
-    fields(&line, &[("/host_netns", true.into()), ("/port", port.into()), ("/result", "ok".into())])?;
+    fields(
+        &line,
+        &[
+            ("/host_netns", true.into()),
+            ("/port", port.into()),
+            ("/result", "ok".into()),
+        ],
+    )?;
     let line = agent.event("listen", inode(&there)?)?;
     fields(&line, &[("/host_netns", false.into()), ("/port", port.into())])?;
     check(namespace == format!("net:[{}]", line["netns"]), "netns", &line)?;
     // The opener's thread, and with it the way into the namespace, may be gone before the tracepoint backend looks.
-    check(line["result"] == "ok" || (backend == "tracepoint" && line["missing"] == serde_json::json!(["result"])), "result", &line)?;
+    check(
+        line["result"] == "ok" || (backend == "tracepoint" && line["missing"] == serde_json::json!(["result"])),
+        "result",
+        &line,
+    )?;
     let socket = inode(&there)?;
     drop(there);
     agent.event("unlisten", socket)?;
@@ -353,7 +502,13 @@ fn killed(backend: &str) -> Test {
     let line = agent.event_on("listen", port)?;
     program.kill()?;
     let end = agent.event_on("unlisten", port)?;
-    fields(&end, &[("/socket", line["socket"].clone()), ("/process", line["process"].clone())])
+    fields(
+        &end,
+        &[
+            ("/socket", line["socket"].clone()),
+            ("/process", line["process"].clone()),
+        ],
+    )
 }
 
 fn gone(backend: &str) -> Test {
@@ -366,10 +521,28 @@ fn gone(backend: &str) -> Test {
     program.kill()?;
     agent.signal(Signal::CONT)?;
     let line = agent.event_on("listen", port)?;
-    fields(&line, &[("/result", "ok".into()), ("/process/pid", pid.into()), ("/process/uid", 0.into())])?;
-    fields(&line, &[("/process/exe", Value::Null), ("/process/cmdline", Value::Null)])?;
-    check(line["process"]["comm"].as_str().is_some_and(|comm| !comm.is_empty()), "comm", &line)?;
-    check(line["missing"] == serde_json::json!(["exe", "cmdline"]), "missing", &line)?;
+    fields(
+        &line,
+        &[
+            ("/result", "ok".into()),
+            ("/process/pid", pid.into()),
+            ("/process/uid", 0.into()),
+        ],
+    )?;
+    fields(
+        &line,
+        &[("/process/exe", Value::Null), ("/process/cmdline", Value::Null)],
+    )?;
+    check(
+        line["process"]["comm"].as_str().is_some_and(|comm| !comm.is_empty()),
+        "comm",
+        &line,
+    )?;
+    check(
+        line["missing"] == serde_json::json!(["exe", "cmdline"]),
+        "missing",
+        &line,
+    )?;
     agent.event_on("unlisten", port)?;
     agent.wait_for_metric("portreeve_identity_incomplete_total", &[("field", "exe")], Some(1.0))
 }
@@ -410,7 +583,10 @@ fn churn(backend: &str) -> Test {
     agent.event("unlisten", last_socket)?;
     let own = u64::from(std::process::id());
     let of = |kind: &str| -> Vec<(u64, u16)> {
-        let lines = agent.seen().iter().filter(|line| line["event"] == kind && line["process"]["pid"] == own);
+        let lines = agent
+            .seen()
+            .iter()
+            .filter(|line| line["event"] == kind && line["process"]["pid"] == own);
         lines
             .filter(|line| line["result"] == "ok")
             .filter_map(|line| Some((line["socket"].as_u64()?, u16::try_from(line["port"].as_u64()?).ok()?)))
@@ -423,7 +599,13 @@ fn churn(backend: &str) -> Test {
         seen.sort_unstable();
         if seen != sockets {
             let missed: Vec<_> = sockets.iter().filter(|socket| !seen.contains(socket)).take(3).collect();
-            let odd: Vec<_> = agent.seen().iter().filter(|line| line["result"] != "ok").take(3).map(brief).collect();
+            let odd: Vec<_> = agent
+                .seen()
+                .iter()
+                .filter(|line| line["result"] != "ok")
+                .take(3)
+                .map(brief)
+                .collect();
             return Err(format!("{} of {ROUNDS} {kind}s; missed {missed:?}; odd {odd:?}", seen.len()).into());
         }
     }
@@ -433,14 +615,21 @@ fn churn(backend: &str) -> Test {
 fn selftest(backend: &str) -> Test {
     let agent = Agent::start(backend, &[])?;
     let end = std::time::Instant::now() + super::agent::DEADLINE;
-    while agent.metric("portreeve_selftest_last_success_timestamp_seconds", &[])?.is_none_or(|time| time == 0.0) {
+    while agent
+        .metric("portreeve_selftest_last_success_timestamp_seconds", &[])?
+        .is_none_or(|time| time == 0.0)
+    {
         if std::time::Instant::now() > end {
             return Err(format!("the self-test never succeeded: {}", agent.log().join("\n")).into());
         }
         thread::park_timeout(std::time::Duration::from_millis(20));
     }
     assert_metric(&agent, "portreeve_events_total", &[("event", "listen")], 0.0)?;
-    if agent.seen().iter().any(|line| line["process"]["pid"] == u64::from(agent.pid())) {
+    if agent
+        .seen()
+        .iter()
+        .any(|line| line["process"]["pid"] == u64::from(agent.pid()))
+    {
         return Err("the agent reports itself".into());
     }
     Ok(())
@@ -461,7 +650,12 @@ fn inherited(backend: &str) -> Test {
     // Another listener's events come after anything that the close could have caused.
     let marker = TcpListener::bind(("127.0.0.1", 0))?;
     agent.event("listen", inode(&marker)?)?;
-    let ended = |agent: &Agent| agent.seen().iter().any(|line| line["event"] == "unlisten" && line["socket"] == socket);
+    let ended = |agent: &Agent| {
+        agent
+            .seen()
+            .iter()
+            .any(|line| line["event"] == "unlisten" && line["socket"] == socket)
+    };
     let too_early = ended(&agent);
     heir.kill()?;
     heir.wait()?;
@@ -469,7 +663,13 @@ fn inherited(backend: &str) -> Test {
         return Err("the listener was said to end while its heir held it".into());
     }
     let end = agent.event("unlisten", socket)?;
-    fields(&end, &[("/process/pid", std::process::id().into()), ("/holder/pid", heir.id().into())])?;
+    fields(
+        &end,
+        &[
+            ("/process/pid", std::process::id().into()),
+            ("/holder/pid", heir.id().into()),
+        ],
+    )?;
     let _ = listen(&marker, 1);
     Ok(())
 }
