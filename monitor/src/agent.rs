@@ -141,24 +141,19 @@ pub fn check(settings: &Settings) -> Result<ExitCode> {
 
 /// Loads the kernel object, or says what keeps this process from it.
 fn load(settings: &Settings) -> Result<Probe> {
-    Probe::load(&settings.sysfs).map_err(|error| {
-        let missing: Vec<_> = Effective::of_self(&settings.paths.procfs)
-            .missing()
-            .iter()
-            .map(|missing| missing.name)
-            .collect();
-        if missing.is_empty() {
-            return error;
+    let missing = Effective::of_self(&settings.paths.procfs).missing();
+    if missing.is_empty() {
+        return Probe::load(&settings.sysfs);
+    }
+    let names: Vec<_> = missing.iter().map(|missing| missing.name).collect();
+    bail!(
+        "{} missing: run as root, or give the binary what it needs (setcap cap_bpf,cap_perfmon,cap_sys_ptrace,\
+         cap_dac_read_search+ep FILE; in a systemd unit AmbientCapabilities=)",
+        match names.as_slice() {
+            [one] => format!("the capability {one} is"),
+            several => format!("the capabilities {} are", several.join(" and ")),
         }
-        anyhow::anyhow!(
-            "{} missing: run as root, or give the binary what it needs (setcap cap_bpf,cap_perfmon,cap_sys_ptrace,\
-             cap_dac_read_search+ep FILE; in a systemd unit AmbientCapabilities=); the kernel said: {error:#}",
-            match missing.as_slice() {
-                [one] => format!("the capability {one} is"),
-                several => format!("the capabilities {} are", several.join(" and ")),
-            }
-        )
-    })
+    )
 }
 
 async fn bind(settings: &Settings) -> Result<Vec<TcpListener>> {

@@ -8,7 +8,6 @@ mod console;
 mod ebpf;
 mod payload;
 mod registry;
-mod registry;
 mod report;
 mod run;
 mod setup;

@@ -128,7 +128,7 @@ fn describe<A: Access>(sock: &Sock<A>, port: u16) -> Record {
 /// Keeps the record, so that the end of this listener can name who opened it.
 #[inline(always)]
 fn remember<C: EbpfContext>(ctx: &C, record: &Record) {
-    if LISTENERS.insert(&record.socket, record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
+    if LISTENERS.insert(record.socket, record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
         warn!(
             ctx,
             "the map of reported listeners is full: ends of further listeners are left to the reconcile"
@@ -140,7 +140,7 @@ fn remember<C: EbpfContext>(ctx: &C, record: &Record) {
 #[inline(always)]
 fn forget(socket: u64, amend: impl Fn(&mut Record)) {
     // SAFETY: the entry is read at once. The socket is locked by the caller, so no other CPU writes this entry.
-    let Some(opened) = (unsafe { LISTENERS.get(&socket) }) else {
+    let Some(opened) = (unsafe { LISTENERS.get(socket) }) else {
         return;
     };
     let mut record = *opened;
@@ -151,6 +151,6 @@ fn forget(socket: u64, amend: impl Fn(&mut Record)) {
     record.holder_comm = holder.comm;
     amend(&mut record);
     // An entry that is gone already is no loss.
-    let _ = LISTENERS.remove(&socket);
+    let _ = LISTENERS.remove(socket);
     emit(&record);
 }

@@ -54,6 +54,7 @@ impl Access for Typed {
 
 impl Access for Probed {
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "what is read is at most sixteen bytes")]
     unsafe fn read<T: Copy>(pointer: *const u8) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes all bytes, zeroes where the read fails; any bytes are a valid T.

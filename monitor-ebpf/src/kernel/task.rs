@@ -30,6 +30,10 @@ pub struct Task {
 
 /// The task that is running.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the helpers return two numbers of 32 bits each in one of 64"
+)]
 pub fn current() -> Task {
     let ids = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((ids >> 32) as u32, ids as u32);

@@ -39,6 +39,9 @@ pub enum Look {
 #[derive(Debug)]
 struct Waiting {
     event: Event,
+    /// When it came in. Its own time may be long past where the reader has fallen behind, and then its end is still
+    /// to be read.
+    since: u64,
     looks: u32,
     next: u64,
 }
@@ -104,7 +107,7 @@ impl Pending {
                     waiting.event.socket.cookie = Some(cookie);
                 }
             }
-            Look::NotListening if now.saturating_sub(waiting.event.time) < nanoseconds(PATIENCE) => {
+            Look::NotListening if now.saturating_sub(waiting.since) < nanoseconds(PATIENCE) => {
                 waiting.looks += 1;
                 waiting.next = now + pause(waiting.looks);
                 return None;
@@ -211,6 +214,15 @@ mod tests {
             "{looks} looks in {} ns",
             now - NOW
         );
+    }
+
+    #[test]
+    fn patience_counts_from_when_the_listen_was_read_not_from_when_it_happened() {
+        let mut pending = Pending::default();
+        let much_later = NOW + 60_000_000_000;
+        assert_eq!(pending.hold(listen(1), much_later), None);
+        assert_eq!(pending.looked(SocketKey::new(1), Look::NotListening, much_later), None);
+        assert_eq!(pending.ended(&end(1, FLAG_CLOSED)).unwrap().outcome, Outcome::Succeeded);
     }
 
     #[test]

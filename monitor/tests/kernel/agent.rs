@@ -229,14 +229,24 @@ impl Agent {
         labels: &[(&str, &str)],
         expected: Option<f64>,
     ) -> Result<(), Box<dyn Error>> {
+        self.wait_for_metric_of(name, labels, |value| value == expected)
+    }
+
+    /// Waits until this holds of the value of a series.
+    pub fn wait_for_metric_of(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        holds: impl Fn(Option<f64>) -> bool,
+    ) -> Result<(), Box<dyn Error>> {
         let end = Instant::now() + DEADLINE;
         loop {
             let value = self.metric(name, labels)?;
-            if value == expected {
+            if holds(value) {
                 return Ok(());
             }
             if Instant::now() > end {
-                return Err(format!("{name}{labels:?} is {value:?}, not {expected:?}").into());
+                return Err(format!("{name}{labels:?} stays at {value:?}").into());
             }
             thread::park_timeout(Duration::from_millis(20));
         }

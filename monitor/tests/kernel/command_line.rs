@@ -186,8 +186,10 @@ fn closed_stdout() -> Test {
         Some(0.0),
     )?;
     agent.wait_for_log("cannot write events to stdout")?;
-    // The listen, its alert and its end, each counted.
-    agent.wait_for_metric("portreeve_events_lost_total", &[("edge", "stdout")], Some(3.0))?;
+    // The listen, its alert and its end, each counted; and whatever else this machine did meanwhile.
+    agent.wait_for_metric_of("portreeve_events_lost_total", &[("edge", "stdout")], |lost| {
+        lost >= Some(3.0)
+    })?;
     agent.signal(Signal::TERM)?;
     agent.wait_for_log("stopped")?;
     Ok(())

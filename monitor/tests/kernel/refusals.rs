@@ -8,10 +8,7 @@ use std::{
     thread,
 };
 
-use rustix::{
-    process::{Resource, Rlimit, setrlimit},
-    thread::{CapabilitySet, remove_capability_from_bounding_set},
-};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
 use super::{
     Named, Test,
@@ -84,24 +81,31 @@ fn configuration() -> Test {
     refused(&output(&["run", "--config.file", &path])?, 78, &[&path])
 }
 
-/// Runs the agent from a thread that has given up capabilities, which the agent then never had.
-fn without(capabilities: &'static [CapabilitySet], arguments: &'static [&str]) -> Result<Output, Box<dyn Error>> {
+/// Runs a command from a thread that has given up capabilities, which the command then never had.
+fn without(capabilities: &'static [CapabilitySet], mut command: Command) -> Result<Output, Box<dyn Error>> {
     let run = thread::spawn(move || -> Result<Output, String> {
         for capability in capabilities {
             remove_capability_from_bounding_set(*capability).map_err(|error| error.to_string())?;
         }
-        output(arguments).map_err(|error| error.to_string())
+        output_of(&mut command).map_err(|error| error.to_string())
     });
     Ok(run.join().map_err(|_| "the thread died")??)
+}
+
+/// The agent with arguments.
+fn agent(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments);
+    command
 }
 
 const RUN: &[&str] = &["run", "--check"];
 
 fn capability() -> Test {
     const ALL: &[CapabilitySet] = &[CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
-    refused(&without(ALL, RUN)?, 1, &["CAP_BPF", "CAP_PERFMON", "setcap"])?;
+    refused(&without(ALL, agent(RUN))?, 1, &["CAP_BPF", "CAP_PERFMON", "setcap"])?;
     const PERFMON: &[CapabilitySet] = &[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
-    let output = without(PERFMON, RUN)?;
+    let output = without(PERFMON, agent(RUN))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() != Some(1) || !said.contains("CAP_PERFMON") || said.contains("CAP_BPF and") {
         return Err(format!("without CAP_PERFMON: {}: {said}", output.status).into());
@@ -140,7 +144,7 @@ fn no_backend() -> Test {
         const PERFMON: &[CapabilitySet] = &[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN];
         let output = without(
             PERFMON,
-            &["run", "--backend", "fexit", "--web.listen-address", "127.0.0.1:0"],
+            agent(&["run", "--backend", "fexit", "--web.listen-address", "127.0.0.1:0"]),
         )?;
         return refused(&output, 1, &["CAP_PERFMON"]);
     };
@@ -149,20 +153,14 @@ fn no_backend() -> Test {
     refused(&output, 1, &["no backend attaches", name, "inet_csk_listen_start"])
 }
 
-/// Runs from a process whose limit is 64 KiB: the limit is this process's own, so it is put back.
+/// Runs the agent below a limit of 64 KiB of locked memory.
 fn with_small_memlock(capabilities: &'static [CapabilitySet]) -> Result<Output, Box<dyn Error>> {
-    let before = rustix::process::getrlimit(Resource::Memlock);
-    let small = Some(64 << 10);
-    setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: small,
-            maximum: small,
-        },
-    )?;
-    let output = without(capabilities, RUN);
-    setrlimit(Resource::Memlock, before)?;
-    output
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -l 64 && exec \"$0\" \"$@\""])
+        .arg(binary())
+        .args(RUN);
+    without(capabilities, shell)
 }
 
 fn memlock_raised() -> Test {

@@ -512,23 +512,19 @@ fn killed(backend: &str) -> Test {
 }
 
 fn gone(backend: &str) -> Test {
+    let port = super::listeners::free_port()?;
     let mut agent = Agent::start(backend, &[])?;
     // The agent sleeps while a process listens and goes: what the kernel side recorded is all there is to know of it.
     agent.signal(Signal::STOP)?;
-    let mut program = Program::listening_on(super::listeners::free_port()?)?;
-    let port = wait_until_listening(program.pid())?;
+    let mut program = Program::listening_on(port)?;
     let pid = program.pid();
+    wait_until_listening(pid)?;
     program.kill()?;
     agent.signal(Signal::CONT)?;
-    let line = agent.event_on("listen", port)?;
-    fields(
-        &line,
-        &[
-            ("/result", "ok".into()),
-            ("/process/pid", pid.into()),
-            ("/process/uid", 0.into()),
-        ],
-    )?;
+    let line = agent.wait_for("the listen of the process that is gone", |line| {
+        line["event"] == "listen" && line["port"] == port && line["process"]["pid"] == pid
+    })?;
+    fields(&line, &[("/result", "ok".into()), ("/process/uid", 0.into())])?;
     fields(
         &line,
         &[("/process/exe", Value::Null), ("/process/cmdline", Value::Null)],
@@ -543,24 +539,25 @@ fn gone(backend: &str) -> Test {
         "missing",
         &line,
     )?;
-    agent.event_on("unlisten", port)?;
-    agent.wait_for_metric("portreeve_identity_incomplete_total", &[("field", "exe")], Some(1.0))
+    agent.event("unlisten", line["socket"].as_u64().unwrap_or_default())?;
+    agent.wait_for_metric_of("portreeve_identity_incomplete_total", &[("field", "exe")], |value| {
+        value >= Some(1.0)
+    })
 }
 
-/// Waits until a process has a listening socket, and tells its port.
-fn wait_until_listening(pid: u32) -> Outcome<u16> {
+/// Waits until a process has a listening socket.
+fn wait_until_listening(pid: u32) -> Test {
     let end = std::time::Instant::now() + super::agent::DEADLINE;
     while std::time::Instant::now() < end {
         let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp"))?
             + &std::fs::read_to_string(format!("/proc/{pid}/net/tcp6")).unwrap_or_default();
         for row in table.lines() {
             let columns: Vec<_> = row.split_whitespace().collect();
-            let (Some(local), Some(&"0A"), Some(inode)) = (columns.get(1), columns.get(3), columns.get(9)) else {
+            let (Some(&"0A"), Some(inode)) = (columns.get(3), columns.get(9)) else {
                 continue;
             };
             if holds(pid.into(), inode.parse().ok()) {
-                let port = local.rsplit(':').next().unwrap_or_default();
-                return Ok(u16::from_str_radix(port, 16)?);
+                return Ok(());
             }
         }
         thread::park_timeout(std::time::Duration::from_millis(5));
