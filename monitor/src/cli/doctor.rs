@@ -87,6 +87,13 @@ fn examine(paths: &PathArgs) -> Findings {
             procfs.display()
         ));
     }
+    // The load raised the limit as far as this process may.
+    if let Some(limit) = capability::memlock() {
+        obstacles.push(format!(
+            "memlock: before 5.11 maps count against the limit on locked memory, which stays at {} KiB here; set LimitMEMLOCK=infinity or ulimit -l unlimited",
+            limit / 1024
+        ));
+    }
     if !capability::in_initial_pid_namespace(&procfs) {
         obstacles.push(
             "this is not the host's pid namespace: processes cannot be looked up by the kernel's pids; use the host's (hostPID)"

@@ -67,6 +67,7 @@ impl Pending {
             key,
             Waiting {
                 event,
+                since: now,
                 looks: 0,
                 next: now,
             },

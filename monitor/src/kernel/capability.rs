@@ -103,6 +103,23 @@ pub fn hidepid(procfs: &Path) -> Option<String> {
     })
 }
 
+/// The limit on locked memory in bytes, where this kernel counts maps against it (before 5.11) and it is a limit.
+pub fn memlock() -> Option<u64> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if !counts_memlock(&release) {
+        return None;
+    }
+    rustix::process::getrlimit(rustix::process::Resource::Memlock).current
+}
+
+/// Whether a kernel of this release counts maps against the limit on locked memory.
+fn counts_memlock(release: &str) -> bool {
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 11))
+}
+
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO` of include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -128,6 +145,21 @@ mod tests {
         assert_eq!(names(1 << 39), ["CAP_PERFMON"]);
         assert!(names(1 << 39 | 1 << 38).is_empty());
         assert!(names(1 << SYS_ADMIN).is_empty());
+    }
+
+    #[test]
+    fn maps_count_against_memlock_before_5_11() {
+        for (release, counts) in [
+            ("5.10.0-46-cloud-amd64", true),
+            ("5.10.262", true),
+            ("4.19.0", true),
+            ("5.11.0", false),
+            ("6.1.0-56", false),
+            ("7.3.4+deb13-cloud-amd64", false),
+            ("strange", false),
+        ] {
+            assert_eq!(counts_memlock(release), counts, "{release}");
+        }
     }
 
     #[test]
