@@ -24,7 +24,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::{pipeline::Pipeline, selftest::SelfTest};
+use self::pipeline::Pipeline;
 use crate::{
     config::Settings,
     event::Event,
@@ -226,7 +226,7 @@ async fn watch_events(
             () = due(pipeline.next_look()) => pipeline.look(),
             () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
             _ = tick.tick() => pipeline.tick(),
-            _ = selftest.tick() => pipeline.start_selftest(SelfTest::start()),
+            _ = selftest.tick() => pipeline.start_selftest(),
             Some(ended) = servers.join_next() => match ended {
                 Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
                 Err(error) => bail!("the HTTP server broke off: {error}"),

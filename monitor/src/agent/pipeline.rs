@@ -1,13 +1,16 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex},
 };
 
 use anyhow::{Context, Result};
 
-use super::{SelfTest, decode, seconds};
+use super::{
+    decode, seconds,
+    selftest::{SelfTest, Sighting},
+};
 use crate::{
     config::Settings,
     event::{Actor, Event, Kind, Outcome, Protocol},
@@ -72,9 +75,7 @@ pub(super) struct Pipeline {
     confirmer: Confirmer,
     inventory: Inventory<Known>,
     alerts: Alerts,
-    selftest: Option<SelfTest>,
-    /// Inodes of self-tests' listeners whose end is still to come.
-    own_inodes: VecDeque<u64>,
+    selftest: SelfTest,
     unwritten: u64,
     overflowed: u64,
     dropped: u64,
@@ -107,8 +108,7 @@ impl Pipeline {
             confirmer: Confirmer::new(&settings.paths),
             inventory: Inventory::default(),
             alerts: Alerts::default(),
-            selftest: None,
-            own_inodes: VecDeque::new(),
+            selftest: SelfTest::default(),
             unwritten: 0,
             overflowed: 0,
             dropped: 0,
@@ -433,31 +433,21 @@ impl Pipeline {
         }
     }
 
-    /// Starts to wait for the event of a self-test.
-    pub(super) fn start_selftest(&mut self, started: Result<SelfTest>) {
-        match started {
-            Ok(selftest) => self.selftest = Some(selftest),
-            Err(error) => ::log::error!("the self-test cannot run: {error:#}"),
+    /// Starts a self-test.
+    pub(super) fn start_selftest(&mut self) {
+        if let Err(error) = self.selftest.start() {
+            ::log::error!("the self-test cannot run: {error:#}");
         }
     }
 
     /// When the event of the self-test is late.
     pub(super) fn selftest_deadline(&self) -> Option<u64> {
-        self.selftest.as_ref().map(|selftest| selftest.deadline)
+        self.selftest.deadline()
     }
 
-    /// The event of the self-test did not come in time.
+    /// Says so where the event of the self-test did not come in time.
     pub(super) fn selftest_late(&mut self) {
-        if self
-            .selftest
-            .as_ref()
-            .is_none_or(|selftest| clock::boot_now() < selftest.deadline)
-        {
-            return;
-        }
-        if let Some(selftest) = self.selftest.take() {
-            self.own_inodes.push_back(selftest.inode);
-            self.own_inodes.truncate(IDENTITIES_MAX);
+        if self.selftest.is_late(clock::boot_now()) {
             ::log::error!(
                 "the self-test failed: the agent did not see a listener of its own within a second; it may be blind"
             );
@@ -466,25 +456,16 @@ impl Pipeline {
 
     /// Keeps the self-test's own events out of everything, and learns from them.
     fn is_selftest(&mut self, event: &Event) -> bool {
-        let inode = event.socket.inode;
-        if event.kind == Kind::Listen && self.selftest.as_ref().is_some_and(|selftest| selftest.inode == inode) {
-            // In a pid namespace of its own the agent has another number than the kernel side reports.
-            self.own = event.opener.tgid;
-            lock(&self.metrics).selftest_succeeded(seconds(self.clock, clock::boot_now()));
-            ::log::debug!("the self-test saw its own listener");
-            self.own_inodes.push_back(inode);
-            // Closing the listener gives the end, which is kept out as well.
-            self.selftest = None;
-            return true;
-        }
-        match self.own_inodes.iter().position(|own| *own == inode) {
-            Some(position) if event.opener.tgid == self.own => {
-                if event.kind == Kind::Unlisten {
-                    self.own_inodes.remove(position);
-                }
+        match self.selftest.sees(event, self.own) {
+            Sighting::Other => false,
+            Sighting::Own => true,
+            Sighting::Proof => {
+                // In a pid namespace of its own the agent has another number than the kernel side reports.
+                self.own = event.opener.tgid;
+                lock(&self.metrics).selftest_succeeded(seconds(self.clock, clock::boot_now()));
+                ::log::debug!("the self-test saw its own listener");
                 true
             }
-            _ => false,
         }
     }
 
