@@ -208,31 +208,40 @@ async fn watch_events(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut selftest = interval(SELFTEST_EVERY);
     selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whether records are left that one turn did not get to.
+    let mut more = false;
     loop {
+        // In this order, so that a flood of events holds up neither the end nor the clock.
         tokio::select! {
             biased;
             name = stop.asked() => {
                 ::log::info!("stopping: {name}");
                 return Ok(());
             }
-            ready = events.ready() => {
-                ready?;
-                while events.drain(BATCH, |record| pipeline.record(record)) {
-                    pipeline.look();
-                    tokio::task::yield_now().await;
-                }
-                pipeline.look();
-            }
-            () = due(pipeline.next_look()) => pipeline.look(),
-            () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
             _ = tick.tick() => pipeline.tick(),
             _ = selftest.tick() => pipeline.start_selftest(),
+            () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
             Some(ended) = servers.join_next() => match ended {
                 Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
                 Err(error) => bail!("the HTTP server broke off: {error}"),
             },
+            ready = next_records(events, more) => {
+                ready?;
+                more = events.drain(BATCH, |record| pipeline.record(record));
+                pipeline.look();
+            }
+            () = due(pipeline.next_look()) => pipeline.look(),
         }
     }
+}
+
+/// Waits for records, but where some are left only for the turn of others.
+async fn next_records(events: &mut Events, left: bool) -> Result<()> {
+    if left {
+        tokio::task::yield_now().await;
+        return Ok(());
+    }
+    events.ready().await
 }
 
 /// Waits for a moment in nanoseconds since boot; for ever where there is none.
