@@ -25,16 +25,8 @@ const CLOSE: u32 = 7;
 /// `inet_csk_listen_start` has returned: only now are the port and the result known.
 #[inline(always)]
 pub fn returned<C: EbpfContext>(ctx: &C, sk: *const u8, result: i32) -> u32 {
-    count_run::<HOOK_LISTEN>();
     let sock = Sock::<Typed>::new(sk);
-    if sock.protocol() != IPPROTO_TCP {
-        return 0;
-    }
-    let port = sock.port();
-    if !filter::passes(port, WATCH_LISTEN) {
-        return 0;
-    }
-    let mut record = describe(&sock, port);
+    let Some(mut record) = started(&sock) else { return 0 };
     record.result = result;
     record.cookie = sock.cookie();
     if result == 0 {
@@ -57,19 +49,10 @@ pub fn stopped<C: EbpfContext>(_ctx: &C, sk: *const u8) -> u32 {
 #[inline(always)]
 pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) -> i32 {
     if new == LISTEN {
-        count_run::<HOOK_LISTEN>();
+        // The state is set before the port is taken, so whether this will be a listener, and for an
+        // automatic port also which, is for the agent to confirm.
         let sock = Sock::<Probed>::new(sk);
-        // The state is set before the port is taken (KERNEL-NOTES 3), so whether this will be a listener, and for an
-        // automatic port also which, is for the agent to confirm. MPTCP changes the state of its own socket and of
-        // the first subflow; the subflow is the one that listens.
-        if sock.protocol() != IPPROTO_TCP {
-            return 0;
-        }
-        let port = sock.port();
-        if !filter::passes(port, WATCH_LISTEN) {
-            return 0;
-        }
-        let mut record = describe(&sock, port);
+        let Some(mut record) = started(&sock) else { return 0 };
         record.flags |= FLAG_UNCONFIRMED;
         record.cookie = sock.stored_cookie();
         remember(ctx, &record);
@@ -92,12 +75,21 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) -> i3
     0
 }
 
-/// All that is known of a socket that starts to listen, and of who made it do so.
+/// All that is known of a socket that starts to listen, and of who made it do so; `None` where that is not reported.
 #[inline(always)]
-fn describe<A: Access>(sock: &Sock<A>, port: u16) -> Record {
+fn started<A: Access>(sock: &Sock<A>) -> Option<Record> {
+    count_run::<HOOK_LISTEN>();
+    // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
+    if sock.protocol() != IPPROTO_TCP {
+        return None;
+    }
+    let port = sock.port();
+    if !filter::passes(port, WATCH_LISTEN) {
+        return None;
+    }
     let family = sock.family();
     let opener = task::current();
-    Record {
+    Some(Record {
         time: task::boot_time(),
         socket: sock.address_of(),
         cookie: 0,
@@ -122,7 +114,7 @@ fn describe<A: Access>(sock: &Sock<A>, port: u16) -> Record {
         comm: opener.comm,
         thread: opener.thread,
         holder_comm: opener.comm,
-    }
+    })
 }
 
 /// Keeps the record, so that the end of this listener can name who opened it.

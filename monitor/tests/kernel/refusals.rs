@@ -23,9 +23,9 @@ pub const ALL: &[Named] = &[
     ("a_kernel_without_btf_is_said", no_btf),
     ("a_port_that_is_taken_names_who_has_it", port_taken),
     ("a_backend_that_does_not_attach_gives_its_reason", no_backend),
-    ("a_memlock_limit_that_is_too_small_is_raised", memlock_raised),
+    ("a_memlock_limit_that_is_too_small_is_raised_trap_45", memlock_raised),
     (
-        "a_memlock_limit_that_cannot_be_raised_is_said_where_it_matters",
+        "a_memlock_limit_that_cannot_be_raised_is_said_where_it_matters_trap_45",
         memlock_said,
     ),
 ];

@@ -22,24 +22,34 @@ use super::{
 /// A scenario and its name; it gets the backend to use.
 type Scenario = (&'static str, fn(&str) -> Test);
 
-/// The scenarios, by name.
+/// The scenarios, by name. The numbers are those of the traps that the project keeps a list of, one of tracing listen,
+/// bind and connect: what goes wrong there, and what a right implementation does.
 pub const ALL: &[Scenario] = &[
     (
-        "a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too",
+        "a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too_trap_23_65",
         on_1992,
     ),
-    ("an_automatic_port_is_known_with_and_without_a_bind", automatic_port),
-    ("ipv6_addresses_are_whole_and_scopes_right", ipv6),
-    ("a_listen_that_fails_is_no_listener", failed_listen),
-    ("a_second_listen_on_a_listener_is_no_event", listen_twice),
-    ("a_socket_that_is_shut_down_may_listen_again", shutdown_and_listen_again),
-    ("two_sockets_of_one_port_are_one_alert", reuseport),
-    ("the_same_port_in_another_namespace_is_told_apart", other_namespace),
-    ("a_killed_listener_ends", killed),
-    ("a_process_that_is_gone_is_still_named", gone),
-    ("two_thousand_listeners_in_a_row_are_each_seen_once", churn),
-    ("the_self_test_succeeds_and_shows_nowhere", selftest),
-    ("an_inherited_listener_outlives_its_opener", inherited),
+    (
+        "an_automatic_port_is_known_with_and_without_a_bind_trap_2_9_51_52",
+        automatic_port,
+    ),
+    ("ipv6_addresses_are_whole_and_scopes_right_trap_24_62", ipv6),
+    ("a_listen_that_fails_is_no_listener_trap_3_42_55", failed_listen),
+    ("a_second_listen_on_a_listener_is_no_event_trap_7_67", listen_twice),
+    (
+        "a_socket_that_is_shut_down_may_listen_again_trap_8",
+        shutdown_and_listen_again,
+    ),
+    ("two_sockets_of_one_port_are_one_alert_trap_11", reuseport),
+    (
+        "the_same_port_in_another_namespace_is_told_apart_trap_21_65",
+        other_namespace,
+    ),
+    ("a_killed_listener_ends_trap_10", killed),
+    ("a_process_that_is_gone_is_still_named_trap_17", gone),
+    ("two_thousand_listeners_in_a_row_are_each_seen_once_trap_68", churn),
+    ("the_self_test_succeeds_and_shows_nowhere_trap_40", selftest),
+    ("an_inherited_listener_outlives_its_opener_trap_12_66", inherited),
 ];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -265,7 +275,7 @@ fn automatic_port(backend: &str) -> Test {
         &[("/result", "ok".into()), ("/backlog", Value::from(backlog_of_std()?))],
     )?;
 
-    // No bind at all: the port is chosen inside listen() (KERNEL-NOTES 2, 51).
+    // No bind at all: the port is chosen inside listen().
     let unbound = Bound(socket(AddressFamily::INET, SocketType::STREAM, None)?);
     unbound.listen(7)?;
     let line = agent.event("listen", inode(&unbound.0)?)?;
@@ -281,7 +291,7 @@ fn automatic_port(backend: &str) -> Test {
     let ephemeral = [("port", "ephemeral"), ("scope", "loopback")];
     assert_metric(&agent, "portreeve_listeners", &ephemeral, 1.0)?;
 
-    // At the end the kernel has given the port back already (KERNEL-NOTES 9, 52).
+    // At the end the kernel has given the port back already.
     let (socket, expected) = (inode(&unbound.0)?, unbound.port()?);
     drop(unbound);
     let end = agent.event("unlisten", socket)?;
@@ -333,7 +343,7 @@ fn ipv6(backend: &str) -> Test {
 
 fn failed_listen(backend: &str) -> Test {
     let mut agent = Agent::start(backend, &[])?;
-    // Two sockets may be bound to one port with SO_REUSEADDR; only one of them may listen (KERNEL-NOTES 3, 55).
+    // Two sockets may be bound to one port with SO_REUSEADDR; only one of them may listen.
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let first = Bound::to(any, |_| Ok(()))?;
     let port = first.port()?;
