@@ -296,18 +296,6 @@ fn names_stand_in_the_registrys_order_and_join_the_ports_description() {
     }
 }
 
-#[test]
-fn on_every_port_both_families_write_the_registration_alike() {
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for port in 0..=u16::MAX {
-            let mut event = listen_on(port);
-            event.socket.protocol = protocol;
-            let [_, _, names, ..] = ports::described(Registry::embedded(), protocol, port);
-            assert_eq!(names, report(&event).names().join(","), "{port}/{protocol}");
-        }
-    }
-}
-
 const BUDGETED: [&str; 4] = [
     "portreeve_listeners",
     "portreeve_listens_total",

@@ -69,3 +69,21 @@ pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [
         names.len().to_string(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::samples::{listen_on, report};
+
+    #[test]
+    fn on_every_port_both_families_write_the_registration_alike() {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for port in 0..=u16::MAX {
+                let mut event = listen_on(port);
+                event.socket.protocol = protocol;
+                let [_, _, names, ..] = described(Registry::embedded(), protocol, port);
+                assert_eq!(names, report(&event).names().join(","), "{port}/{protocol}");
+            }
+        }
+    }
+}
