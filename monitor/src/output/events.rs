@@ -240,7 +240,8 @@ impl Lines {
                 user: process.user.as_deref(),
                 ancestors: None,
             }),
-            holder: (event.kind == Kind::Unlisten).then_some(Holder {
+            // Process 0 is the kernel's idle task: nobody held the socket any more.
+            holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
                 pid: event.holder.0,
                 comm: &event.holder.1,
             }),
@@ -369,3 +370,7 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

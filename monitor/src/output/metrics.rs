@@ -1,14 +1,22 @@
 //! The metrics page: the only place that uses prometheus.
 //!
 //! Names and labels are DESIGN's contract. Series of listeners come and go with them; what must exist for
-//! `increase()` stands at 0 from the start. The number of series with a process in them is bounded.
+//! `increase()` stands at 0 from the start. `budget` bounds the number of series whose labels strangers choose.
+
+mod budget;
+mod ports;
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
+use monitor_common::{HOOKS, LOSSES};
 use prometheus::{
     Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families, TextEncoder,
 };
+
+pub use budget::ListenerSeries;
+use budget::{Budget, OTHER, Place};
+use ports::EPHEMERAL;
 
 use super::{
     Report,
@@ -19,17 +27,8 @@ use crate::{
     identity::Missing,
     kernel::{Backend, KernelCounters},
     policy::{Policy, Severity},
-    registry::{Registry, Status, Transport},
+    registry::Registry,
 };
-
-/// Ports that get series of their own from the start.
-const WATCHED_MAX: usize = 256;
-
-/// What stands for a process once the budget is spent.
-const OTHER: &str = "other";
-
-/// What stands for a port that nobody chose.
-const EPHEMERAL: &str = "ephemeral";
 
 /// Edges at which user space can lose something.
 pub const EDGES: [&str; 5] = ["decode", "pending", "inventory", "alerts", "stdout"];
@@ -37,14 +36,11 @@ pub const EDGES: [&str; 5] = ["decode", "pending", "inventory", "alerts", "stdou
 /// All metrics of one agent.
 pub struct Metrics {
     families: Families,
-    max_series: usize,
     watched: Vec<(Protocol, u16)>,
-    /// How many listeners stand behind each series of `listeners`, and behind each of `opened`.
-    open: HashMap<ListenerSeries, i64>,
-    newest: HashMap<[String; 4], i64>,
-    /// Series that count against the budget and never go away.
-    lasting: HashMap<&'static str, std::collections::HashSet<Vec<String>>>,
-    kernel: KernelCounters,
+    budget: Budget,
+    /// The kernel side's sums when they were last read, by name.
+    runs: [(&'static str, u64); HOOKS],
+    kernel_lost: [(&'static str, u64); LOSSES],
     ephemeral: Option<(u16, u16)>,
 
     watched_listeners: IntGaugeVec,
@@ -70,24 +66,6 @@ pub struct Metrics {
     registry_info: IntGaugeVec,
     registry_records: IntGauge,
     series_limited: IntCounterVec,
-}
-
-/// The labels of `portreeve_listeners` for one listener, fixed when it opened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerSeries {
-    labels: [String; 7],
-}
-
-impl ListenerSeries {
-    fn refs(&self) -> [&str; 7] {
-        self.labels.each_ref().map(String::as_str)
-    }
-
-    /// The labels of `portreeve_listener_opened_timestamp_seconds`: protocol, port, netns, process.
-    fn opened(&self) -> [String; 4] {
-        let [protocol, port, _, _, netns, process, _] = self.labels.clone();
-        [protocol, port, netns, process]
-    }
 }
 
 impl Metrics {
@@ -119,13 +97,12 @@ impl Metrics {
             families.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let nothing = KernelCounters::default();
         let metrics = Self {
-            max_series,
-            watched: watched_ports(policy),
-            open: HashMap::new(),
-            newest: HashMap::new(),
-            lasting: HashMap::new(),
-            kernel: KernelCounters::default(),
+            watched: ports::watched(policy),
+            budget: Budget::new(max_series),
+            runs: nothing.runs(),
+            kernel_lost: nothing.lost(),
             ephemeral,
             watched_listeners: gauges(
                 "portreeve_watched_port_listeners",
@@ -239,7 +216,7 @@ impl Metrics {
             registry_records: gauge("portreeve_registry_records", "Records of the port registry in use.")?,
             series_limited: counters(
                 "portreeve_series_limited_total",
-                "Series that were folded into process=\"other\", or left out, because the budget was spent.",
+                "Times that a series was folded into process=\"other\", or left out, because the budget was spent.",
                 &["metric"],
             )?,
             families,
@@ -266,13 +243,13 @@ impl Metrics {
         for kind in [Kind::Listen, Kind::Unlisten] {
             self.events.with_label_values(&[kind_name(kind)]).reset();
         }
-        for (edge, _) in self.kernel.lost() {
+        for (edge, _) in self.kernel_lost {
             self.lost.with_label_values(&[edge]).reset();
         }
         for edge in EDGES {
             self.lost.with_label_values(&[edge]).reset();
         }
-        for (hook, _) in self.kernel.runs() {
+        for (hook, _) in self.runs {
             self.hook_runs.with_label_values(&[hook]).reset();
         }
         for field in Missing::ALL {
@@ -322,20 +299,28 @@ impl Metrics {
 
     /// The kernel side's counters stand here now. Returns what was lost since the last time, by edge.
     pub fn kernel_counters(&mut self, now: KernelCounters) -> Vec<(&'static str, u64)> {
-        for ((hook, now), (_, before)) in now.runs().into_iter().zip(self.kernel.runs()) {
+        self.kernel_sums(now.runs(), now.lost())
+    }
+
+    fn kernel_sums(
+        &mut self,
+        runs: [(&'static str, u64); HOOKS],
+        lost: [(&'static str, u64); LOSSES],
+    ) -> Vec<(&'static str, u64)> {
+        for ((hook, now), (_, before)) in runs.into_iter().zip(self.runs) {
             self.hook_runs
                 .with_label_values(&[hook])
                 .inc_by(now.saturating_sub(before));
         }
         let mut losses = Vec::new();
-        for ((edge, now), (_, before)) in now.lost().into_iter().zip(self.kernel.lost()) {
+        for ((edge, now), (_, before)) in lost.into_iter().zip(self.kernel_lost) {
             let lost = now.saturating_sub(before);
             if lost > 0 {
                 self.lost(edge, lost);
                 losses.push((edge, lost));
             }
         }
-        self.kernel = now;
+        (self.runs, self.kernel_lost) = (runs, lost);
         losses
     }
 
@@ -370,15 +355,17 @@ impl Metrics {
         let (result, _) = result_of(event.outcome);
         let result = result.unwrap_or("unknown");
         let port = self.port_label(event, report);
-        let exempt = self.is_watched(event.socket.protocol, event.socket.port);
+        let watched = self.is_watched(event.socket.protocol, event.socket.port);
         let labels = |process: &str| {
             [event.socket.protocol.as_str(), &port, process, result]
                 .map(str::to_owned)
                 .to_vec()
         };
-        if let Some(labels) =
-            self.admit_lasting("portreeve_listens_total", labels(&report.label), labels(OTHER), exempt)
-        {
+        let metric = "portreeve_listens_total";
+        let place = self
+            .budget
+            .keep(metric, watched, labels(&report.label), Some(labels(OTHER)));
+        if let Some(labels) = self.placed(metric, place) {
             self.listens.with_label_values(&labels).inc();
         }
         for missing in &report.process.missing {
@@ -399,14 +386,14 @@ impl Metrics {
         seconds: f64,
     ) -> Option<ListenerSeries> {
         let (protocol, number) = (event.socket.protocol, event.socket.port);
-        let exempt = self.is_watched(protocol, number);
-        if exempt {
+        let watched = self.is_watched(protocol, number);
+        if watched {
             let labels = [protocol.as_str(), &number.to_string()];
             self.watched_listeners.with_label_values(&labels).inc();
             self.watched_listens.with_label_values(&labels).inc();
         }
         let port = self.port_label(event, report);
-        if port != EPHEMERAL && !exempt {
+        if port != EPHEMERAL && !watched {
             self.describe_within_budget(registry, protocol, number);
         }
         let registration = if port == EPHEMERAL {
@@ -426,13 +413,14 @@ impl Metrics {
                 report.verdict.as_str(),
             ]
             .map(str::to_owned),
+            watched,
         };
-        let series = self.admit_listener(series(&report.label), series(OTHER), exempt)?;
-        *self.open.entry(series.clone()).or_default() += 1;
+        let place = self.budget.open(series(&report.label), series(OTHER));
+        let series = self.placed("portreeve_listeners", place)?;
         self.listeners.with_label_values(&series.refs()).inc();
-        let opened = series.opened();
-        self.opened.with_label_values(&opened).set(seconds);
-        *self.newest.entry(opened).or_default() += 1;
+        let opened = self.opened.with_label_values(&series.opened());
+        // One that waited for its result comes in behind younger ones.
+        opened.set(opened.get().max(seconds));
         Some(series)
     }
 
@@ -446,13 +434,13 @@ impl Metrics {
         }
         let Some(series) = series else { return };
         self.listeners.with_label_values(&series.refs()).dec();
-        if is_last(&mut self.open, series) {
+        let ended = self.budget.close(series);
+        if ended.listeners {
             // It is there: it was made when the first of them opened.
             let _ = self.listeners.remove_label_values(&series.refs());
         }
-        let opened = series.opened();
-        if is_last(&mut self.newest, &opened) {
-            let _ = self.opened.remove_label_values(&opened);
+        if ended.opened {
+            let _ = self.opened.remove_label_values(&series.opened());
         }
     }
 
@@ -462,90 +450,33 @@ impl Metrics {
     }
 
     fn port_label(&self, event: &Event, report: &Report) -> String {
-        let port = event.socket.port;
-        let in_range = self
-            .ephemeral
-            .is_some_and(|(first, last)| (first..=last).contains(&port));
-        let named = self.is_watched(event.socket.protocol, port) || !report.findings.is_empty();
-        if (event.socket.automatic || in_range) && !named {
-            EPHEMERAL.to_owned()
-        } else {
-            port.to_string()
-        }
+        let watched = self.is_watched(event.socket.protocol, event.socket.port);
+        ports::label(&event.socket, watched || !report.findings.is_empty(), self.ephemeral)
     }
 
     fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
+        let metric = "portreeve_port_info";
         let key = vec![protocol.as_str().to_owned(), port.to_string()];
-        if self
-            .admit_lasting("portreeve_port_info", key.clone(), key, false)
-            .is_some()
-        {
+        let place = self.budget.keep(metric, false, key, None);
+        if self.placed(metric, place).is_some() {
             self.describe_port(registry, protocol, port);
         }
     }
 
     fn describe_port(&self, registry: &Registry, protocol: Protocol, port: u16) {
-        let transport = match protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-        };
-        let rows: Vec<_> = registry.lookup(transport, port).collect();
-        let named: Vec<_> = rows.iter().filter(|row| row.service().is_some()).collect();
-        let join = |text: Vec<&str>, separator| text.join(separator);
-        let names = join(named.iter().filter_map(|row| row.service()).collect(), ",");
-        let descriptions = join(rows.iter().filter_map(|row| row.description()).collect(), "; ");
-        let status = match rows.first().map(|row| row.status()) {
-            Some(Status::Assigned) => "assigned",
-            Some(Status::Reserved) => "reserved",
-            Some(Status::Unassigned) | None => "unassigned",
-        };
-        let (port, count) = (port.to_string(), named.len().to_string());
-        self.port_info
-            .with_label_values(&[protocol.as_str(), &port, &names, &descriptions, status, &count])
-            .set(1);
+        let labels = ports::described(registry, protocol, port);
+        self.port_info.with_label_values(&labels).set(1);
     }
 
-    fn series_in_use(&self) -> usize {
-        self.open.len() + self.newest.len() + self.lasting.values().map(|series| series.len()).sum::<usize>()
-    }
-
-    /// Within the budget the series itself, past it the one for `other`, and none where that would go on growing too.
-    fn admit_listener(
-        &mut self,
-        series: ListenerSeries,
-        other: ListenerSeries,
-        exempt: bool,
-    ) -> Option<ListenerSeries> {
-        let used = self.series_in_use();
-        if exempt || self.open.contains_key(&series) || used < self.max_series {
-            return Some(series);
+    /// Counts what the budget refused; `None` where there is no series at all.
+    fn placed<T>(&self, metric: &str, place: Place<T>) -> Option<T> {
+        if !matches!(place, Place::Own(_)) {
+            self.series_limited.with_label_values(&[metric]).inc();
         }
-        self.series_limited.with_label_values(&["portreeve_listeners"]).inc();
-        (self.open.contains_key(&other) || used < self.max_series.saturating_mul(2)).then_some(other)
-    }
-
-    fn admit_lasting(
-        &mut self,
-        metric: &'static str,
-        series: Vec<String>,
-        other: Vec<String>,
-        exempt: bool,
-    ) -> Option<Vec<String>> {
-        let used = self.series_in_use();
-        let known = self.lasting.entry(metric).or_default();
-        if exempt || known.contains(&series) {
-            return Some(series);
+        match place {
+            Place::Own(series) | Place::Folded(series) => Some(series),
+            Place::LeftOut => None,
         }
-        if used < self.max_series {
-            known.insert(series.clone());
-            return Some(series);
-        }
-        self.series_limited.with_label_values(&[metric]).inc();
-        if known.contains(&other) || (other != series && used < self.max_series.saturating_mul(2)) {
-            known.insert(other.clone());
-            return Some(other);
-        }
-        None
     }
 
     /// The page, in Prometheus's text format.
@@ -560,38 +491,6 @@ impl Metrics {
 
 /// The content type of [`Metrics::page`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// Takes one away; says whether it was the last.
-fn is_last<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: &K) -> bool {
-    let Some(count) = counts.get_mut(key) else { return false };
-    *count -= 1;
-    if *count > 0 {
-        return false;
-    }
-    counts.remove(key);
-    true
-}
-
-/// The ports that rules name, each with its protocols: the first 256.
-fn watched_ports(policy: &Policy) -> Vec<(Protocol, u16)> {
-    let mut watched = Vec::new();
-    for rule in policy.rules() {
-        for protocol in &rule.protocols {
-            for spec in &rule.ports {
-                for port in spec.first..=spec.last {
-                    let named = crate::policy::covers(spec, *protocol, port);
-                    if named && !watched.contains(&(*protocol, port)) {
-                        watched.push((*protocol, port));
-                        if watched.len() == WATCHED_MAX {
-                            return watched;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    watched
-}
 
 #[cfg(test)]
 #[path = "metrics_tests.rs"]

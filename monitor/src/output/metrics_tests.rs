@@ -1,1 +1,489 @@
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::*;
+use crate::{
+    event::Outcome,
+    identity::ProcessIdentity,
+    output::samples::{end_of, listen, listen_at, listen_on, policy, report, report_of},
+    output::scrape::{Sample, scrape},
+    policy::{Rule, Verdict},
+    registry::{PortSpec, Transport},
+};
+
+fn text(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.page().unwrap()).unwrap()
+}
+
+fn samples(metrics: &Metrics) -> Vec<Sample> {
+    scrape(&text(metrics))
+}
+
+/// The values of all series with this name and at least these labels.
+fn values(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
+    let has = |sample: &Sample| {
+        labels
+            .iter()
+            .all(|(label, value)| sample.labels.get(*label).is_some_and(|found| found == value))
+    };
+    let found = samples(metrics).into_iter();
+    found
+        .filter(|sample| sample.name == format!("portreeve_{name}") && has(sample))
+        .map(|sample| sample.value)
+        .collect()
+}
+
+const EPHEMERAL_PORTS: Option<(u16, u16)> = Some((32_768, 60_999));
+
+fn metrics_with(policy: &Policy, max_series: usize) -> Metrics {
+    Metrics::new(policy, Registry::embedded(), max_series, EPHEMERAL_PORTS).unwrap()
+}
+
+fn metrics() -> Metrics {
+    metrics_with(&policy(), 1_000)
+}
+
+/// What the pipeline does when a listen succeeded.
+fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<ListenerSeries> {
+    metrics.listened(event, report);
+    metrics.opened(event, report, Registry::embedded(), seconds)
+}
+
+fn named(event: &Event, process: &str) -> Report {
+    let mut event = event.clone();
+    process.clone_into(&mut event.opener.comm);
+    report_of(&event, ProcessIdentity::default())
+}
+
+const ON_1992: [(&str, &str); 2] = [("protocol", "tcp"), ("port", "1992")];
+
+#[test]
+fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
+    let metrics = metrics();
+    let dormant = |severity| vec![("rule", "dormant-port"), ("severity", severity)];
+    let mut expected = vec![("selftest_last_success_timestamp_seconds", vec![])];
+    for protocol in ["tcp", "udp"] {
+        for port in ["1990", "1991", "1992", "1994"] {
+            expected.push(("watched_port_listeners", vec![("protocol", protocol), ("port", port)]));
+            expected.push((
+                "watched_port_listens_total",
+                vec![("protocol", protocol), ("port", port)],
+            ));
+        }
+    }
+    for severity in ["critical", "warning"] {
+        expected.push(("alerts", dormant(severity)));
+        expected.push(("alerts_fired_total", dormant(severity)));
+    }
+    for kind in ["listen", "unlisten"] {
+        expected.push(("events_total", vec![("event", kind)]));
+        expected.push(("hook_runs_total", vec![("hook", kind)]));
+    }
+    for edge in ["ring_listen", "ring_unlisten", "listeners_map"].iter().chain(&EDGES) {
+        expected.push(("events_lost_total", vec![("edge", edge)]));
+    }
+    for field in ["exe", "cmdline", "user"] {
+        expected.push(("identity_incomplete_total", vec![("field", field)]));
+    }
+    expected.push(("results_unknown_total", vec![("event", "listen")]));
+    for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
+        expected.push(("series_limited_total", vec![("metric", metric)]));
+    }
+    for (name, labels) in &expected {
+        assert_eq!(values(&metrics, name, labels), [0.0], "{name} {labels:?}");
+    }
+    let zeros = samples(&metrics).iter().filter(|sample| sample.value == 0.0).count();
+    // Nobody read a configuration yet: two gauges more.
+    assert_eq!(zeros, expected.len() + 2);
+    for empty in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
+        assert!(values(&metrics, empty, &[]).is_empty(), "{empty}");
+    }
+    let both = [("registration", "stun-p3,ipsendmsg"), ("registrations", "2")];
+    assert_eq!(values(&metrics, "port_info", &both), [1.0, 1.0], "tcp and udp");
+    assert_eq!(
+        values(&metrics, "registry_records", &[]),
+        [Registry::embedded().records() as f64]
+    );
+}
+
+#[test]
+fn what_the_agent_learns_of_itself_is_on_the_page() {
+    let mut metrics = metrics();
+    metrics.config_read(17.5);
+    metrics.armed(Backend::Tracepoint, "6.1.0");
+    metrics.selftest_succeeded(18.5);
+    metrics.arrived(Kind::Unlisten);
+    metrics.lost("decode", 2);
+    metrics.alert_fired("dormant-port", Severity::Critical);
+    for (name, labels, value) in [
+        ("config_last_reload_successful", vec![], 1.0),
+        ("config_last_reload_success_timestamp_seconds", vec![], 17.5),
+        ("probe_info", vec![("backend", "tracepoint"), ("kernel", "6.1.0")], 1.0),
+        ("hook_attached", vec![("hook", "inet_sock_set_state")], 1.0),
+        ("blind_spot", vec![("situation", "listen_errno")], 1.0),
+        ("selftest_last_success_timestamp_seconds", vec![], 18.5),
+        ("events_total", vec![("event", "unlisten")], 1.0),
+        ("events_lost_total", vec![("edge", "decode")], 2.0),
+        ("alerts_fired_total", vec![("severity", "critical")], 1.0),
+    ] {
+        assert_eq!(values(&metrics, name, &labels), [value], "{name} {labels:?}");
+    }
+    let policy = policy();
+    let firing = [
+        ("dormant-port", Severity::Critical),
+        ("dormant-port", Severity::Critical),
+    ];
+    metrics.alerts_firing(&policy, firing.into_iter());
+    assert_eq!(values(&metrics, "alerts", &[("severity", "critical")]), [2.0]);
+    metrics.alerts_firing(&policy, firing.into_iter().take(0));
+    assert_eq!(values(&metrics, "alerts", &[("severity", "critical")]), [0.0]);
+    let unknown = Event {
+        outcome: Outcome::Unconfirmed,
+        ..listen()
+    };
+    let mut thin = report(&unknown);
+    thin.process.missing = vec![Missing::Exe];
+    metrics.listened(&unknown, &thin);
+    assert_eq!(
+        values(&metrics, "identity_incomplete_total", &[("field", "exe")]),
+        [1.0]
+    );
+    assert_eq!(
+        values(&metrics, "identity_incomplete_total", &[("field", "user")]),
+        [0.0]
+    );
+}
+
+#[test]
+fn several_sockets_of_one_service_share_a_series_that_goes_with_the_last() {
+    let mut metrics = metrics();
+    let event = listen();
+    let report = report(&event);
+    let first = open(&mut metrics, &event, &report, 100.0);
+    let second = open(&mut metrics, &event, &report, 200.0);
+    // Its result became known late.
+    let third = open(&mut metrics, &event, &report, 150.0);
+    let labels = [
+        ("protocol", "tcp"),
+        ("port", "1992"),
+        ("registration", "stun-p3,ipsendmsg"),
+        ("scope", "wildcard"),
+        ("netns", "host"),
+        ("process", "python3.11"),
+        ("verdict", "unexpected"),
+    ];
+    let opened = [
+        ("protocol", "tcp"),
+        ("port", "1992"),
+        ("netns", "host"),
+        ("process", "python3.11"),
+    ];
+    assert_eq!(values(&metrics, "listeners", &labels), [3.0]);
+    assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &opened), [200.0]);
+    for (series, left) in [(second, &[2.0][..]), (first, &[1.0]), (third, &[])] {
+        metrics.closed(&event, series.as_ref());
+        assert_eq!(values(&metrics, "listeners", &ON_1992), left);
+        let timestamps = values(&metrics, "listener_opened_timestamp_seconds", &ON_1992);
+        assert_eq!(timestamps.len(), left.len());
+    }
+    open(&mut metrics, &event, &report, 50.0);
+    assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &opened), [50.0]);
+}
+
+#[test]
+fn two_scopes_are_two_series_with_one_timestamp_that_stays_until_both_are_gone() {
+    let mut metrics = metrics();
+    let (any, local) = (listen(), listen_at("127.0.0.1", 1992));
+    let first = open(&mut metrics, &any, &report(&any), 1.0);
+    let second = open(&mut metrics, &local, &report(&local), 2.0);
+    assert_eq!(values(&metrics, "listeners", &ON_1992), [1.0, 1.0]);
+    metrics.closed(&any, first.as_ref());
+    assert_eq!(values(&metrics, "listeners", &[("scope", "loopback")]), [1.0]);
+    assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &ON_1992), [2.0]);
+    metrics.closed(&local, second.as_ref());
+    assert!(values(&metrics, "listener_opened_timestamp_seconds", &ON_1992).is_empty());
+}
+
+#[test]
+fn the_watched_gauge_falls_and_the_watched_counter_stays() {
+    let mut metrics = metrics();
+    let (watched, other) = (listen(), listen_on(22));
+    let series = open(&mut metrics, &watched, &report(&watched), 1.0);
+    open(&mut metrics, &other, &report(&other), 1.0);
+    assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [1.0]);
+    metrics.closed(&end_of(&watched), series.as_ref());
+    assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [0.0]);
+    assert_eq!(values(&metrics, "watched_port_listens_total", &ON_1992), [1.0]);
+    assert!(values(&metrics, "watched_port_listeners", &[("port", "22")]).is_empty());
+}
+
+#[test]
+fn listens_are_counted_by_their_result() {
+    let mut metrics = metrics();
+    for (outcome, result) in [
+        (Outcome::Succeeded, "ok"),
+        (Outcome::Failed(Some(98)), "error"),
+        (Outcome::Failed(None), "error"),
+        (Outcome::Unconfirmed, "unknown"),
+    ] {
+        let event = Event { outcome, ..listen() };
+        let count = |metrics: &Metrics| -> f64 { values(metrics, "listens_total", &[("result", result)]).iter().sum() };
+        let before = count(&metrics);
+        metrics.listened(&event, &report(&event));
+        assert_eq!(count(&metrics) - before, 1.0, "{outcome:?}");
+    }
+    assert_eq!(values(&metrics, "listens_total", &ON_1992).iter().sum::<f64>(), 4.0);
+    assert_eq!(values(&metrics, "results_unknown_total", &[("event", "listen")]), [1.0]);
+    assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [0.0]);
+}
+
+#[test]
+fn a_port_that_nobody_chose_is_ephemeral_unless_something_names_it() {
+    let automatic = |port| {
+        let mut event = listen_on(port);
+        event.socket.automatic = true;
+        event
+    };
+    let watch = PortSpec {
+        transport: Some(Transport::Tcp),
+        first: 40_000,
+        last: 40_000,
+    };
+    let policy = Policy::new(vec![Rule::dormant_port(), Rule::watched(vec![watch])], Verdict::Unruled);
+    for (event, label) in [
+        (listen_on(22), "22"),
+        (listen_on(32_767), "32767"),
+        (listen_on(32_768), "ephemeral"),
+        (listen_on(60_999), "ephemeral"),
+        (listen_on(61_000), "61000"),
+        (automatic(61_000), "ephemeral"),
+        (automatic(22), "ephemeral"),
+        (automatic(1992), "1992"),
+        (listen_on(40_000), "40000"),
+        (automatic(40_000), "40000"),
+    ] {
+        let mut metrics = metrics_with(&policy, 1_000);
+        open(&mut metrics, &event, &report(&event), 1.0);
+        for family in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
+            assert_eq!(values(&metrics, family, &[("port", label)]), [1.0], "{family} {label}");
+        }
+        if label == "ephemeral" {
+            assert_eq!(values(&metrics, "listeners", &[("registration", "")]), [1.0]);
+            assert!(values(&metrics, "port_info", &[("port", label)]).is_empty());
+        }
+    }
+    let mut ruled = report(&listen_on(50_000));
+    ruled.findings = report(&listen()).findings;
+    let mut metrics = metrics();
+    open(&mut metrics, &listen_on(50_000), &ruled, 1.0);
+    assert_eq!(values(&metrics, "listeners", &[("port", "50000")]), [1.0]);
+}
+
+#[test]
+fn names_stand_in_the_registrys_order_and_join_the_ports_description() {
+    let mut metrics = metrics();
+    for (port, names, count) in [
+        (80, "http,www,www-http", "3"),
+        (1992, "stun-p3,ipsendmsg", "2"),
+        (4, "", "0"),
+    ] {
+        let event = listen_on(port);
+        open(&mut metrics, &event, &report(&event), 1.0);
+        let port = port.to_string();
+        let labels = [("protocol", "tcp"), ("port", &port), ("registration", names)];
+        assert_eq!(values(&metrics, "listeners", &labels), [1.0], "{port}");
+        let labels = [labels.as_slice(), &[("registrations", count)]].concat();
+        assert_eq!(values(&metrics, "port_info", &labels), [1.0], "{port}");
+    }
+}
+
+const BUDGETED: [&str; 4] = [
+    "portreeve_listeners",
+    "portreeve_listens_total",
+    "portreeve_listener_opened_timestamp_seconds",
+    "portreeve_port_info",
+];
+
+/// Series that count against the budget: those on watched ports, and all others.
+fn budgeted(metrics: &Metrics) -> (usize, usize) {
+    let all = samples(metrics).into_iter();
+    let counted: Vec<_> = all.filter(|sample| BUDGETED.contains(&sample.name.as_str())).collect();
+    let watched = ["1990", "1991", "1992", "1994"];
+    let on_watched = counted
+        .iter()
+        .filter(|sample| watched.contains(&sample.labels["port"].as_str()));
+    let on_watched = on_watched.count();
+    (on_watched, counted.len() - on_watched)
+}
+
+#[test]
+fn a_flood_of_names_and_ports_stays_below_the_budget_and_does_not_hide_1992() {
+    let max = 200;
+    let mut metrics = metrics_with(&policy(), max);
+    let (fixed, _) = budgeted(&metrics);
+    let flood: Vec<_> = (0..2_000_u16)
+        .map(|number| {
+            let event = listen_on(2_000 + number);
+            let series = open(&mut metrics, &event, &named(&event, &format!("flood-{number}")), 1.0);
+            (event, series)
+        })
+        .collect();
+    let (_, others) = budgeted(&metrics);
+    assert!(others <= max, "{others} series of {max}");
+    assert!(others > max / 2, "{others}: most of the budget is there to be used");
+    assert!(
+        flood.iter().any(|(_, series)| series.is_none()),
+        "the flood is larger than the budget"
+    );
+    assert!(!values(&metrics, "listeners", &[("process", "other")]).is_empty());
+    for family in ["listeners", "listens_total", "port_info"] {
+        let metric = format!("portreeve_{family}");
+        let [limited] = values(&metrics, "series_limited_total", &[("metric", &metric)])[..] else {
+            panic!("one series for {metric}")
+        };
+        assert!(limited > 1_000.0, "{metric}: {limited}");
+    }
+
+    let event = listen();
+    open(&mut metrics, &event, &report(&event), 1.0);
+    let python = [("port", "1992"), ("process", "python3.11")];
+    for family in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
+        assert_eq!(values(&metrics, family, &python), [1.0], "{family}");
+    }
+
+    // A flood on the watched port itself: the names run out, the count does not.
+    for number in 0..2_000 {
+        open(&mut metrics, &event, &named(&event, &format!("flood-{number}")), 1.0);
+    }
+    let (watched, others_after) = budgeted(&metrics);
+    assert!(watched <= fixed + max, "{watched} series of {max} and {fixed}");
+    assert_eq!(others_after, others, "one flood leaves the other's budget alone");
+    assert_eq!(values(&metrics, "listeners", &python), [1.0]);
+    assert_eq!(
+        values(&metrics, "listeners", &[("port", "1992")]).iter().sum::<f64>(),
+        2_001.0
+    );
+    assert_eq!(
+        values(&metrics, "listens_total", &[("port", "1992")])
+            .iter()
+            .sum::<f64>(),
+        2_001.0
+    );
+
+    for (event, series) in flood {
+        metrics.closed(&event, series.as_ref());
+    }
+    let (_, left) = budgeted(&metrics);
+    assert!(left < others, "what closes gives its series back");
+    assert!(values(&metrics, "listeners", &[("port", "2000")]).is_empty());
+}
+
+#[test]
+fn without_any_budget_a_watched_port_is_still_shown_and_others_are_not() {
+    let mut metrics = metrics_with(&policy(), 0);
+    for (port, shown) in [("1992", &[1.0][..]), ("22", &[])] {
+        let event = listen_on(port.parse().unwrap());
+        open(&mut metrics, &event, &report(&event), 1.0);
+        for family in ["listeners", "listens_total"] {
+            assert_eq!(values(&metrics, family, &[("port", port)]), shown, "{family} {port}");
+        }
+    }
+    assert_eq!(values(&metrics, "listeners", &[("process", "other")]), [1.0]);
+}
+
+#[test]
+fn the_kernels_counters_add_up_and_only_what_is_new_is_reported() {
+    let mut metrics = metrics();
+    let lost = |listen, map| [("ring_listen", listen), ("ring_unlisten", 0), ("listeners_map", map)];
+    for (runs, sums, reported) in [
+        ([5, 1], lost(0, 0), vec![]),
+        ([9, 4], lost(3, 0), vec![("ring_listen", 3)]),
+        ([9, 4], lost(3, 0), vec![]),
+        ([10, 4], lost(4, 2), vec![("ring_listen", 1), ("listeners_map", 2)]),
+    ] {
+        let [listens, unlistens] = runs;
+        let losses = metrics.kernel_sums([("listen", listens), ("unlisten", unlistens)], sums);
+        assert_eq!(losses, reported);
+        assert_eq!(
+            values(&metrics, "hook_runs_total", &[("hook", "listen")]),
+            [listens as f64]
+        );
+        assert_eq!(
+            values(&metrics, "hook_runs_total", &[("hook", "unlisten")]),
+            [unlistens as f64]
+        );
+        for (edge, sum) in sums {
+            assert_eq!(
+                values(&metrics, "events_lost_total", &[("edge", edge)]),
+                [sum as f64],
+                "{edge}"
+            );
+        }
+    }
+    assert!(metrics.kernel_counters(KernelCounters::default()).is_empty());
+}
+
+#[test]
+fn a_hostile_name_leaves_the_page_readable() {
+    let mut metrics = metrics();
+    let event = listen();
+    for name in ["a\"b", "a\\", "a\nb", "}\n# HELP x", "\",port=\"22\"} 1"] {
+        let mut hostile = named(&event, name);
+        open(&mut metrics, &event, &hostile, 1.0);
+        assert_eq!(
+            values(&metrics, "listeners", &[("process", &hostile.label)]),
+            [1.0],
+            "{name:?}"
+        );
+        // Even where nobody escaped it before.
+        hostile.label = format!("raw {name}");
+        open(&mut metrics, &event, &hostile, 1.0);
+        assert_eq!(
+            values(&metrics, "listens_total", &[("process", &hostile.label)]),
+            [1.0],
+            "{name:?}"
+        );
+    }
+    assert!(values(&metrics, "listeners", &[("port", "22")]).is_empty());
+}
+
+/// A row of the table in docs/metrics.md: type, labels, whether the series exist from the start.
+type Documented = (String, BTreeSet<String>, bool);
+
+fn documented() -> BTreeMap<String, Documented> {
+    let rows = include_str!("../../../docs/metrics.md")
+        .lines()
+        .filter(|line| line.starts_with("| `portreeve_"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        let [_, name, kind, labels, exists, meaning, _] = &cells[..] else {
+            panic!("a row of another shape: {row}")
+        };
+        assert!(!meaning.is_empty(), "{name} has no meaning");
+        let labels = labels.split(", ").filter(|label| *label != "none").map(str::to_owned);
+        let from_start = exists.starts_with("from the start");
+        (name.clone(), (kind.clone(), labels.collect(), from_start))
+    })
+    .collect()
+}
+
+#[test]
+fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() {
+    let mut metrics = metrics();
+    let names = |metrics: &Metrics| -> BTreeSet<_> { samples(metrics).into_iter().map(|it| it.name).collect() };
+    let at_start = names(&metrics);
+    metrics.armed(Backend::Fexit, "6.1.0");
+    let event = listen();
+    open(&mut metrics, &event, &report(&event), 1.0);
+    let page = text(&metrics);
+    let exported: BTreeMap<String, Documented> = samples(&metrics)
+        .into_iter()
+        .map(|sample| {
+            let prefix = format!("# TYPE {} ", sample.name);
+            let kind = page.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
+            let from_start = at_start.contains(&sample.name);
+            let labels = sample.labels.into_keys().collect();
+            (sample.name, (kind.to_owned(), labels, from_start))
+        })
+        .collect();
+    assert_eq!(documented(), exported);
+}

@@ -7,4 +7,9 @@ pub mod metrics;
 pub mod report;
 pub mod sentence;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod scrape;
+
 pub use report::{Finding, Origin, Report};

@@ -70,7 +70,10 @@ fn sentence(event: &Event, report: &Report) -> String {
 /// The sentence of an alert: who, where, what the port was registered for, and how to check.
 pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
     let port = port(event);
-    let user = user(event, report);
+    let user = match &report.process.user {
+        Some(name) => format!("uid {} {name}", event.opener.uid),
+        None => format!("uid {}", event.opener.uid),
+    };
     let registered: Vec<String> = report.registrations.iter().filter_map(registration).collect();
     let registered = if registered.is_empty() {
         "Not registered.".to_owned()
@@ -78,10 +81,8 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         format!("Registered: {}.", registered.join(", "))
     };
     format!(
-        "{} (pid {}, uid {} {user}) opened {port} on {instance}. {registered} Check: ss -l{}np 'sport = :{}'",
+        "{} ({user}) opened {port} on {instance}. {registered} Check: ss -l{}np 'sport = :{}'",
         report.label,
-        event.opener.tgid,
-        event.opener.uid,
         match event.socket.protocol {
             crate::event::Protocol::Tcp => "t",
             crate::event::Protocol::Udp => "u",
@@ -115,3 +116,7 @@ fn user<'a>(event: &Event, report: &'a Report) -> std::borrow::Cow<'a, str> {
         None => event.opener.uid.to_string().into(),
     }
 }
+
+#[cfg(test)]
+#[path = "sentence_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! How many series there may be whose labels strangers choose: names of processes, and ports.
+//!
+//! Two budgets of the same size, so that neither can use up the other: a flood of names and ports elsewhere never
+//! hides a watched port, and a flood of names on a watched port leaves the others theirs.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
+
+/// What stands for a process once the budget is spent.
+pub(super) const OTHER: &str = "other";
+
+/// One part in so many of the budget is kept for [`OTHER`], which must find room when names no longer do.
+const KEPT_FOR_OTHER: usize = 4;
+
+/// The labels of `portreeve_listeners` for one listener, fixed when it opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerSeries {
+    pub(super) labels: [String; 7],
+    pub(super) watched: bool,
+}
+
+impl ListenerSeries {
+    pub(super) fn refs(&self) -> [&str; 7] {
+        self.labels.each_ref().map(String::as_str)
+    }
+
+    /// The labels of `portreeve_listener_opened_timestamp_seconds`: protocol, port, netns, process.
+    pub(super) fn opened(&self) -> [String; 4] {
+        let [protocol, port, _, _, netns, process, _] = self.labels.clone();
+        [protocol, port, netns, process]
+    }
+}
+
+/// What became of a series that asked for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place<T> {
+    /// It has room of its own.
+    Own(T),
+    /// It goes into the one for [`OTHER`].
+    Folded(T),
+    /// There is not even room for that.
+    LeftOut,
+}
+
+/// Which series ended with a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// That of `portreeve_listeners`.
+    pub listeners: bool,
+    /// That of `portreeve_listener_opened_timestamp_seconds`.
+    pub opened: bool,
+}
+
+/// The series in use.
+#[derive(Debug)]
+pub(super) struct Budget {
+    max: usize,
+    watched: Pool,
+    others: Pool,
+}
+
+/// The series that count against one budget.
+#[derive(Debug, Default)]
+struct Pool {
+    /// How many listeners stand behind each series, and behind each of their timestamps.
+    open: HashMap<ListenerSeries, u64>,
+    newest: HashMap<[String; 4], u64>,
+    /// Series that never go away.
+    lasting: HashMap<&'static str, HashSet<Vec<String>>>,
+}
+
+impl Budget {
+    /// A budget of `max` series for all ports that are not watched, and as many again for names on watched ones.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            watched: Pool::default(),
+            others: Pool::default(),
+        }
+    }
+
+    /// Takes a listener in, as `own` or as `folded`.
+    pub(super) fn open(&mut self, own: ListenerSeries, folded: ListenerSeries) -> Place<ListenerSeries> {
+        let (max, watched) = (self.max, own.watched);
+        let pool = self.pool(watched);
+        let place = pool.place(max, watched, own, Some(folded), |series| {
+            usize::from(!pool.open.contains_key(series)) + usize::from(!pool.newest.contains_key(&series.opened()))
+        });
+        if let Place::Own(series) | Place::Folded(series) = &place {
+            *pool.newest.entry(series.opened()).or_default() += 1;
+            *pool.open.entry(series.clone()).or_default() += 1;
+        }
+        place
+    }
+
+    /// Takes a listener out.
+    pub(super) fn close(&mut self, series: &ListenerSeries) -> Ended {
+        let pool = self.pool(series.watched);
+        Ended {
+            listeners: is_last(&mut pool.open, series),
+            opened: is_last(&mut pool.newest, &series.opened()),
+        }
+    }
+
+    /// Makes room for a series that never goes away; `folded` is `None` for one without a process in it.
+    pub(super) fn keep(
+        &mut self,
+        metric: &'static str,
+        watched: bool,
+        own: Vec<String>,
+        folded: Option<Vec<String>>,
+    ) -> Place<Vec<String>> {
+        let max = self.max;
+        let pool = self.pool(watched);
+        let known = pool.lasting.get(metric);
+        let place = pool.place(max, watched, own, folded, |series| {
+            usize::from(known.is_none_or(|known| !known.contains(series)))
+        });
+        if let Place::Own(series) | Place::Folded(series) = &place {
+            pool.lasting.entry(metric).or_default().insert(series.clone());
+        }
+        place
+    }
+
+    fn pool(&mut self, watched: bool) -> &mut Pool {
+        if watched { &mut self.watched } else { &mut self.others }
+    }
+}
+
+impl Pool {
+    fn used(&self) -> usize {
+        self.open.len() + self.newest.len() + self.lasting.values().map(HashSet::len).sum::<usize>()
+    }
+
+    /// Names get all but the part that is kept for `other`. On a watched port `other` always has room: its other
+    /// labels have few values, and nobody hides a watched port.
+    fn place<T>(&self, max: usize, watched: bool, own: T, folded: Option<T>, needs: impl Fn(&T) -> usize) -> Place<T> {
+        let fits = |series: &T, limit: usize| match needs(series) {
+            0 => true,
+            more => self.used() + more <= limit,
+        };
+        if fits(&own, max - max / KEPT_FOR_OTHER) {
+            return Place::Own(own);
+        }
+        match folded {
+            Some(folded) if watched || fits(&folded, max) => Place::Folded(folded),
+            _ => Place::LeftOut,
+        }
+    }
+}
+
+/// Takes one away; says whether it was the last.
+fn is_last<K: Hash + Eq>(counts: &mut HashMap<K, u64>, key: &K) -> bool {
+    let Some(count) = counts.get_mut(key) else { return false };
+    *count = count.saturating_sub(1);
+    if *count > 0 {
+        return false;
+    }
+    counts.remove(key);
+    true
+}

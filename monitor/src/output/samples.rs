@@ -1,0 +1,119 @@
+//! Events and reports as the earlier stages hand them on, for the tests of every output.
+
+use std::time::Duration;
+
+use super::{Finding, Report, report::process_label};
+use crate::{
+    event::{Event, Family, Kind, Protocol, SocketKey, tests::RecordBytes},
+    identity::{Clock, ExeState, ProcessIdentity},
+    policy::{
+        Facts, Policy, Rule, Severity, Verdict,
+        alerts::{Alert, AlertKey, Alerts},
+    },
+    registry::{Registry, Status, Transport},
+};
+
+/// 2100-11-23T03:20:00Z in nanoseconds since the epoch: later than this machine's boot, whenever the tests run.
+const MOMENT: i128 = 4_130_623_200_000_000_000;
+
+/// Nanoseconds since boot that a clock shows as 2100-11-23T03:20:00Z and so many nanoseconds.
+pub(super) fn moment(clock: Clock, nanoseconds: i128) -> u64 {
+    u64::try_from(MOMENT + nanoseconds - clock.offset()).unwrap()
+}
+
+/// `python3` (pid 812, root) listens on 1992/tcp on every IPv4 address.
+pub(super) fn listen() -> Event {
+    RecordBytes::listen().decode()
+}
+
+/// The same on another port.
+pub(super) fn listen_on(port: u16) -> Event {
+    let mut event = listen();
+    event.socket.port = port;
+    event
+}
+
+/// The same on an address, whose family decides the socket's.
+pub(super) fn listen_at(address: &str, port: u16) -> Event {
+    let mut event = listen_on(port);
+    event.socket.address = address.parse().unwrap();
+    if event.socket.address.is_ipv6() {
+        event.socket.family = Family::Ipv6;
+    }
+    event
+}
+
+/// The end of a listener, by its own process.
+pub(super) fn end_of(event: &Event) -> Event {
+    Event {
+        kind: Kind::Unlisten,
+        ..event.clone()
+    }
+}
+
+/// The built-in rules.
+pub(super) fn policy() -> Policy {
+    Policy::new(vec![Rule::dormant_port()], Verdict::Unruled)
+}
+
+/// Who python3 is.
+pub(super) fn python() -> ProcessIdentity {
+    ProcessIdentity {
+        exe: Some("/usr/bin/python3.11".to_owned()),
+        exe_state: Some(ExeState::File),
+        cmdline: Some(["python3", "-m", "http.server", "1992"].map(str::to_owned).to_vec()),
+        user: Some("root".to_owned()),
+        missing: Vec::new(),
+    }
+}
+
+/// What registry and policy say of an event by this process.
+pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
+    let transport = match event.socket.protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    };
+    let rows = Registry::embedded().lookup(transport, event.socket.port);
+    let policy = policy();
+    let matches = policy.matches(&Facts {
+        kind: Kind::Listen,
+        protocol: event.socket.protocol,
+        port: event.socket.port,
+        scope: event.socket.scope(),
+        host_netns: true,
+        automatic: event.socket.automatic,
+    });
+    Report {
+        registrations: rows.filter(|row| row.status() != Status::Unassigned).collect(),
+        verdict: policy.verdict(&matches),
+        findings: matches
+            .iter()
+            .map(|found| Finding {
+                rule: found.rule.name.clone(),
+                severity: found.severity,
+            })
+            .collect(),
+        label: process_label(event, &process),
+        process,
+        host_netns: true,
+    }
+}
+
+/// The report of an event by python3.
+pub(super) fn report(event: &Event) -> Report {
+    report_of(event, python())
+}
+
+/// The alert that `nc` on 1992/tcp set off.
+pub(super) fn alert(fired: u64) -> Alert {
+    let key = AlertKey {
+        rule: "dormant-port".to_owned(),
+        protocol: Protocol::Tcp,
+        port: 1992,
+        process: "nc".to_owned(),
+        netns: 4_026_531_840,
+    };
+    let mut alerts = Alerts::default();
+    alerts.opened(key, Severity::Critical, Duration::ZERO, SocketKey::new(1), fired);
+    alerts.firing().next().unwrap().clone()
+}

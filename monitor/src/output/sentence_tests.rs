@@ -1,0 +1,125 @@
+use super::*;
+use crate::{
+    event::Protocol,
+    identity::ProcessIdentity,
+    output::samples::{end_of, listen, listen_at, listen_on, report, report_of},
+};
+
+/// `nc`, run by alice or by a user without a name.
+fn nc(user: Option<&str>) -> ProcessIdentity {
+    ProcessIdentity {
+        exe: Some("/usr/bin/nc".to_owned()),
+        user: user.map(str::to_owned),
+        ..ProcessIdentity::default()
+    }
+}
+
+fn summary_for(mut event: Event, user: Option<&str>) -> String {
+    event.opener.uid = 1000;
+    summary(&event, &report_of(&event, nc(user)), "web-7")
+}
+
+const BOTH: &str = "Registered: stun-p3 (cisco STUN Priority 3 port), \
+                    ipsendmsg (\"This entry records an unassigned but widespread use\").";
+
+#[test]
+fn the_summary_says_who_opened_what_where_what_it_was_registered_for_and_how_to_check() {
+    assert_eq!(
+        summary_for(listen(), Some("alice")),
+        format!("nc (uid 1000 alice) opened 1992/tcp on 0.0.0.0 on web-7. {BOTH} Check: ss -ltnp 'sport = :1992'")
+    );
+}
+
+#[test]
+fn a_user_without_a_name_is_a_number() {
+    assert!(summary_for(listen(), None).starts_with("nc (uid 1000) opened 1992/tcp on "));
+}
+
+#[test]
+fn an_ipv6_address_stands_in_brackets_and_udp_is_looked_for_among_udp_sockets() {
+    assert_eq!(
+        summary_for(listen_at("::1", 1992), Some("alice")),
+        format!("nc (uid 1000 alice) opened 1992/tcp on [::1] on web-7. {BOTH} Check: ss -ltnp 'sport = :1992'")
+    );
+    let mut udp = listen();
+    udp.socket.protocol = Protocol::Udp;
+    assert_eq!(
+        summary_for(udp, Some("alice")),
+        format!("nc (uid 1000 alice) opened 1992/udp on 0.0.0.0 on web-7. {BOTH} Check: ss -lunp 'sport = :1992'")
+    );
+}
+
+#[test]
+fn a_port_without_a_registration_says_so() {
+    for port in [4, 19_992, 50_000] {
+        assert_eq!(
+            summary_for(listen_on(port), Some("alice")),
+            format!(
+                "nc (uid 1000 alice) opened {port}/tcp on 0.0.0.0 on web-7. Not registered. \
+                 Check: ss -ltnp 'sport = :{port}'"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_name_that_holds_control_characters_stays_on_one_line() {
+    let mut process = nc(None);
+    process.exe = Some("/tmp/nc\nRegistered: fine\u{1b}[0m".to_owned());
+    let event = listen();
+    let report = report_of(&event, process);
+    for text in [summary(&event, &report, "web-7"), sentence(&event, &report)] {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
+#[test]
+fn the_log_says_what_happened() {
+    let registered = "(registered: stun-p3, ipsendmsg)";
+    let outcome = |outcome| Event { outcome, ..listen() };
+    let mut kernel = listen();
+    kernel.opener.kernel_thread = true;
+    for (event, expected) in [
+        (
+            listen(),
+            format!("python3.11 listens on 1992/tcp on 0.0.0.0 {registered}"),
+        ),
+        (
+            listen_at("::", 1992),
+            format!("python3.11 listens on 1992/tcp on [::] {registered}"),
+        ),
+        (
+            listen_on(50_000),
+            "python3.11 listens on 50000/tcp on 0.0.0.0 (not registered)".to_owned(),
+        ),
+        (
+            outcome(Outcome::Failed(Some(98))),
+            format!("python3.11 failed to listen on 1992/tcp on 0.0.0.0: EADDRINUSE {registered}"),
+        ),
+        (
+            outcome(Outcome::Failed(Some(4095))),
+            format!("python3.11 failed to listen on 1992/tcp on 0.0.0.0: 4095 {registered}"),
+        ),
+        (
+            outcome(Outcome::Failed(None)),
+            format!("python3.11 failed to listen on 1992/tcp on 0.0.0.0 {registered}"),
+        ),
+        (
+            outcome(Outcome::Unconfirmed),
+            format!(
+                "python3.11 called listen(), with a result that could not be learned, on 1992/tcp on 0.0.0.0 \
+                 {registered}"
+            ),
+        ),
+        (
+            end_of(&listen()),
+            format!("python3.11 stopped listening on 1992/tcp on 0.0.0.0 {registered}"),
+        ),
+        (
+            kernel,
+            format!("the kernel (python3.11) listens on 1992/tcp on 0.0.0.0 {registered}"),
+        ),
+    ] {
+        assert_eq!(sentence(&event, &report(&event)), expected);
+    }
+}
