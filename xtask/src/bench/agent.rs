@@ -20,8 +20,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Agent {
     child: Child,
     stdout: Option<ChildStdout>,
-    /// Kept, so that its reader is not the one who ends first.
-    _log: Lines,
+    log: Lines,
     address: SocketAddr,
     /// The backend that it chose.
     pub(super) backend: String,
@@ -53,15 +52,15 @@ impl Agent {
         let mut agent = Self {
             child,
             stdout,
-            _log: log,
+            log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             backend: String::new(),
             armed_after: Duration::ZERO,
         };
-        let serving = agent._log.wait_for("the log line with its address", LIMIT, |line| {
+        let serving = agent.log.wait_for("the log line with its address", LIMIT, |line| {
             line.contains("serving http://")
         })?;
-        let armed = agent._log.wait_for("the log line `armed`", LIMIT, |line| {
+        let armed = agent.log.wait_for("the log line `armed`", LIMIT, |line| {
             line.contains("armed: listeners are reported")
         })?;
         agent.armed_after = armed.arrived.saturating_duration_since(started);
