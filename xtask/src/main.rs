@@ -3,6 +3,7 @@
 #[path = "../../monitor/bpf/lock.rs"]
 mod lock;
 
+mod bench;
 mod command;
 mod console;
 mod ebpf;

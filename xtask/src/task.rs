@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{ebpf, registry, run, test, tidy, vm};
+use crate::{bench, ebpf, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -14,6 +14,7 @@ pub(crate) enum Task {
     Test(test::TestArgs),
     Ebpf(ebpf::EbpfArgs),
     Vm(vm::VmArgs),
+    Bench(bench::BenchArgs),
     /// Makes monitor/data from IANA's table, or with --check says whether it is what that table gives.
     Registry {
         #[arg(long)]
@@ -34,6 +35,7 @@ impl Task {
             Self::Test(args) => test::main(workspace, args),
             Self::Ebpf(args) => ebpf::main(workspace, args).map(|()| true),
             Self::Vm(args) => vm::main(workspace, args),
+            Self::Bench(args) => bench::main(workspace, args),
             Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
             Self::Tidy => tidy::check(workspace).map(|()| true),
         }

@@ -1,0 +1,121 @@
+//! How long whole processes take: the agent until it is armed, `explain`, and the peers beside them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::agent::Agent;
+use super::lines::Lines;
+use super::sample::{Sample, Shown, ratio};
+use super::table::Table;
+use crate::command::shown;
+use crate::setup::apt::{self, Package};
+use crate::workspace::Workspace;
+
+const STARTS: usize = 10;
+const EXPLAINS: usize = 20;
+
+/// Measures starts, `explain` and the size of the binary; each process in turn with its peer, so that both meet the same
+/// machine.
+///
+/// # Errors
+/// Where a process cannot be run or fails.
+pub(super) fn measure(workspace: &Workspace, binary: &Path, table: &mut Table) -> Result<()> {
+    let size = fs::metadata(binary)
+        .with_context(|| format!("cannot look at {}", binary.display()))?
+        .len();
+    table.bytes("binary, stripped", size, 8, String::new());
+
+    let ss = apt::ensure(
+        workspace,
+        &[Package::new("iproute2", "ss")],
+        "the peer of the agent's start",
+    );
+    let (mut armed, mut peer, mut backend) = (Vec::new(), Vec::new(), String::new());
+    for _ in 0..STARTS {
+        let mut agent = Agent::start(binary)?;
+        let _lines = Lines::of(agent.stdout()?);
+        armed.push(agent.armed_after);
+        backend.clone_from(&agent.backend);
+        agent.stop()?;
+        if ss.is_ok() {
+            peer.push(whole("ss", ["-ltn"])?);
+        }
+    }
+    let armed = Sample::new(armed)?;
+    let more = format!("{}; backend {backend}", armed.range());
+    table.time(
+        "start to armed, median",
+        armed.median(),
+        Duration::from_millis(100),
+        more,
+    );
+    match ss.and_then(|()| Sample::new(peer)) {
+        Ok(peer) => table.plain(
+            "  ss -ltn, whole process, median",
+            Shown(peer.median()).to_string(),
+            format!(
+                "{}; start to armed is {:.1} times that",
+                peer.range(),
+                ratio(armed.median(), peer.median())
+            ),
+        ),
+        Err(error) => table.not_measured("  ss -ltn, whole process", format!("{error:#}")),
+    }
+
+    let (mut explain, mut nothing) = (Vec::new(), Vec::new());
+    for _ in 0..EXPLAINS {
+        explain.push(whole(binary, ["explain", "1992"])?);
+        nothing.push(whole("true", [])?);
+    }
+    let (explain, nothing) = (Sample::new(explain)?, Sample::new(nothing)?);
+    let target = Duration::from_millis(10);
+    table.time(
+        "explain 1992, whole process, median",
+        explain.median(),
+        target,
+        explain.range(),
+    );
+    table.plain(
+        "  true, whole process, median",
+        Shown(nothing.median()).to_string(),
+        format!(
+            "{}; explain is {:.1} times that",
+            nothing.range(),
+            ratio(explain.median(), nothing.median())
+        ),
+    );
+    Ok(())
+}
+
+/// The time of a process from before its spawn until it has ended.
+fn whole<const N: usize>(program: impl AsRef<OsStr>, arguments: [&str; N]) -> Result<Duration> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    let start = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{}`", shown(&command)))?;
+    let took = start.elapsed();
+    if !status.success() {
+        bail!("`{}` failed ({status})", shown(&command));
+    }
+    Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::whole;
+
+    #[test]
+    fn a_process_that_fails_gives_no_time() {
+        assert!(whole("true", []).unwrap() > Duration::ZERO);
+        assert!(whole("false", []).unwrap_err().to_string().contains("`false` failed"));
+    }
+}
