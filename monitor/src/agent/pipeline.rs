@@ -1,7 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -70,15 +70,14 @@ pub(super) struct Pipeline {
     /// The agent's own process id, as the kernel side sees it.
     own: u32,
     identity: Identity,
-    identities: HashMap<ProcessKey, (u64, ProcessIdentity)>,
+    identities: HashMap<ProcessKey, (u64, Arc<ProcessIdentity>)>,
     pending: Pending,
     confirmer: Confirmer,
     inventory: Inventory<Known>,
     alerts: Alerts,
     selftest: SelfTest,
-    unwritten: u64,
-    overflowed: u64,
-    dropped: u64,
+    /// What was lost since the last tick, by edge.
+    losses: BTreeMap<&'static str, u64>,
 }
 
 impl Pipeline {
@@ -109,23 +108,21 @@ impl Pipeline {
             inventory: Inventory::default(),
             alerts: Alerts::default(),
             selftest: SelfTest::default(),
-            unwritten: 0,
-            overflowed: 0,
-            dropped: 0,
+            losses: BTreeMap::new(),
         })
     }
 
     /// Takes a record of the ring.
     pub(super) fn record(&mut self, record: &[u8]) {
         let Some(event) = decode(record) else {
-            lock(&self.metrics).lost("decode", 1);
+            self.lose("decode", 1);
             return;
         };
         match (event.kind, event.outcome) {
             (Kind::Listen, Outcome::Unconfirmed) => {
                 let pushed = self.pending.hold(event, clock::boot_now());
                 if let Some(event) = pushed {
-                    lock(&self.metrics).lost("pending", 1);
+                    self.lose("pending", 1);
                     self.settled(event);
                 }
             }
@@ -217,6 +214,8 @@ impl Pipeline {
                     self.tell(&Event { socket, ..*event }, &listener.known.report);
                 }
                 None => {
+                    // Its listen was lost, or found the inventory full; an alert may have seen it all the same.
+                    self.alerts.closed(event.socket.key);
                     let report = self.describe(&event);
                     self.tell(&event, &report);
                 }
@@ -227,14 +226,16 @@ impl Pipeline {
 
     fn opened(&mut self, event: Event) {
         let report = self.describe(&event);
-        let opened = seconds(self.clock, event.time);
-        let series = {
-            let mut metrics = lock(&self.metrics);
-            metrics.listened(&event, &report);
-            metrics.opened(&event, &report, self.registry, opened)
-        };
+        lock(&self.metrics).listened(&event, &report);
         self.tell(&event, &report);
         self.alert(&event, &report);
+        if self.inventory.is_full() {
+            // It is told, but its end could not be matched: so no gauge may count it.
+            self.lose("inventory", 1);
+            return;
+        }
+        let opened = seconds(self.clock, event.time);
+        let series = lock(&self.metrics).opened(&event, &report, self.registry, opened);
         self.inventory.keep(Listener {
             opened: event,
             known: Known { report, series },
@@ -295,21 +296,21 @@ impl Pipeline {
         }
     }
 
-    fn process(&mut self, opener: &Actor) -> ProcessIdentity {
+    fn process(&mut self, opener: &Actor) -> Arc<ProcessIdentity> {
         let now = clock::boot_now();
         let key = (opener.tgid, opener.start_time, opener.comm.clone());
         if let Some((learned, process)) = self.identities.get(&key)
             && now.saturating_sub(*learned) < IDENTITY_HOLDS
         {
-            return process.clone();
+            return Arc::clone(process);
         }
-        let process = self.identity.process(opener.tgid, opener.start_time, opener.uid);
+        let process = Arc::new(self.identity.process(opener.tgid, opener.start_time, opener.uid));
         if self.identities.len() >= IDENTITIES_MAX {
             self.identities
                 .retain(|_, (learned, _)| now.saturating_sub(*learned) < IDENTITY_HOLDS);
         }
         if self.identities.len() < IDENTITIES_MAX {
-            self.identities.insert(key, (now, process.clone()));
+            self.identities.insert(key, (now, Arc::clone(&process)));
         }
         process
     }
@@ -328,8 +329,14 @@ impl Pipeline {
         if let Some(writer) = &self.writer
             && !writer.write(line)
         {
-            lock(&self.metrics).lost("stdout", 1);
+            self.lose("stdout", 1);
         }
+    }
+
+    /// Counts a loss in user space, at one of the edges of `metrics`.
+    fn lose(&mut self, edge: &'static str, count: u64) {
+        lock(&self.metrics).lost(edge, count);
+        *self.losses.entry(edge).or_default() += count;
     }
 
     /// Fires the alerts of the rules that matched.
@@ -352,7 +359,11 @@ impl Pipeline {
                 .opened(key.clone(), finding.severity, keep, event.socket.key, now)
             {
                 Fired::New => {}
-                Fired::Already | Fired::Dropped => continue,
+                Fired::Already => continue,
+                Fired::Dropped => {
+                    self.lose("alerts", 1);
+                    continue;
+                }
             }
             // Log and event stream take delivery at once; receivers that may refuse come with notifications.
             self.alerts.delivered(&key, now);
@@ -404,32 +415,23 @@ impl Pipeline {
         self.count_losses(now);
     }
 
+    /// Tells what was lost since the last time.
     fn count_losses(&mut self, now: u64) {
-        let mut losses = match self.counters.read() {
-            Ok(counters) => lock(&self.metrics).kernel_counters(counters),
-            Err(error) => {
-                ::log::error!("{error:#}");
-                Vec::new()
-            }
-        };
-        let failed = self.writer.as_ref().map_or(0, Writer::failed);
-        let user = [
-            ("inventory", self.inventory.overflowed(), &mut self.overflowed),
-            ("alerts", self.alerts.dropped(), &mut self.dropped),
-            ("stdout", failed, &mut self.unwritten),
-        ];
-        for (edge, total, counted) in user {
-            let lost = total.saturating_sub(*counted);
-            if lost > 0 {
-                *counted = total;
-                lock(&self.metrics).lost(edge, lost);
-                losses.push((edge, lost));
-            }
+        match self.counters.read() {
+            Ok(counters) => self.losses.extend(lock(&self.metrics).kernel_counters(counters)),
+            Err(error) => ::log::error!("{error:#}"),
         }
-        for (edge, count) in losses {
+        let unwritten = self.writer.as_ref().map_or(0, Writer::take_failed);
+        if unwritten > 0 {
+            self.lose("stdout", unwritten);
+        }
+        for (edge, count) in std::mem::take(&mut self.losses) {
             ::log::warn!(edge = edge, count = count; "events were lost");
             let line = self.lines.lost(edge, count, now, self.clock);
-            self.write(line);
+            // Where even this line finds no place, only the metric says so: telling it would lose another one.
+            if self.writer.as_ref().is_some_and(|writer| !writer.write(line)) {
+                lock(&self.metrics).lost("stdout", 1);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 pub mod pending;
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 use crate::event::{Event, Kind, Outcome, SocketKey};
 
@@ -48,14 +48,12 @@ pub enum Change<T> {
 #[derive(Debug)]
 pub struct Inventory<T> {
     listeners: HashMap<SocketKey, Listener<T>>,
-    overflowed: u64,
 }
 
 impl<T> Default for Inventory<T> {
     fn default() -> Self {
         Self {
             listeners: HashMap::new(),
-            overflowed: 0,
         }
     }
 }
@@ -85,19 +83,14 @@ impl<T> Inventory<T> {
         }
     }
 
-    /// Keeps a socket that opened, with what became known about it. Past [`LISTENERS_MAX`] it is counted and dropped.
+    /// Keeps a socket that opened, with what became known about it. The caller asks [`Inventory::is_full`] first.
     pub fn keep(&mut self, listener: Listener<T>) {
-        let full = self.listeners.len() >= LISTENERS_MAX;
-        match self.listeners.entry(listener.opened.socket.key) {
-            Entry::Occupied(mut entry) => drop(entry.insert(listener)),
-            Entry::Vacant(_) if full => self.overflowed += 1,
-            Entry::Vacant(entry) => drop(entry.insert(listener)),
-        }
+        self.listeners.insert(listener.opened.socket.key, listener);
     }
 
-    /// Listeners that found the inventory full, since the start.
-    pub fn overflowed(&self) -> u64 {
-        self.overflowed
+    /// Whether there is no place for a further listener.
+    pub fn is_full(&self) -> bool {
+        self.listeners.len() >= LISTENERS_MAX
     }
 
     /// How many sockets listen.

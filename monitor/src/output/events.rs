@@ -330,12 +330,14 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("events".to_owned())
             .spawn(move || {
+                let mut said = false;
                 for mut line in lines {
                     line.push('\n');
-                    if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush())
-                        && count.fetch_add(1, Ordering::Relaxed) == 0
-                    {
-                        ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
+                    if let Err(error) = output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        if !std::mem::replace(&mut said, true) {
+                            ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
+                        }
                     }
                 }
             })
@@ -355,9 +357,9 @@ impl Writer {
         }
     }
 
-    /// Lines that could not be written, since the start.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+    /// Lines that could not be written, since this was last asked.
+    pub fn take_failed(&self) -> u64 {
+        self.failed.swap(0, Ordering::Relaxed)
     }
 
     /// Writes what waits and ends. A reader that has stopped reading would hold this up for ever, so the caller

@@ -21,6 +21,7 @@ use ports::EPHEMERAL;
 use super::{
     Report,
     events::{kind_name, result_of},
+    report::RESULT,
 };
 use crate::{
     event::{Event, Kind, Protocol},
@@ -59,7 +60,6 @@ pub struct Metrics {
     events: IntCounterVec,
     lost: IntCounterVec,
     identity_incomplete: IntCounterVec,
-    results_unknown: IntCounterVec,
     selftest: Gauge,
     config_reload_successful: IntGauge,
     config_reload_time: Gauge,
@@ -188,13 +188,8 @@ impl Metrics {
             )?,
             identity_incomplete: counters(
                 "portreeve_identity_incomplete_total",
-                "Fields of a process's identity that could not be learned.",
+                "Fields of an event that could not be learned: of its process, or its result.",
                 &["field"],
-            )?,
-            results_unknown: counters(
-                "portreeve_results_unknown_total",
-                "Events that were reported although their result could not be learned.",
-                &["event"],
             )?,
             selftest: float(
                 "portreeve_selftest_last_success_timestamp_seconds",
@@ -255,9 +250,7 @@ impl Metrics {
         for field in Missing::ALL {
             self.identity_incomplete.with_label_values(&[field.as_str()]).reset();
         }
-        self.results_unknown
-            .with_label_values(&[kind_name(Kind::Listen)])
-            .reset();
+        self.identity_incomplete.with_label_values(&[RESULT]).reset();
         for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
             self.series_limited.with_label_values(&[metric]).reset();
         }
@@ -368,11 +361,8 @@ impl Metrics {
         if let Some(labels) = self.placed(metric, place) {
             self.listens.with_label_values(&labels).inc();
         }
-        for missing in &report.process.missing {
-            self.identity_incomplete.with_label_values(&[missing.as_str()]).inc();
-        }
-        if result == "unknown" {
-            self.results_unknown.with_label_values(&[kind_name(event.kind)]).inc();
+        for missing in report.missing(event) {
+            self.identity_incomplete.with_label_values(&[missing]).inc();
         }
     }
 

@@ -81,10 +81,9 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
     for edge in ["ring_listen", "ring_unlisten", "listeners_map"].iter().chain(&EDGES) {
         expected.push(("events_lost_total", vec![("edge", edge)]));
     }
-    for field in ["exe", "cmdline", "user"] {
+    for field in ["exe", "cmdline", "user", "result"] {
         expected.push(("identity_incomplete_total", vec![("field", field)]));
     }
-    expected.push(("results_unknown_total", vec![("event", "listen")]));
     for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
         expected.push(("series_limited_total", vec![("metric", metric)]));
     }
@@ -141,7 +140,11 @@ fn what_the_agent_learns_of_itself_is_on_the_page() {
         ..listen()
     };
     let mut thin = report(&unknown);
-    thin.process.missing = vec![Missing::Exe];
+    thin.process = ProcessIdentity {
+        missing: vec![Missing::Exe],
+        ..ProcessIdentity::default()
+    }
+    .into();
     metrics.listened(&unknown, &thin);
     assert_eq!(
         values(&metrics, "identity_incomplete_total", &[("field", "exe")]),
@@ -232,7 +235,10 @@ fn listens_are_counted_by_their_result() {
         assert_eq!(count(&metrics) - before, 1.0, "{outcome:?}");
     }
     assert_eq!(values(&metrics, "listens_total", &ON_1992).iter().sum::<f64>(), 4.0);
-    assert_eq!(values(&metrics, "results_unknown_total", &[("event", "listen")]), [1.0]);
+    assert_eq!(
+        values(&metrics, "identity_incomplete_total", &[("field", "result")]),
+        [1.0]
+    );
     assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [0.0]);
 }
 

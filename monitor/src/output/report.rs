@@ -1,5 +1,7 @@
 //! An event with all that the stages before found out about it: what every output is made from.
 
+use std::sync::Arc;
+
 use crate::{
     event::{Event, Outcome},
     identity::{Missing, ProcessIdentity},
@@ -36,7 +38,7 @@ pub struct Finding {
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The process that opened it.
-    pub process: ProcessIdentity,
+    pub process: Arc<ProcessIdentity>,
     /// All registrations of its port.
     pub registrations: Vec<Registration<'static>>,
     /// The verdict.
@@ -48,6 +50,9 @@ pub struct Report {
     /// Whether its namespace is the host's.
     pub host_netns: bool,
 }
+
+/// What `missing` calls a result that could not be learned.
+pub const RESULT: &str = "result";
 
 /// Bytes that a process's name may have in a label.
 const LABEL_MAX: usize = 32;
@@ -66,7 +71,7 @@ impl Report {
 
     /// What could not be learned, by the names of the event's fields.
     pub fn missing(&self, event: &Event) -> Vec<&'static str> {
-        let result = (event.outcome == Outcome::Unconfirmed).then_some("result");
+        let result = (event.outcome == Outcome::Unconfirmed).then_some(RESULT);
         result
             .into_iter()
             .chain(self.process.missing.iter().copied().map(Missing::as_str))

@@ -94,7 +94,7 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
             })
             .collect(),
         label: process_label(event, &process),
-        process,
+        process: process.into(),
         host_netns: true,
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::Severity;
 use crate::event::{Protocol, SocketKey};
 
-/// Alerts that fire at most at one time; one more is counted and dropped.
+/// Alerts that fire at most at one time; one more is dropped, which the caller counts.
 pub const ALERTS_MAX: usize = 4_096;
 
 /// What makes two listeners one alert. IPv4 and IPv6 of one service are one.
@@ -46,7 +46,6 @@ pub struct Alert {
 #[derive(Debug, Default)]
 pub struct Alerts {
     firing: HashMap<AlertKey, Alert>,
-    dropped: u64,
 }
 
 /// What a listener did to its alert.
@@ -56,7 +55,7 @@ pub enum Fired {
     New,
     /// It fired already.
     Already,
-    /// There are too many; it was counted.
+    /// There are too many: for the caller to count.
     Dropped,
 }
 
@@ -69,7 +68,6 @@ impl Alerts {
             return Fired::Already;
         }
         if self.firing.len() >= ALERTS_MAX {
-            self.dropped += 1;
             return Fired::Dropped;
         }
         let open = HashSet::from([socket]);
@@ -117,11 +115,6 @@ impl Alerts {
     /// The alerts that fire, in no order.
     pub fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.firing.values()
-    }
-
-    /// Alerts that found too many others, since the start.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 
@@ -215,13 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn past_the_bound_alerts_are_counted() {
+    fn past_the_bound_an_alert_is_dropped_and_one_that_fires_is_not() {
         let mut alerts = Alerts::default();
-        for index in 0..=ALERTS_MAX {
-            let mut key = key(1992);
-            key.process = index.to_string();
-            alerts.opened(key, Severity::Info, Duration::ZERO, SocketKey::new(1), 0);
+        let mut open = |index: usize| {
+            let key = AlertKey {
+                process: index.to_string(),
+                ..key(1992)
+            };
+            alerts.opened(key, Severity::Info, Duration::ZERO, SocketKey::new(1), 0)
+        };
+        for index in 0..ALERTS_MAX {
+            assert_eq!(open(index), Fired::New);
         }
-        assert_eq!((alerts.firing().count(), alerts.dropped()), (ALERTS_MAX, 1));
+        assert_eq!((open(ALERTS_MAX), open(0)), (Fired::Dropped, Fired::Already));
+        assert_eq!(alerts.firing().count(), ALERTS_MAX);
     }
 }
