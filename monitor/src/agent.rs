@@ -99,7 +99,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let outcome = watch_events(&mut pipeline, &mut events, &mut servers, &mut stop).await;
 
     // From here on the kernel reports nothing more; what it reported is still told.
-    disarm(armed, &mut events, &mut pipeline);
+    disarm(armed, &mut events, &mut pipeline).await;
     let _ = stopping.send(true);
     let finish = async {
         while servers.join_next().await.is_some() {}
@@ -208,8 +208,7 @@ async fn watch_events(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut selftest = interval(SELFTEST_EVERY);
     selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Whether records are left that one turn did not get to.
-    let mut more = false;
+    let mut records = Vec::with_capacity(BATCH);
     loop {
         // In this order, so that a flood of events holds up neither the end nor the clock.
         tokio::select! {
@@ -218,30 +217,22 @@ async fn watch_events(
                 ::log::info!("stopping: {name}");
                 return Ok(());
             }
-            _ = tick.tick() => pipeline.tick(),
+            _ = tick.tick() => pipeline.tick(events.take_overflowed()),
             _ = selftest.tick() => pipeline.start_selftest(),
             () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
             Some(ended) = servers.join_next() => match ended {
                 Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
                 Err(error) => bail!("the HTTP server broke off: {error}"),
             },
-            ready = next_records(events, more) => {
-                ready?;
-                more = events.drain(BATCH, |record| pipeline.record(record));
-                pipeline.look();
+            taken = events.take(&mut records, BATCH) => {
+                if taken == 0 {
+                    bail!("the ring of events cannot be read any more");
+                }
+                pipeline.take(&mut records);
             }
             () = due(pipeline.next_look()) => pipeline.look(),
         }
     }
-}
-
-/// Waits for records, but where some are left only for the turn of others.
-async fn next_records(events: &mut Events, left: bool) -> Result<()> {
-    if left {
-        tokio::task::yield_now().await;
-        return Ok(());
-    }
-    events.ready().await
 }
 
 /// Waits for a moment in nanoseconds since boot; for ever where there is none.
@@ -256,10 +247,14 @@ async fn due(at: Option<u64>) {
 }
 
 /// Detaches the hooks, and passes on what they had reported.
-fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
+async fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
     drop(armed);
-    while events.drain(BATCH, |record| pipeline.record(record)) {}
-    pipeline.look();
+    events.finish();
+    let mut records = Vec::with_capacity(BATCH);
+    while events.take(&mut records, BATCH).await > 0 {
+        pipeline.take(&mut records);
+    }
+    pipeline.tick(events.take_overflowed());
 }
 
 /// What the kernel side reports: every listen, and for the ports that rules and the watch list name, all the rest.

@@ -19,7 +19,7 @@ use crate::{
         Change, Inventory, Listener,
         pending::{Look, Pending},
     },
-    kernel::CountersReader,
+    kernel::{CountersReader, RawRecord},
     output::{
         Finding, Report,
         events::{Lines, Writer},
@@ -112,9 +112,16 @@ impl Pipeline {
         })
     }
 
-    /// Takes a record of the ring.
-    pub(super) fn record(&mut self, record: &[u8]) {
-        let Some(event) = decode(record) else {
+    /// Takes records of the ring, and looks for what they leave open.
+    pub(super) fn take(&mut self, records: &mut Vec<RawRecord>) {
+        for record in records.drain(..) {
+            self.record(&record);
+        }
+        self.look();
+    }
+
+    fn record(&mut self, record: &RawRecord) {
+        let Some(event) = decode(record.bytes()) else {
             self.lose("decode", 1);
             return;
         };
@@ -159,6 +166,7 @@ impl Pipeline {
                     netns: event.socket.netns,
                     inode: event.socket.inode,
                     tid: event.opener.tid,
+                    port: event.socket.port,
                 };
                 (event.socket.key, query)
             })
@@ -392,8 +400,11 @@ impl Pipeline {
         lock(&self.metrics).alerts_firing(&self.policy, firing);
     }
 
-    /// Once a second: alerts that are over, and what was lost meanwhile.
-    pub(super) fn tick(&mut self) {
+    /// Once a second: alerts that are over, and what was lost meanwhile. `overflowed` records found the queue full.
+    pub(super) fn tick(&mut self, overflowed: u64) {
+        if overflowed > 0 {
+            self.lose("queue", overflowed);
+        }
         self.ticks += 1;
         if self.ticks.is_multiple_of(CLOCK_TICKS) {
             self.clock = Clock::read();
@@ -473,7 +484,6 @@ impl Pipeline {
 
     /// Gives up the writer, so that it can finish.
     pub(super) fn finish(mut self) -> Option<Writer> {
-        self.count_losses(clock::boot_now());
         self.writer.take()
     }
 }

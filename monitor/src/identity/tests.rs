@@ -269,25 +269,3 @@ fn what_proc_refuses_is_missing() {
     assert_eq!(seen.cmdline, Some(vec!["/bin/sleep".to_owned(), "600".to_owned()]));
     assert_eq!(seen.missing, [Missing::Exe]);
 }
-
-#[test]
-#[ignore = "a measurement: prints the cost of one look-up"]
-fn figures() {
-    let child = start(Command::new("/bin/sleep").arg("600"));
-    let (pid, start) = (child.0.id(), started(child.0.id()));
-    let mut identity = Identity::new(&Paths::default());
-    let mut times: Vec<Duration> = (0..5000)
-        .map(|_| {
-            let begin = Instant::now();
-            std::hint::black_box(identity.process(pid, start, 0));
-            begin.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    println!(
-        "process(): p50 {:?} p99 {:?} over {}",
-        times[2500],
-        times[4950],
-        times.len()
-    );
-}

@@ -17,7 +17,7 @@ pub use backend::{Attempt, Backend, Hook, Situation};
 pub use counters::{CountersReader, KernelCounters};
 pub use log::KernelLog;
 pub use memory::give_back_memory;
-pub use ring::Events;
+pub use ring::{Events, RawRecord};
 
 use std::path::Path;
 

@@ -255,8 +255,7 @@ impl Lines {
             rule: report.findings.first().map(|finding| finding.rule.as_str()),
             missing: report.missing(event),
         };
-        // A structure of strings and numbers: there is nothing in it that JSON cannot say.
-        serde_json::to_string(&line).unwrap_or_default()
+        json(&line)
     }
 
     /// An alert that fires; `summary` is the sentence that people are sent.
@@ -294,7 +293,7 @@ impl Lines {
             fired,
             summary,
         };
-        serde_json::to_string(&line).unwrap_or_default()
+        json(&line)
     }
 
     /// A loss at an edge.
@@ -309,7 +308,19 @@ impl Lines {
             edge,
             count,
         };
-        serde_json::to_string(&line).unwrap_or_default()
+        json(&line)
+    }
+}
+
+/// Bytes that most lines have at most.
+const LINE: usize = 1_536;
+
+/// A structure as one line. Strings and numbers: there is nothing in them that JSON cannot say.
+fn json(line: &impl Serialize) -> String {
+    let mut text = Vec::with_capacity(LINE);
+    match serde_json::to_writer(&mut text, line) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        Err(_) => String::new(),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Edges at which user space can lose something.
-pub const EDGES: [&str; 5] = ["decode", "pending", "inventory", "alerts", "stdout"];
+pub const EDGES: [&str; 6] = ["queue", "decode", "pending", "inventory", "alerts", "stdout"];
 
 /// All metrics of one agent.
 pub struct Metrics {
@@ -405,13 +405,8 @@ impl Metrics {
             .map(str::to_owned),
             watched,
         };
-        let place = self.budget.open(series(&report.label), series(OTHER));
-        let series = self.placed("portreeve_listeners", place)?;
-        self.listeners.with_label_values(&series.refs()).inc();
-        let opened = self.opened.with_label_values(&series.opened());
-        // One that waited for its result comes in behind younger ones.
-        opened.set(opened.get().max(seconds));
-        Some(series)
+        let place = self.budget.open(series(&report.label), series(OTHER), seconds);
+        self.placed("portreeve_listeners", place)
     }
 
     /// A listener ended. Its series goes with the last of them.
@@ -422,15 +417,8 @@ impl Metrics {
                 .with_label_values(&[protocol.as_str(), &port.to_string()])
                 .dec();
         }
-        let Some(series) = series else { return };
-        self.listeners.with_label_values(&series.refs()).dec();
-        let ended = self.budget.close(series);
-        if ended.listeners {
-            // It is there: it was made when the first of them opened.
-            let _ = self.listeners.remove_label_values(&series.refs());
-        }
-        if ended.opened {
-            let _ = self.opened.remove_label_values(&series.opened());
+        if let Some(series) = series {
+            self.budget.close(series);
         }
     }
 
@@ -470,7 +458,19 @@ impl Metrics {
     }
 
     /// The page, in Prometheus's text format.
+    ///
+    /// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
     pub fn page(&self) -> Result<Vec<u8>> {
+        self.listeners.reset();
+        for (series, count) in self.budget.listeners() {
+            self.listeners
+                .with_label_values(&series.refs())
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.opened.reset();
+        for (labels, newest) in self.budget.newest() {
+            self.opened.with_label_values(labels).set(newest);
+        }
         let mut page = Vec::with_capacity(64 * 1024);
         TextEncoder::new()
             .encode(&self.families.gather(), &mut page)

@@ -25,6 +25,8 @@ pub struct Query {
     pub inode: u64,
     /// The task that called `listen()`: a way into the namespace.
     pub tid: u32,
+    /// Its port, where that is known already; else 0.
+    pub port: u16,
 }
 
 /// What the tables say of one [`Query`].
@@ -118,6 +120,7 @@ impl Confirmer {
         for query in queries.iter().filter(|query| query.inode != 0) {
             let asked = by_namespace.entry(query.netns).or_default();
             asked.inodes.push(query.inode);
+            asked.ports.push(query.port);
             if !asked.tids.contains(&query.tid) && asked.tids.len() < MAX_TIDS {
                 asked.tids.push(query.tid);
             }
@@ -138,12 +141,12 @@ impl Confirmer {
         queries.iter().map(answer).collect()
     }
 
-    /// The listening TCP sockets of the own namespace.
+    /// The listening TCP sockets of the own namespace: on these ports, or all where no port is named.
     ///
     /// # Errors
     /// Where neither sock_diag nor /proc/self/net answers.
-    pub fn own_namespace(&mut self) -> Result<Vec<ListeningSocket>, Unseen> {
-        match self.dump() {
+    pub fn own_namespace(&mut self, ports: &[u16]) -> Result<Vec<ListeningSocket>, Unseen> {
+        match self.dump(ports) {
             Ok(sockets) => Ok(sockets),
             // An unsteady or failing dump is no reason to know nothing.
             Err(error) => {
@@ -162,7 +165,7 @@ impl Confirmer {
 
     fn namespace(&mut self, netns: u32, mut asked: Asked) -> Found {
         let sockets = if self.own == Some(netns) {
-            self.own_namespace()?
+            self.own_namespace(asked.few_ports())?
         } else {
             self.namespaces.listening(netns, &asked.tids)?
         };
@@ -175,7 +178,7 @@ impl Confirmer {
             .collect())
     }
 
-    fn dump(&mut self) -> Result<Vec<ListeningSocket>, DumpError> {
+    fn dump(&mut self, ports: &[u16]) -> Result<Vec<ListeningSocket>, DumpError> {
         if self.absent.is_some_and(|since| since.elapsed() < ABSENT) {
             return Err(DumpError::NoSockDiag);
         }
@@ -183,7 +186,13 @@ impl Confirmer {
             Some(dumper) => dumper,
             None => self.noting_absence(Dumper::new())?,
         };
-        let sockets = self.noting_absence(dumper.listening())?;
+        let sockets = self.noting_absence(match ports {
+            [] => dumper.listening(),
+            ports => ports.iter().try_fold(Vec::new(), |mut sockets, port| {
+                sockets.extend(dumper.listening_at(*port)?);
+                Ok(sockets)
+            }),
+        })?;
         // Kept only after a dump that ended well: what is left of another would be in the way of the next.
         self.dumper = Some(dumper);
         Ok(sockets)
@@ -203,6 +212,24 @@ const MAX_TIDS: usize = 16;
 struct Asked {
     inodes: Vec<u64>,
     tids: Vec<u32>,
+    ports: Vec<u16>,
+}
+
+/// Ports that are asked for one by one: the kernel then fills in a few sockets and not ten thousand. Past it, one dump of
+/// all costs less.
+const FEW_PORTS: usize = 8;
+
+impl Asked {
+    /// The ports to ask for; none where one of them is not known, or they are too many.
+    fn few_ports(&mut self) -> &[u16] {
+        self.ports.sort_unstable();
+        self.ports.dedup();
+        match self.ports.as_slice() {
+            [0, ..] => &[],
+            ports if ports.len() > FEW_PORTS => &[],
+            ports => ports,
+        }
+    }
 }
 
 /// What one namespace answered, by inode.

@@ -14,6 +14,7 @@ pub mod owners;
 pub mod proc_net;
 pub mod sock_diag;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 pub use crate::event::Family;
@@ -40,6 +41,13 @@ pub struct ListeningSocket {
     pub backlog: Option<u32>,
     /// Index of the interface that the socket is bound to, 0 for none; `None` from /proc, which does not have it.
     pub interface: Option<u32>,
+}
+
+/// Leaves each socket once. The kernel goes on with a long table by counting places, so one that changes meanwhile may
+/// show a socket twice (and may leave one out, which the next look finds).
+fn each_once(sockets: &mut Vec<ListeningSocket>) {
+    let mut seen = HashSet::with_capacity(sockets.len());
+    sockets.retain(|socket| socket.inode == 0 || seen.insert(socket.inode));
 }
 
 #[cfg(test)]

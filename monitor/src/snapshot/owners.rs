@@ -41,7 +41,7 @@ pub fn holders_of(procfs: &Path, inode: u64) -> Vec<Holder> {
 /// `nginx (pid 812, user www-data)`, with `and 3 more` where several share the socket. `None` where nobody does.
 #[must_use]
 pub fn who_listens(paths: &Paths, port: u16, address: IpAddr) -> Option<String> {
-    let sockets = Confirmer::new(paths).own_namespace().ok()?;
+    let sockets = Confirmer::new(paths).own_namespace(&[port]).ok()?;
     let socket = sockets
         .iter()
         .find(|socket| socket.port == port && in_the_way(socket, address))?;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::{Family, ListeningSocket};
+use super::{Family, ListeningSocket, each_once};
 
 /// Bytes asked for at once. The kernel gives at most what one of its pages holds.
 const CHUNK: usize = 16 * 1024;
@@ -34,6 +34,7 @@ pub fn listening(directory: &Path) -> io::Result<Rows> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    each_once(&mut rows.sockets);
     Ok(rows)
 }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
-use super::{Family, ListeningSocket};
+use super::{Family, ListeningSocket, each_once};
 
 /// The kernel sizes its answers by the largest buffer it has seen, up to this (`netlink_recvmsg()`).
 const BUFFER: usize = 32 * 1024;
@@ -114,7 +114,10 @@ impl Dumper {
         self.family(Family::Ipv4, port, &mut sockets)?;
         match self.family(Family::Ipv6, port, &mut sockets) {
             // IPv4 has answered, so it is IPv6 that the kernel lacks.
-            Ok(()) | Err(DumpError::NoSockDiag) => Ok(sockets),
+            Ok(()) | Err(DumpError::NoSockDiag) => {
+                each_once(&mut sockets);
+                Ok(sockets)
+            }
             Err(error) => Err(error),
         }
     }

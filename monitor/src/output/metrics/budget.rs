@@ -44,15 +44,6 @@ pub(super) enum Place<T> {
     LeftOut,
 }
 
-/// Which series ended with a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// That of `portreeve_listeners`.
-    pub listeners: bool,
-    /// That of `portreeve_listener_opened_timestamp_seconds`.
-    pub opened: bool,
-}
-
 /// The series in use.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -64,9 +55,10 @@ pub(super) struct Budget {
 /// The series that count against one budget.
 #[derive(Debug, Default)]
 struct Pool {
-    /// How many listeners stand behind each series, and behind each of their timestamps.
+    /// How many listeners stand behind each series.
     open: HashMap<ListenerSeries, u64>,
-    newest: HashMap<[String; 4], u64>,
+    /// The same for each of their timestamps, and when the newest of them opened.
+    newest: HashMap<[String; 4], (u64, f64)>,
     /// Series that never go away.
     lasting: HashMap<&'static str, HashSet<Vec<String>>>,
 }
@@ -81,27 +73,46 @@ impl Budget {
         }
     }
 
-    /// Takes a listener in, as `own` or as `folded`.
-    pub(super) fn open(&mut self, own: ListenerSeries, folded: ListenerSeries) -> Place<ListenerSeries> {
+    /// Takes a listener in, as `own` or as `folded`, which opened so many seconds after the epoch.
+    pub(super) fn open(&mut self, own: ListenerSeries, folded: ListenerSeries, seconds: f64) -> Place<ListenerSeries> {
         let (max, watched) = (self.max, own.watched);
         let pool = self.pool(watched);
         let place = pool.place(max, watched, own, Some(folded), |series| {
             usize::from(!pool.open.contains_key(series)) + usize::from(!pool.newest.contains_key(&series.opened()))
         });
         if let Place::Own(series) | Place::Folded(series) = &place {
-            *pool.newest.entry(series.opened()).or_default() += 1;
+            let (count, newest) = pool.newest.entry(series.opened()).or_default();
+            *count += 1;
+            // One that waited for its result comes in behind younger ones.
+            *newest = newest.max(seconds);
             *pool.open.entry(series.clone()).or_default() += 1;
         }
         place
     }
 
     /// Takes a listener out.
-    pub(super) fn close(&mut self, series: &ListenerSeries) -> Ended {
+    pub(super) fn close(&mut self, series: &ListenerSeries) {
         let pool = self.pool(series.watched);
-        Ended {
-            listeners: is_last(&mut pool.open, series),
-            opened: is_last(&mut pool.newest, &series.opened()),
-        }
+        take_one(&mut pool.open, series, |count| count);
+        take_one(&mut pool.newest, &series.opened(), |(count, _)| count);
+    }
+
+    /// Each series of listeners, and how many stand behind it.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (&ListenerSeries, u64)> {
+        self.watched
+            .open
+            .iter()
+            .chain(&self.others.open)
+            .map(|(series, count)| (series, *count))
+    }
+
+    /// Each series of timestamps, and the newest.
+    pub(super) fn newest(&self) -> impl Iterator<Item = (&[String; 4], f64)> {
+        self.watched
+            .newest
+            .iter()
+            .chain(&self.others.newest)
+            .map(|(labels, (_, newest))| (labels, *newest))
     }
 
     /// Makes room for a series that never goes away; `folded` is `None` for one without a process in it.
@@ -151,13 +162,13 @@ impl Pool {
     }
 }
 
-/// Takes one away; says whether it was the last.
-fn is_last<K: Hash + Eq>(counts: &mut HashMap<K, u64>, key: &K) -> bool {
-    let Some(count) = counts.get_mut(key) else { return false };
+/// Takes one away, and the whole entry with the last.
+fn take_one<K: Hash + Eq, V>(entries: &mut HashMap<K, V>, key: &K, count: impl Fn(&mut V) -> &mut u64) {
+    let Some(count) = entries.get_mut(key).map(count) else {
+        return;
+    };
     *count = count.saturating_sub(1);
-    if *count > 0 {
-        return false;
+    if *count == 0 {
+        entries.remove(key);
     }
-    counts.remove(key);
-    true
 }
