@@ -41,8 +41,8 @@ use crate::{
     snapshot::owners,
 };
 
-/// Records that are taken before other work gets its turn.
-const BATCH: usize = 512;
+/// Records that are worked off before the ring is emptied again and other work gets its turn.
+const BATCH: usize = 64;
 
 /// How often counters are read and alerts are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -99,7 +99,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let outcome = watch_events(&mut pipeline, &mut events, &mut servers, &mut stop).await;
 
     // From here on the kernel reports nothing more; what it reported is still told.
-    disarm(armed, &mut events, &mut pipeline).await;
+    disarm(armed, &mut events, &mut pipeline);
     let _ = stopping.send(true);
     let finish = async {
         while servers.join_next().await.is_some() {}
@@ -225,9 +225,7 @@ async fn watch_events(
                 Err(error) => bail!("the HTTP server broke off: {error}"),
             },
             taken = events.take(&mut records, BATCH) => {
-                if taken == 0 {
-                    bail!("the ring of events cannot be read any more");
-                }
+                taken?;
                 pipeline.take(&mut records);
             }
             () = due(pipeline.next_look()) => pipeline.look(),
@@ -247,11 +245,10 @@ async fn due(at: Option<u64>) {
 }
 
 /// Detaches the hooks, and passes on what they had reported.
-async fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
+fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
     drop(armed);
-    events.finish();
     let mut records = Vec::with_capacity(BATCH);
-    while events.take(&mut records, BATCH).await > 0 {
+    while events.take_present(&mut records, BATCH) {
         pipeline.take(&mut records);
     }
     pipeline.tick(events.take_overflowed());

@@ -1,15 +1,10 @@
 //! The reader of the ring.
 //!
-//! A task of its own empties the ring into a bounded queue, so that a burst meets the queue's room and not the ring's: the
-//! ring is mapped twice and counts as the agent's memory for good, the queue only while it is used.
+//! The ring is emptied into a bounded queue whenever the agent comes for records, however few it takes then: so a burst
+//! meets the room of the queue and not that of the ring, which is mapped twice and counts as the agent's memory for
+//! good, where the queue's does only while it is used.
 
-use std::{
-    os::fd::AsRawFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, os::fd::AsRawFd};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -17,16 +12,13 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use monitor_common::Record;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::{mpsc, oneshot},
-};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Records that may wait in the queue: 10 MiB of them.
 const QUEUE: usize = 65_536;
 
-/// Records that are moved before other tasks get their turn.
-const TURN: usize = 512;
+/// Room that an empty queue keeps.
+const QUEUE_KEPT: usize = 1_024;
 
 /// A record as it came out of the ring. Of a longer one the tail is left out, a shorter one stays short.
 #[derive(Clone, Copy)]
@@ -53,9 +45,9 @@ impl RawRecord {
 
 /// The records that the kernel side reports, in order.
 pub struct Events {
-    queue: mpsc::Receiver<RawRecord>,
-    overflowed: Arc<AtomicU64>,
-    stop: Option<oneshot::Sender<()>>,
+    ring: AsyncFd<RingBuf<MapData>>,
+    queue: VecDeque<RawRecord>,
+    overflowed: u64,
 }
 
 /// Registers something that owns a file descriptor with the reactor.
@@ -71,72 +63,51 @@ impl Events {
         let ring = ebpf.take_map("EVENTS").context("the kernel object has no map EVENTS")?;
         let ring = RingBuf::try_from(ring).context("cannot map the ring of events")?;
         let ring = readable(ring).context("cannot wait for the ring of events")?;
-        let (sender, queue) = mpsc::channel(QUEUE);
-        let (stop, stopped) = oneshot::channel();
-        let overflowed = Arc::new(AtomicU64::new(0));
-        tokio::spawn(empty(ring, sender, Arc::clone(&overflowed), stopped));
         Ok(Self {
-            queue,
-            overflowed,
-            stop: Some(stop),
+            ring,
+            queue: VecDeque::new(),
+            overflowed: 0,
         })
     }
 
-    /// Waits for records and takes up to `limit` of them; none once the end was asked for and all are taken.
-    /// Cancel-safe: nothing is taken by a wait that is given up.
-    pub async fn take(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> usize {
-        self.queue.recv_many(records, limit).await
+    /// Waits for records, and takes up to `limit` of them. Where some are left from before, this only gives other tasks
+    /// their turn. Cancel-safe: a wait that is given up takes nothing.
+    pub async fn take(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> Result<()> {
+        if self.queue.is_empty() {
+            let mut guard = self
+                .ring
+                .readable_mut()
+                .await
+                .context("cannot wait for the ring of events")?;
+            // Cleared before the ring is emptied: a record that arrives meanwhile raises it again.
+            guard.clear_ready();
+        } else {
+            tokio::task::yield_now().await;
+        }
+        self.take_present(records, limit);
+        Ok(())
+    }
+
+    /// Takes up to `limit` of the records that are there, and says whether there were any.
+    pub fn take_present(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> bool {
+        while let Some(record) = self.ring.get_mut().next() {
+            if self.queue.len() < QUEUE {
+                self.queue.push_back(RawRecord::new(&record));
+            } else {
+                self.overflowed += 1;
+            }
+        }
+        let count = limit.min(self.queue.len());
+        records.extend(self.queue.drain(..count));
+        if self.queue.is_empty() {
+            self.queue.shrink_to(QUEUE_KEPT);
+        }
+        count > 0
     }
 
     /// Records that found the queue full, since this was last asked.
-    pub fn take_overflowed(&self) -> u64 {
-        self.overflowed.swap(0, Ordering::Relaxed)
-    }
-
-    /// Asks for the end: what the ring holds still comes, then nothing more.
-    pub fn finish(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // The task may have ended by itself; then there is nobody to tell.
-            let _ = stop.send(());
-        }
-    }
-}
-
-/// Moves records from the ring into the queue until the end is asked for, or nobody takes them.
-async fn empty(
-    mut ring: AsyncFd<RingBuf<MapData>>,
-    queue: mpsc::Sender<RawRecord>,
-    overflowed: Arc<AtomicU64>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let mut last = false;
-    while !last {
-        tokio::select! {
-            ready = ring.readable_mut() => match ready {
-                // Cleared before the ring is emptied: a record that arrives meanwhile raises it again.
-                Ok(mut guard) => guard.clear_ready(),
-                Err(error) => {
-                    ::log::error!("cannot wait for the ring of events any more: {error}");
-                    return;
-                }
-            },
-            _ = &mut stopped => last = true,
-        }
-        let mut moved = 0;
-        while let Some(record) = ring.get_mut().next() {
-            match queue.try_send(RawRecord::new(&record)) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    overflowed.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
-            }
-            drop(record);
-            moved += 1;
-            if moved % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
+    pub fn take_overflowed(&mut self) -> u64 {
+        std::mem::take(&mut self.overflowed)
     }
 }
 
