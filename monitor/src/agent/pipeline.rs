@@ -234,20 +234,29 @@ impl Pipeline {
 
     fn opened(&mut self, event: Event) {
         let report = self.describe(&event);
-        lock(&self.metrics).listened(&event, &report);
+        // One that finds the inventory full is told, but its end could not be matched: so no gauge may count it.
+        let full = self.inventory.is_full();
+        let series = {
+            let mut metrics = lock(&self.metrics);
+            metrics.listened(&event, &report);
+            let opened = seconds(self.clock, event.time);
+            if full {
+                None
+            } else {
+                metrics.opened(&event, &report, self.registry, opened)
+            }
+        };
+        // Whoever reads the line may look at the metrics next: they are ahead of it.
         self.tell(&event, &report);
         self.alert(&event, &report);
-        if self.inventory.is_full() {
-            // It is told, but its end could not be matched: so no gauge may count it.
+        if full {
             self.lose("inventory", 1);
-            return;
+        } else {
+            self.inventory.keep(Listener {
+                opened: event,
+                known: Known { report, series },
+            });
         }
-        let opened = seconds(self.clock, event.time);
-        let series = lock(&self.metrics).opened(&event, &report, self.registry, opened);
-        self.inventory.keep(Listener {
-            opened: event,
-            known: Known { report, series },
-        });
     }
 
     /// Takes a listener out of metrics and alerts.
