@@ -376,7 +376,11 @@ impl Pipeline {
                 .opened(key.clone(), finding.severity, keep, event.socket.key, now)
             {
                 Fired::New => {}
-                Fired::Already => continue,
+                // It may be worse now than it was.
+                Fired::Already => {
+                    self.count_alerts();
+                    continue;
+                }
                 Fired::Dropped => {
                     self.lose("alerts", 1);
                     continue;
@@ -385,6 +389,7 @@ impl Pipeline {
             // Log and event stream take delivery at once; receivers that may refuse come with notifications.
             self.alerts.delivered(&key, now);
             lock(&self.metrics).alert_fired(&key.rule, finding.severity);
+            self.count_alerts();
             let summary = sentence::summary(event, report, &self.instance);
             ::log::warn!(
                 rule = key.rule.as_str(), severity = finding.severity.as_str(), protocol = key.protocol.as_str(),
@@ -395,9 +400,6 @@ impl Pipeline {
             if let Some(line) = alert.map(|alert| self.lines.alert(alert, &summary, self.clock)) {
                 self.write(line);
             }
-        }
-        if !report.findings.is_empty() {
-            self.count_alerts();
         }
     }
 
@@ -420,6 +422,9 @@ impl Pipeline {
         }
         let now = clock::boot_now();
         let resolved = self.alerts.resolve(now);
+        if !resolved.is_empty() {
+            self.count_alerts();
+        }
         for alert in &resolved {
             ::log::info!(
                 rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
@@ -428,9 +433,6 @@ impl Pipeline {
             );
             let line = self.lines.alert_resolved(alert, now, self.clock);
             self.write(line);
-        }
-        if !resolved.is_empty() {
-            self.count_alerts();
         }
         self.count_losses(now);
     }
