@@ -1,6 +1,7 @@
 //! The wiring: from the probe to the outputs, until somebody says stop.
 
 mod pipeline;
+mod processes;
 mod selftest;
 
 use std::{

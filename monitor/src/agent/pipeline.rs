@@ -1,20 +1,22 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
 use anyhow::{Context, Result};
 
 use super::{
-    decode, seconds,
+    decode,
+    processes::Processes,
+    seconds,
     selftest::{SelfTest, Sighting},
 };
 use crate::{
     config::Settings,
-    event::{Actor, Event, Kind, Outcome, Protocol},
-    identity::{Clock, Identity, ProcessIdentity, clock},
+    event::{Event, Kind, Outcome, Protocol},
+    identity::{Clock, Identity, clock},
     inventory::{
         Change, Inventory, Listener,
         pending::{Look, Pending},
@@ -36,13 +38,6 @@ use crate::{
     snapshot::{Answer, Confirmer, Query},
 };
 
-/// How long what was learned about a process is taken to hold, in nanoseconds: a program that opens many listeners
-/// in a row is looked up once.
-const IDENTITY_HOLDS: u64 = 20_000_000;
-
-/// Processes whose identity is kept for that long.
-const IDENTITIES_MAX: usize = 1_024;
-
 /// How often the clock is read again: ticks of the caller, which come once a second.
 const CLOCK_TICKS: u64 = 60;
 
@@ -52,9 +47,6 @@ struct Known {
     report: Report,
     series: Option<ListenerSeries>,
 }
-
-/// A process at one stage of its life: an exec changes the name.
-type ProcessKey = (u32, u64, String);
 
 pub(super) struct Pipeline {
     registry: &'static Registry,
@@ -69,8 +61,7 @@ pub(super) struct Pipeline {
     host_netns: Option<u32>,
     /// The agent's own process id, as the kernel side sees it.
     own: u32,
-    identity: Identity,
-    identities: HashMap<ProcessKey, (u64, Arc<ProcessIdentity>)>,
+    processes: Processes,
     pending: Pending,
     confirmer: Confirmer,
     inventory: Inventory<Known>,
@@ -101,8 +92,7 @@ impl Pipeline {
             instance: settings.instance.clone(),
             host_netns: netns_of(settings, "1").or_else(|| netns_of(settings, "self")),
             own: std::process::id(),
-            identity: Identity::new(&settings.paths).with_privacy(settings.privacy),
-            identities: HashMap::new(),
+            processes: Processes::new(Identity::new(&settings.paths).with_privacy(settings.privacy)),
             pending: Pending::default(),
             confirmer: Confirmer::new(&settings.paths),
             inventory: Inventory::default(),
@@ -267,7 +257,7 @@ impl Pipeline {
 
     /// Identity, registry and policy.
     fn describe(&mut self, event: &Event) -> Report {
-        let process = self.process(&event.opener);
+        let process = self.processes.of(&event.opener, clock::boot_now());
         let transport = match event.socket.protocol {
             Protocol::Tcp => Transport::Tcp,
             Protocol::Udp => Transport::Udp,
@@ -311,25 +301,6 @@ impl Pipeline {
             label,
             host_netns,
         }
-    }
-
-    fn process(&mut self, opener: &Actor) -> Arc<ProcessIdentity> {
-        let now = clock::boot_now();
-        let key = (opener.tgid, opener.start_time, opener.comm.clone());
-        if let Some((learned, process)) = self.identities.get(&key)
-            && now.saturating_sub(*learned) < IDENTITY_HOLDS
-        {
-            return Arc::clone(process);
-        }
-        let process = Arc::new(self.identity.process(opener.tgid, opener.start_time, opener.uid));
-        if self.identities.len() >= IDENTITIES_MAX {
-            self.identities
-                .retain(|_, (learned, _)| now.saturating_sub(*learned) < IDENTITY_HOLDS);
-        }
-        if self.identities.len() < IDENTITIES_MAX {
-            self.identities.insert(key, (now, Arc::clone(&process)));
-        }
-        process
     }
 
     /// One line for each thing that happened: JSON where that is asked for, else in the log.

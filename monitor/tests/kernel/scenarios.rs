@@ -428,9 +428,7 @@ fn wait_for_count(agent: &mut Agent, kind: &str, socket: u64, count: usize) -> T
 }
 
 fn reuseport(backend: &str) -> Test {
-    let probe = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = probe.local_addr()?.port();
-    drop(probe);
+    let port = super::listeners::free_port()?;
     let (_folder, rules) = rule(&port.to_string(), "15m")?;
     let mut agent = Agent::start(backend, &["--config.file", &rules])?;
     let open = || {
