@@ -45,7 +45,7 @@ struct Findings {
 /// Prints what was found; fails where no backend attaches.
 pub fn run(args: &Args) -> Result<ExitCode> {
     log::start(args.log_level, Format::Logfmt);
-    let findings = examine(&args.paths);
+    let findings = examine(&args.paths)?;
     let text = if args.json {
         format!("{}\n", as_json(&findings))
     } else {
@@ -71,10 +71,26 @@ impl Findings {
     }
 }
 
-fn examine(paths: &PathArgs) -> Findings {
+fn examine(paths: &PathArgs) -> Result<Findings> {
     let procfs = paths.paths().procfs;
+    capability::check_procfs(&procfs)?;
     let attempts = Probe::load(&paths.sysfs).map(|mut probe| probe.survey(true));
-    let mut obstacles = Vec::new();
+    let capabilities = Effective::of_self(&procfs);
+    let mut obstacles: Vec<String> = CAPABILITIES
+        .iter()
+        .filter(|capability| !capabilities.allows(capability))
+        .map(|capability| format!("{} is not held: it is needed {}", capability.name, capability.purpose))
+        .collect();
+    if let Ok(attempts) = &attempts
+        && capabilities.missing().is_empty()
+    {
+        for attempt in attempts.iter().filter(|attempt| attempt.is_refused_by_policy()) {
+            obstacles.push(format!(
+                "{}: this kernel refuses such programs although the capabilities are held: its configuration, lockdown or another policy forbids them",
+                attempt.backend
+            ));
+        }
+    }
     match capability::lockdown(&paths.sysfs).as_deref() {
         None | Some("none") => {}
         Some(mode) => obstacles.push(format!(
@@ -105,12 +121,12 @@ fn examine(paths: &PathArgs) -> Findings {
             "sock_diag: {error}; /proc/net is read instead, which is slower"
         ));
     }
-    Findings {
+    Ok(Findings {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         attempts,
-        capabilities: Effective::of_self(&procfs),
+        capabilities,
         obstacles,
-    }
+    })
 }
 
 fn as_text(findings: &Findings) -> String {

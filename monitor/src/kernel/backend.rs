@@ -55,6 +55,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether a hook was refused for want of permission.
+    pub fn is_refused_by_policy(&self) -> bool {
+        let denied =
+            |refusal: &Option<String>| refusal.as_ref().is_some_and(|refusal| refusal.contains("(os error 1)"));
+        self.hooks.iter().any(|(_, refusal)| denied(refusal))
+    }
+
     /// Whether every hook took.
     pub fn is_attached(&self) -> bool {
         self.hooks.iter().all(|(_, refusal)| refusal.is_none())

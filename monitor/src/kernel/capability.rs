@@ -55,7 +55,7 @@ const SYS_ADMIN: u32 = 21;
 pub struct Effective(u64);
 
 impl Effective {
-    /// Reads them from `PROCFS/self/status`; none where that cannot be read.
+    /// Reads them from `PROCFS/self/status`; none where that cannot be read, which [`check_procfs`] finds before.
     pub fn of_self(procfs: &Path) -> Self {
         let status = fs::read_to_string(procfs.join("self/status")).unwrap_or_default();
         let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -70,15 +70,38 @@ impl Effective {
         self.0 & (1 << capability.number) != 0
     }
 
+    /// Whether what this one is needed for is allowed: CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
+    pub fn allows(self, capability: &Capability) -> bool {
+        self.has(capability) || (capability.required && self.0 & (1 << SYS_ADMIN) != 0)
+    }
+
     /// The needed capabilities that are not held. CAP_SYS_ADMIN stands for both, as the kernel has it.
     pub fn missing(self) -> Vec<&'static Capability> {
-        if self.0 & (1 << SYS_ADMIN) != 0 {
-            return Vec::new();
-        }
         CAPABILITIES
             .iter()
-            .filter(|capability| capability.required && !self.has(capability))
+            .filter(|capability| capability.required && !self.allows(capability))
             .collect()
+    }
+}
+
+/// Whether there is a procfs at this path, which has this process in it.
+///
+/// # Errors
+/// One sentence where there is none.
+pub fn check_procfs(procfs: &Path) -> anyhow::Result<()> {
+    let status = procfs.join("self/status");
+    match fs::read_to_string(&status) {
+        Ok(text) if text.contains("CapEff:") => Ok(()),
+        Ok(_) => anyhow::bail!(
+            "{} is no procfs: {} is something else",
+            procfs.display(),
+            status.display()
+        ),
+        Err(error) => anyhow::bail!(
+            "{} is no procfs: cannot read {}: {error}",
+            procfs.display(),
+            status.display()
+        ),
     }
 }
 
@@ -105,15 +128,18 @@ pub fn hidepid(procfs: &Path) -> Option<String> {
 
 /// The limit on locked memory in bytes, where this kernel counts maps against it (before 5.11) and it is a limit.
 pub fn memlock() -> Option<u64> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    if !counts_memlock(&release) {
+    if !counts_memlock() {
         return None;
     }
     rustix::process::getrlimit(rustix::process::Resource::Memlock).current
 }
 
-/// Whether a kernel of this release counts maps against the limit on locked memory.
-fn counts_memlock(release: &str) -> bool {
+/// Whether this kernel counts maps against the limit on locked memory.
+pub(super) fn counts_memlock() -> bool {
+    release_counts_memlock(&rustix::system::uname().release().to_string_lossy())
+}
+
+fn release_counts_memlock(release: &str) -> bool {
     let mut numbers = release
         .split(['.', '-', '+'])
         .map_while(|part| part.parse::<u32>().ok());
@@ -158,7 +184,7 @@ mod tests {
             ("7.3.4+deb13-cloud-amd64", false),
             ("strange", false),
         ] {
-            assert_eq!(counts_memlock(release), counts, "{release}");
+            assert_eq!(release_counts_memlock(release), counts, "{release}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Memory that the kernel counts against a limit, and memory that is given back.
 
+use std::error::Error;
+
 use anyhow::anyhow;
 use aya::EbpfError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,16 +30,30 @@ pub(super) fn raise_memlock_limit() -> Option<u64> {
 
 /// Says what to do where the kernel refused the object. On old kernels a limit that is too small looks like a lack
 /// of permission.
-pub(super) fn explain(error: EbpfError, memlock: &Option<u64>) -> anyhow::Error {
-    let text = format!("{:#}", anyhow!(error));
-    match memlock {
+pub(super) fn explain(error: &EbpfError, memlock: Option<u64>) -> anyhow::Error {
+    let text = words(error);
+    match memlock.filter(|_| super::capability::counts_memlock()) {
         Some(limit) if text.contains("os error 1)") || text.contains("os error 12)") => anyhow!(
-            "cannot load the kernel object: {text}; kernels before 5.11 count maps against the limit on locked \
-             memory, which is {} KiB and could not be raised: set LimitMEMLOCK=infinity (systemd) or ulimit -l unlimited",
+            "cannot load the kernel object: {text}; before 5.11 maps count against the limit on locked memory, which \
+             is {} KiB here and could not be raised: set LimitMEMLOCK=infinity (systemd) or ulimit -l unlimited",
             limit / 1024
         ),
         _ => anyhow!("cannot load the kernel object: {text}"),
     }
+}
+
+/// An error and its causes, without what one of them has said already: some of the library's errors name their cause.
+fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Gives freed memory back to the kernel: reading BTF takes twenty megabytes for a moment, and the allocator would

@@ -69,7 +69,7 @@ impl Probe {
         }
         let level = log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
-        let mut ebpf = loader.load(OBJECT).map_err(|error| memory::explain(error, &memlock))?;
+        let mut ebpf = loader.load(OBJECT).map_err(|error| memory::explain(&error, memlock))?;
         let filter = ebpf.take_map("FILTER").context("the kernel object has no map FILTER")?;
         let filter = Array::try_from(filter).context("cannot use the map FILTER")?;
         let listeners = ebpf

@@ -2,33 +2,48 @@
 
 use std::{
     net::SocketAddr,
-    pin::Pin,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context as Poll_, Poll},
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
-    serve::Listener,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 
 /// Connections that are served at one time; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How long a request's head may take, and a connection may wait for its next request: whoever connects and says
+/// nothing must not keep the places from those who ask.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may last in all.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long to wait where the system has no descriptors left.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the handlers see.
 #[derive(Clone)]
@@ -45,6 +60,9 @@ pub fn lock(metrics: &Mutex<Metrics>) -> std::sync::MutexGuard<'_, Metrics> {
 }
 
 /// Opens a listening socket.
+///
+/// # Errors
+/// The system's own.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -56,6 +74,22 @@ pub async fn serve(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
+    let router = router(telemetry_path).with_state(shared);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            (stream, place) = accept(&listener, &places) => {
+                connections.spawn(connection(stream, router.clone(), place));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+fn router(telemetry_path: &str) -> Router<Shared> {
     let landing = format!(
         "<!doctype html><html lang=\"en\"><title>portreeve</title><h1>portreeve</h1>\
          <p>What listens on this host. <a href=\"{telemetry_path}\">Metrics</a></p></html>"
@@ -67,14 +101,32 @@ pub async fn serve(
     if telemetry_path != "/" {
         router = router.route("/", get(move || async move { Html(landing) }));
     }
-    let listener = Bounded {
-        listener,
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    };
-    axum::serve(listener, router.with_state(shared))
-        .with_graceful_shutdown(shutdown)
-        .await
-        .context("the HTTP server ended")
+    router
+}
+
+/// Takes a connection once there is a place for it. Cancel-safe: a connection that was not taken stays in the queue.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                ::log::warn!("cannot take an HTTP connection: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, place: Option<OwnedSemaphorePermit>) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // How it ended is the client's affair.
+    let _ = timeout(CONNECTION_TIMEOUT, served).await;
+    drop(place);
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -93,57 +145,5 @@ async fn ready(State(shared): State<Shared>) -> Response {
             "portreeve is not ready: its hooks are not attached yet.\n",
         )
             .into_response()
-    }
-}
-
-/// A listener that takes a connection only while there is a place for it.
-struct Bounded {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
-
-/// A connection that gives its place back when it ends.
-struct Placed {
-    stream: TcpStream,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl Listener for Bounded {
-    type Io = Placed;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Placed, SocketAddr) {
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Placed { stream, _place: place }, address)
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-impl AsyncRead for Placed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Poll_<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Poll_<'_>, buffer: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Poll_<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Poll_<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
