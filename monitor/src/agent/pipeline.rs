@@ -24,7 +24,7 @@ use crate::{
     kernel::{CountersReader, RawRecord},
     output::{
         Finding, Report,
-        events::{Lines, Writer},
+        events::{Lines, Writer, rfc3339},
         http::lock,
         metrics::{ListenerSeries, Metrics},
         report::process_label,
@@ -364,11 +364,12 @@ impl Pipeline {
             let summary = sentence::summary(event, report, &self.instance);
             ::log::warn!(
                 rule = key.rule.as_str(), severity = finding.severity.as_str(), protocol = key.protocol.as_str(),
-                port = key.port, process = key.process.as_str();
+                port = key.port, process = key.process.as_str(), netns = key.netns, pid = event.opener.tgid,
+                exe = report.process.exe.as_deref().unwrap_or("-"), address = event.socket.address.to_string();
                 "alert: {summary}"
             );
             let alert = self.alerts.firing().find(|alert| alert.key == key);
-            if let Some(line) = alert.map(|alert| self.lines.alert(alert, &summary, self.clock)) {
+            if let Some(line) = alert.map(|alert| self.lines.alert(alert, event, report, &summary, self.clock)) {
                 self.write(line);
             }
         }
@@ -399,8 +400,9 @@ impl Pipeline {
         for alert in &resolved {
             ::log::info!(
                 rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
-                protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str();
-                "alert resolved"
+                protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str(),
+                netns = alert.key.netns;
+                "{}", sentence::resolved(alert, &rfc3339(self.clock, alert.fired))
             );
             let line = self.lines.alert_resolved(alert, now, self.clock);
             self.write(line);

@@ -110,6 +110,22 @@ struct AlertLine<'a> {
     fired: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<AlertListener<'a>>,
+}
+
+/// The listener that set an alert off.
+#[derive(Serialize)]
+struct AlertListener<'a> {
+    address: IpAddr,
+    host_netns: bool,
+    socket: u64,
+    pid: u32,
+    comm: &'a str,
+    exe: Option<&'a str>,
+    exe_state: Option<&'static str>,
+    uid: u32,
+    user: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -261,10 +277,21 @@ impl Lines {
         json(&line)
     }
 
-    /// An alert that fires; `summary` is the sentence that people are sent.
-    pub fn alert(&mut self, alert: &Alert, summary: &str, clock: Clock) -> String {
+    /// An alert that fires, for the listener that set it off; `summary` is the sentence that people are sent.
+    pub fn alert(&mut self, alert: &Alert, event: &Event, report: &Report, summary: &str, clock: Clock) -> String {
         let time = rfc3339(clock, alert.fired);
-        self.about_alert("alert", alert, time, Some(summary), None)
+        let listener = AlertListener {
+            address: event.socket.address,
+            host_netns: report.host_netns,
+            socket: event.socket.inode,
+            pid: event.opener.tgid,
+            comm: &event.opener.comm,
+            exe: report.process.exe.as_deref(),
+            exe_state: report.process.exe_state.map(|state| state.as_str()),
+            uid: event.opener.uid,
+            user: report.process.user.as_deref(),
+        };
+        self.about_alert("alert", alert, time, Some((summary, listener)), None)
     }
 
     /// An alert that is over.
@@ -278,9 +305,10 @@ impl Lines {
         event: &'static str,
         alert: &Alert,
         time: String,
-        summary: Option<&str>,
+        firing: Option<(&str, AlertListener<'_>)>,
         fired: Option<String>,
     ) -> String {
+        let (summary, listener) = firing.unzip();
         let line = AlertLine {
             schema: SCHEMA,
             id: self.next_id(),
@@ -295,6 +323,7 @@ impl Lines {
             netns: alert.key.netns,
             fired,
             summary,
+            listener,
         };
         json(&line)
     }

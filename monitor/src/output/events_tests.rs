@@ -245,7 +245,7 @@ fn ids_count_up_over_all_kinds_of_lines() {
     let event = listen();
     let stream = [
         lines.socket(&event, &report(&event), clock),
-        lines.alert(&alert(1), "", clock),
+        lines.alert(&alert(1), &event, &report(&event), "", clock),
         lines.lost("decode", 1, 2, clock),
         lines.alert_resolved(&alert(1), 2, clock),
         lines.socket(&end_of(&event), &report(&event), clock),
@@ -259,12 +259,14 @@ fn alerts_and_losses_are_these_lines() {
     let clock = Clock::read();
     let (fired, over) = (moment(clock, 0), moment(clock, 900_000_000_000));
     let mut lines = lines();
+    let event = listen();
+    let listener = r#""listener":{"address":"0.0.0.0","host_netns":true,"socket":4711,"pid":812,"comm":"python3","exe":"/usr/bin/python3.11","exe_state":"file","uid":0,"user":"root"}"#;
     let about =
         r#""rule":"dormant-port","severity":"critical","protocol":"tcp","port":1992,"process":"nc","netns":4026531840"#;
     assert_eq!(
-        lines.alert(&alert(fired), "nc opened 1992/tcp", clock),
+        lines.alert(&alert(fired), &event, &report(&event), "nc opened 1992/tcp", clock),
         format!(
-            r#"{{"schema":1,"id":"7f1c-1","host":"web-7","time":"2100-11-23T03:20:00.000000000Z","event":"alert",{about},"summary":"nc opened 1992/tcp"}}"#
+            r#"{{"schema":1,"id":"7f1c-1","host":"web-7","time":"2100-11-23T03:20:00.000000000Z","event":"alert",{about},"summary":"nc opened 1992/tcp",{listener}}}"#
         )
     );
     assert_eq!(
@@ -328,7 +330,7 @@ fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
     let socket = line_of(&event, &report(&event));
     let real = [
         ("listen", socket.clone()),
-        ("alert", lines().alert(&alert(1), "", clock)),
+        ("alert", lines().alert(&alert(1), &event, &report(&event), "", clock)),
         ("alert_resolved", lines().alert_resolved(&alert(1), 2, clock)),
         ("lost", lines().lost("ring_listen", 1, 2, clock)),
     ];

@@ -3,8 +3,12 @@
 use std::net::IpAddr;
 
 use crate::{
-    event::{Event, Kind, Outcome, errno_name},
-    policy::Verdict,
+    event::{Event, Kind, Outcome, Protocol, errno_name},
+    identity::ExeState,
+    policy::{
+        Verdict,
+        alerts::{Alert, AlertKey},
+    },
     registry::Registration,
 };
 
@@ -28,9 +32,13 @@ pub fn log(event: &Event, report: &Report) {
         pid = event.opener.tgid,
         comm = event.opener.comm.as_str(),
         exe = report.process.exe.as_deref().unwrap_or("-"),
-        user = user(event, report),
+        exe_state = report.process.exe_state.map_or("-", ExeState::as_str),
+        cmdline = report.process.cmdline.as_ref().map_or_else(|| "-".to_owned(), |arguments| arguments.join(" ")),
+        uid = event.opener.uid,
+        user = report.process.user.as_deref().unwrap_or("-"),
         verdict = report.verdict.as_str(),
-        rule = report.findings.first().map_or("-", |finding| finding.rule.as_str());
+        rule = report.findings.first().map_or("-", |finding| finding.rule.as_str()),
+        missing = report.missing(event).join(",");
         "{}", sentence(event, report)
     );
 }
@@ -80,22 +88,53 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
     } else {
         format!("Registered: {}.", registered.join(", "))
     };
+    let exe = match report.process.exe_state {
+        Some(ExeState::Deleted) => ", whose executable is deleted,",
+        Some(ExeState::Memfd) => ", which runs from memory alone,",
+        Some(ExeState::File) | None => "",
+    };
+    // The host's own tools show nothing of another namespace.
+    let (namespace, enter) = if report.host_netns {
+        (String::new(), String::new())
+    } else {
+        let namespace = format!(", in the network namespace {} and not the host's", event.socket.netns);
+        (namespace, format!("nsenter -t {} -n ", event.opener.tgid))
+    };
+    let letter = match event.socket.protocol {
+        Protocol::Tcp => "t",
+        Protocol::Udp => "u",
+    };
     format!(
-        "{} ({user}) opened {port} on {instance}. {registered} Check: ss -l{}np 'sport = :{}'",
-        report.label,
-        match event.socket.protocol {
-            crate::event::Protocol::Tcp => "t",
-            crate::event::Protocol::Udp => "u",
-        },
-        event.socket.port,
+        "{} ({user}){exe} opened {port} on {instance}{namespace}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
+        report.label, event.socket.port,
     )
 }
 
-/// `stun-p3 (cisco …)`, with the registry's own note where it has one.
+/// The sentence at the end of an alert.
+pub fn resolved(alert: &Alert, fired: &str) -> String {
+    let AlertKey {
+        protocol,
+        port,
+        process,
+        netns,
+        ..
+    } = &alert.key;
+    format!(
+        "alert resolved: {process} no longer listens on {port}/{protocol} in the network namespace {netns}; it fired {fired}"
+    )
+}
+
+/// Letters of a note that still fit into a sentence. Some of the registry's are a page.
+const NOTE: usize = 100;
+
+/// `stun-p3 (cisco …)`, with the registry's own note instead where it has a short one.
 fn registration(row: &Registration<'_>) -> Option<String> {
     let name = row.service()?;
-    let about = match (row.note(), row.description()) {
-        (Some(note), _) => format!(" (\"{}\")", note.split_whitespace().collect::<Vec<_>>().join(" ")),
+    let note = row
+        .note()
+        .map(|note| note.split_whitespace().collect::<Vec<_>>().join(" "));
+    let about = match (note.filter(|note| note.chars().count() <= NOTE), row.description()) {
+        (Some(note), _) => format!(" (\"{note}\")"),
         (None, Some(description)) => format!(" ({description})"),
         (None, None) => String::new(),
     };
@@ -108,13 +147,6 @@ fn port(event: &Event) -> String {
         IpAddr::V4(address) => address.to_string(),
     };
     format!("{}/{} on {address}", event.socket.port, event.socket.protocol)
-}
-
-fn user<'a>(event: &Event, report: &'a Report) -> std::borrow::Cow<'a, str> {
-    match &report.process.user {
-        Some(user) => user.into(),
-        None => event.opener.uid.to_string().into(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 use super::*;
 use crate::{
-    event::Protocol,
     identity::ProcessIdentity,
     output::samples::{end_of, listen, listen_at, listen_on, report, report_of},
 };
@@ -27,6 +26,51 @@ fn the_summary_says_who_opened_what_where_what_it_was_registered_for_and_how_to_
     assert_eq!(
         summary_for(listen(), Some("alice")),
         format!("nc (uid 1000 alice) opened 1992/tcp on 0.0.0.0 on web-7. {BOTH} Check: ss -ltnp 'sport = :1992'")
+    );
+}
+
+#[test]
+fn another_namespace_is_named_and_the_check_enters_it() {
+    let mut event = listen();
+    event.opener.uid = 1000;
+    let report = Report {
+        host_netns: false,
+        ..report_of(&event, nc(None))
+    };
+    let text = summary(&event, &report, "web-7");
+    let namespace = format!(
+        "on web-7, in the network namespace {} and not the host's. ",
+        event.socket.netns
+    );
+    assert!(text.contains(&namespace), "{text}");
+    assert!(
+        text.ends_with("Check: nsenter -t 812 -n ss -ltnp 'sport = :1992'"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_executable_that_is_gone_is_said() {
+    for (state, expected) in [
+        (ExeState::Deleted, "nc (uid 0), whose executable is deleted, opened "),
+        (ExeState::Memfd, "nc (uid 0), which runs from memory alone, opened "),
+        (ExeState::File, "nc (uid 0) opened "),
+    ] {
+        let process = ProcessIdentity {
+            exe_state: Some(state),
+            ..nc(None)
+        };
+        let text = summary(&listen(), &report_of(&listen(), process), "web-7");
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_note_of_a_page_gives_way_to_the_description() {
+    let text = summary_for(listen_on(80), None);
+    assert!(
+        text.contains("http (World Wide Web HTTP)") && text.len() < 400,
+        "{text}"
     );
 }
 
