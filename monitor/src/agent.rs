@@ -2,6 +2,7 @@
 
 mod pipeline;
 mod processes;
+mod reconcile;
 mod selftest;
 
 use std::{
@@ -31,7 +32,7 @@ use crate::{
     event::Event,
     exit,
     identity::{Clock, clock},
-    kernel::{Armed, Events, Filter, KernelLog, Probe, capability::Effective, give_back_memory},
+    kernel::{Armed, Attempt, Events, Filter, KernelLog, Probe, capability::Effective, give_back_memory},
     output::{
         events::Writer,
         http::{self, Shared, lock},
@@ -120,22 +121,22 @@ pub async fn run(settings: Settings) -> Result<()> {
     outcome
 }
 
-/// Loads and verifies everything, attaches nothing.
+/// Loads and verifies everything, attaches nothing, and says on stdout how it went.
 pub fn check(settings: &Settings) -> Result<ExitCode> {
-    let mut probe = load(settings)?;
-    let attempts = probe.survey(false);
-    let usable = |asked| asked == settings.backend || settings.backend.is_none();
+    let attempts = load(settings)?.survey(false);
     for attempt in &attempts {
         for (hook, refusal) in &attempt.hooks {
             let state = refusal.as_deref().unwrap_or("loads");
-            eprintln!("portreeve: {}: {hook}: {state}", attempt.backend);
+            println!("{}: {hook}: {state}", attempt.backend);
         }
     }
-    let any = attempts
-        .iter()
-        .any(|attempt| usable(Some(attempt.backend)) && attempt.is_attached());
-    if !any {
-        bail!("no backend loads on this kernel");
+    let asked = |attempt: &&Attempt| settings.backend.is_none_or(|asked| asked == attempt.backend);
+    match attempts.iter().filter(asked).find(|attempt| attempt.is_attached()) {
+        Some(attempt) => println!(
+            "ok: the configuration is right, and the backend {} loads",
+            attempt.backend
+        ),
+        None => bail!("no backend that was asked for loads on this kernel"),
     }
     Ok(ExitCode::from(exit::OK))
 }
@@ -279,13 +280,20 @@ fn ephemeral_ports(settings: &Settings) -> Option<(u16, u16)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Inode of the network namespace of a process.
+fn netns_of(settings: &Settings, process: &str) -> Option<u32> {
+    let link = std::fs::read_link(settings.paths.procfs.join(process).join("ns/net")).ok()?;
+    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
 /// A moment in nanoseconds since boot, as seconds since the epoch.
 fn seconds(clock: Clock, boot: u64) -> f64 {
     clock.wall(boot) as f64 / 1e9
 }
 
-/// The signals that end the agent.
+/// The signals that the agent answers.
 struct Stop {
+    hangup: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -294,15 +302,21 @@ impl Stop {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot wait for signals");
         Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
     }
 
     async fn asked(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.hangup.recv() => {
+                    ::log::warn!("SIGHUP: this version does not read its configuration again; restart it for that");
+                }
+            }
         }
     }
 }

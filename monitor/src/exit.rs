@@ -46,3 +46,39 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         FAILED
     }
 }
+
+/// A text for a terminal: what was typed or read may hold line breaks and escape sequences, which it must not carry out.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            printable.extend(letter.escape_default());
+        } else {
+            printable.push(letter);
+        }
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_text_would_do_to_a_terminal_is_shown_and_not_done() {
+        assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
+    }
+
+    #[test]
+    fn each_error_has_the_exit_code_of_the_contract() {
+        assert_eq!(code_of(&UsageError(String::new()).into()), 2);
+        assert_eq!(code_of(&ConfigError(String::new()).into()), 78);
+        assert_eq!(code_of(&anyhow::anyhow!("else")), 1);
+        // A sentence around it does not change what it is.
+        assert_eq!(
+            code_of(&anyhow::Error::from(ConfigError(String::new())).context("while reloading")),
+            78
+        );
+    }
+}

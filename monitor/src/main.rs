@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("portreeve: {error:#}");
+            eprintln!("portreeve: {}", exit::printable(&format!("{error:#}")));
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    decode,
+    decode, netns_of,
     processes::Processes,
+    reconcile::{self, Reconcile},
     seconds,
     selftest::{SelfTest, Sighting},
 };
@@ -23,7 +24,7 @@ use crate::{
     },
     kernel::{CountersReader, RawRecord},
     output::{
-        Finding, Report,
+        Finding, Origin, Report,
         events::{Lines, Writer, rfc3339},
         http::lock,
         metrics::{ListenerSeries, Metrics},
@@ -67,6 +68,7 @@ pub(super) struct Pipeline {
     inventory: Inventory<Known>,
     alerts: Alerts,
     selftest: SelfTest,
+    reconcile: Reconcile,
     /// What was lost since the last tick, by edge.
     losses: BTreeMap<&'static str, u64>,
 }
@@ -98,6 +100,7 @@ impl Pipeline {
             inventory: Inventory::default(),
             alerts: Alerts::default(),
             selftest: SelfTest::default(),
+            reconcile: Reconcile::default(),
             losses: BTreeMap::new(),
         })
     }
@@ -300,6 +303,7 @@ impl Pipeline {
             findings,
             label,
             host_netns,
+            origin: Origin::Event,
         }
     }
 
@@ -408,6 +412,25 @@ impl Pipeline {
             self.write(line);
         }
         self.count_losses(now);
+        self.reconcile(now);
+    }
+
+    /// Lets go of the listeners whose end was lost.
+    fn reconcile(&mut self, now: u64) {
+        for key in self.reconcile.ended(self.ticks, &self.inventory, &mut self.confirmer) {
+            let Some(listener) = self.inventory.remove(key) else {
+                continue;
+            };
+            self.forget(&listener);
+            let event = reconcile::end_of(&listener.opened, now);
+            self.tell(
+                &event,
+                &Report {
+                    origin: Origin::Reconciled,
+                    ..listener.known.report
+                },
+            );
+        }
     }
 
     /// Tells what was lost since the last time.
@@ -421,6 +444,7 @@ impl Pipeline {
             self.lose("stdout", unwritten);
         }
         for (edge, count) in std::mem::take(&mut self.losses) {
+            self.reconcile.lost(edge);
             ::log::warn!(edge = edge, count = count; "events were lost");
             let line = self.lines.lost(edge, count, now, self.clock);
             // Where even this line finds no place, only the metric says so: telling it would lose another one.
@@ -470,10 +494,4 @@ impl Pipeline {
     pub(super) fn finish(mut self) -> Option<Writer> {
         self.writer.take()
     }
-}
-
-/// Inode of the network namespace of a process.
-fn netns_of(settings: &Settings, process: &str) -> Option<u32> {
-    let link = std::fs::read_link(settings.paths.procfs.join(process).join("ns/net")).ok()?;
-    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::{
     agent, config,
     identity::Paths,
-    kernel::Backend,
+    kernel::{Backend, capability::check_procfs},
     output::log::{self, Format, Level},
     registry::Registry,
 };
@@ -28,7 +28,8 @@ pub struct Args {
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:19992"
+        default_value = "127.0.0.1:19992",
+        value_parser = listen_address
     )]
     web_listen_address: Vec<SocketAddr>,
 
@@ -39,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     paths: PathArgs,
 
-    /// Use this backend only, instead of the best that attaches
+    /// Use this backend only, instead of the first that attaches
     #[arg(long, value_enum)]
     backend: Option<Backend>,
 
@@ -91,6 +92,18 @@ enum EventsFormat {
     Json,
 }
 
+/// Reads an address to listen on; `:PORT` is every address, as Prometheus's exporters have it.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let whole = match text.split_once(':') {
+        Some(("", port)) => format!("[::]:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
+    whole
+        .parse()
+        .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992, [::1]:19992 or :19992 for every address".to_owned())
+}
+
 /// Runs the agent until it is told to stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
     log::start(args.log_level, args.log_format);
@@ -106,6 +119,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         events: matches!(args.events, Some(EventsFormat::Json)),
     };
     let settings = config::Settings::new(file, flags, registry)?;
+    check_procfs(&settings.paths.procfs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("portreeve")
@@ -119,4 +133,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // A look-up that hangs in a dead mount must not hold up the end.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_exporters_have_them() {
+        for (text, address) in [
+            ("127.0.0.1:19992", Some("127.0.0.1:19992")),
+            ("[::1]:1", Some("[::1]:1")),
+            (":19992", Some("[::]:19992")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("19992", None),
+            ("host.example:80", None),
+            ("127.0.0.1:70000", None),
+        ] {
+            assert_eq!(
+                listen_address(text).ok(),
+                address.map(|address| address.parse().unwrap()),
+                "{text}"
+            );
+        }
+    }
 }

@@ -8,12 +8,12 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::duration;
+use super::{duration, watchable};
 use crate::{
     event::Protocol,
     exit::ConfigError,
     identity::Privacy,
-    policy::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, Verdict},
+    policy::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, Verdict, WATCHED, covers},
     registry::{PortSpec, Registry},
 };
 
@@ -169,7 +169,11 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 
 fn add(file: &mut File, path: &Path, registry: &Registry) -> Result<(), ConfigError> {
     let refuse = |error: std::io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
-    let size = fs::metadata(path).map_err(refuse)?.len();
+    let metadata = fs::metadata(path).map_err(refuse)?;
+    if !metadata.is_file() {
+        return Err(ConfigError(format!("{} is no regular file", path.display())));
+    }
+    let size = metadata.len();
     if size > SIZE_MAX {
         return Err(ConfigError(format!(
             "{} has {size} bytes; a configuration has at most {SIZE_MAX}",
@@ -194,17 +198,14 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
                 RawPort::Number(number) => number.to_string(),
                 RawPort::Text(text) => text.clone(),
             };
-            let parsed = PortSpec::parse_list(&text, registry);
-            specs.extend(parsed.map_err(|error| at(port.span().start, &error.to_string()))?);
+            specs.extend(watchable(&text, registry).map_err(|error| at(port.span().start, &error))?);
         }
         Ok(specs)
     };
     if let Some(instance) = raw.agent.instance {
-        if instance.as_ref().is_empty() {
-            return Err(at(
-                instance.span().start,
-                "[agent] instance is empty; leave it out to use the host's name",
-            ));
+        if instance.as_ref().is_empty() || instance.as_ref().contains(char::is_control) {
+            let text = "[agent] instance is empty or has control characters in it; leave it out to use the host's name";
+            return Err(at(instance.span().start, text));
         }
         file.instance = Some(instance.into_inner());
     }
@@ -232,6 +233,10 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
         let lower = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         if name.is_empty() || name.len() > 64 || !name.chars().all(lower) {
             let text = format!("`{name}` is no name for a rule: use a-z, 0-9 and -, like dormant-port");
+            return Err(at(rule.name.span().start, &text));
+        }
+        if name == WATCHED {
+            let text = format!("`{WATCHED}` is the rule of --watch and [watch]; choose another name");
             return Err(at(rule.name.span().start, &text));
         }
         if file.rules.iter().any(|other| other.name == *name) {
@@ -273,10 +278,18 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
                 })
                 .collect(),
         };
+        let (ports, on) = (ports(&rule.ports)?, rule.on.unwrap_or_else(|| vec![On::Listen]));
+        let can_match = ports
+            .iter()
+            .any(|spec| protocols.iter().any(|protocol| covers(spec, *protocol, spec.first)));
+        if !can_match || on.is_empty() {
+            let text = format!("the rule `{name}` can never match: its ports, protocols and `on` leave nothing");
+            return Err(at(start, &text));
+        }
         file.rules.push(Rule {
-            ports: ports(&rule.ports)?,
+            ports,
             protocols,
-            on: rule.on.unwrap_or_else(|| vec![On::Listen]),
+            on,
             scope: rule.scope.unwrap_or(Reach::Any),
             automatic,
             severity: rule.severity,
@@ -304,7 +317,18 @@ fn plain(message: &str) -> String {
                 None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
             }
         }
-        _ => line,
+        _ if line.starts_with("missing field") => match quoted.first() {
+            Some(key) => format!("the key `{key}` is missing here"),
+            None => line,
+        },
+        _ => line
+            .replace(
+                "invalid type: map, expected a sequence",
+                "this is a list: write it with two brackets, [[rule]]",
+            )
+            .replace(", expected a sequence", ": write a list, [\"8080\"]")
+            .replace(" as i128", "")
+            .replace("usize", "a whole number from 0 on"),
     }
 }
 
@@ -392,9 +416,44 @@ mod tests {
             ),
             (
                 "[agent]\ninstance = \"\"".to_owned(),
-                "p.toml line 2: [agent] instance is empty",
+                "p.toml line 2: [agent] instance is empty or has",
             ),
             ("[agent\n".to_owned(), "p.toml line 1: "),
+            (
+                "[agent]\ninstance = \"a\\nb\"".to_owned(),
+                "p.toml line 2: [agent] instance is empty or has control",
+            ),
+            (
+                "[metrics]\nmax_series = -1".to_owned(),
+                "p.toml line 2: invalid value: integer `-1`, expected a whole number from 0 on",
+            ),
+            (
+                "[watch]\nports = \"8080\"".to_owned(),
+                "p.toml line 2: invalid type: string \"8080\": write a list",
+            ),
+            (
+                "[watch]\nports = [\"sctp/80\"]".to_owned(),
+                "p.toml line 2: `sctp/80` is neither TCP nor UDP",
+            ),
+            ("[watch]\nports = [0]".to_owned(), "p.toml line 2: `0` has port 0 in it"),
+            (
+                "[[rule]]\nname = \"r\"\nports = [1]".to_owned(),
+                "p.toml line 1: the key `severity` is missing here",
+            ),
+            (
+                "[rule]\nname = \"r\"".to_owned(),
+                "p.toml line 1: this is a list: write it with two brackets",
+            ),
+            (rule("protocols = []"), "p.toml line 2: the rule `r` can never match"),
+            (rule("on = []"), "p.toml line 2: the rule `r` can never match"),
+            (
+                "[[rule]]\nname = \"r\"\nports = [\"udp/53\"]\nprotocols = [\"tcp\"]\nseverity = \"info\"".to_owned(),
+                "p.toml line 1: the rule `r` can never match",
+            ),
+            (
+                "[[rule]]\nname = \"watched-port\"\nports = [1]\nseverity = \"info\"".to_owned(),
+                "p.toml line 2: `watched-port` is the rule of",
+            ),
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}\n{error}");

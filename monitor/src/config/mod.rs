@@ -14,7 +14,7 @@ use crate::{
     identity::{Paths, Privacy},
     kernel::Backend,
     policy::{Policy, Rule, Verdict},
-    registry::{PortSpec, Registry},
+    registry::{PortSpec, Registry, Transport},
 };
 
 /// Everything the agent needs to know to run.
@@ -71,9 +71,7 @@ impl Settings {
     pub fn new(file: File, flags: Flags, registry: &Registry) -> Result<Self> {
         let mut watch = file.watch;
         for ports in &flags.watch {
-            let specs =
-                PortSpec::parse_list(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?;
-            watch.extend(specs);
+            watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
         }
         let mut rules = file.rules;
         // A rule of the same name takes the place of the built-in one.
@@ -101,7 +99,7 @@ impl Settings {
             watch,
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
-            listen: flags.listen,
+            listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,
             sysfs: flags.sysfs,
@@ -109,6 +107,42 @@ impl Settings {
             events: flags.events,
         })
     }
+}
+
+/// Leaves out what was given twice.
+fn each_once(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut once = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !once.contains(&address) || address.port() == 0 {
+            once.push(address);
+        }
+    }
+    once
+}
+
+/// Reads ports to watch. A service name stands for its TCP and UDP ports; what can never be seen is refused.
+///
+/// # Errors
+/// One sentence.
+fn watchable(text: &str, registry: &Registry) -> Result<Vec<PortSpec>, String> {
+    let mut watchable = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        let specs = PortSpec::parse_list(item, registry).map_err(|error| error.to_string())?;
+        let before = watchable.len();
+        watchable.extend(specs.into_iter().filter(|spec| {
+            spec.transport
+                .is_none_or(|transport| matches!(transport, Transport::Tcp | Transport::Udp))
+        }));
+        if watchable.len() == before {
+            return Err(format!("`{item}` is neither TCP nor UDP, and nothing else is watched"));
+        }
+        if watchable.iter().skip(before).any(|spec| spec.first == 0) {
+            return Err(format!(
+                "`{item}` has port 0 in it, on which nothing can listen; ports begin at 1"
+            ));
+        }
+    }
+    Ok(watchable)
 }
 
 fn host_name() -> Result<String> {

@@ -88,6 +88,11 @@ impl<T> Inventory<T> {
         self.listeners.insert(listener.opened.socket.key, listener);
     }
 
+    /// Takes out a listener whose end was not reported.
+    pub fn remove(&mut self, key: SocketKey) -> Option<Listener<T>> {
+        self.listeners.remove(&key)
+    }
+
     /// Whether there is no place for a further listener.
     pub fn is_full(&self) -> bool {
         self.listeners.len() >= LISTENERS_MAX

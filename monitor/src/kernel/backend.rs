@@ -15,9 +15,9 @@ use super::btf::Btf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// BTF trampolines at the entry and exit of kernel functions (x86 5.5, arm64 6.0).
+    /// BTF trampolines on the kernel's functions (kernels from 5.5 on x86, 6.0 on arm64)
     Fexit,
-    /// The raw tracepoint `inet_sock_set_state`, for kernels that take nothing else.
+    /// The raw tracepoint `inet_sock_set_state`, for kernels that take nothing else
     Tracepoint,
 }
 

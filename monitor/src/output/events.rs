@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Origin, Report};
+use super::Report;
 use crate::{
     event::{Event, Family, Kind, Outcome, errno_name},
     identity::Clock,
@@ -226,7 +226,7 @@ impl Lines {
             host: &self.host,
             time: rfc3339(clock, event.time),
             event: kind_name(event.kind),
-            origin: Origin::Event.as_str(),
+            origin: report.origin.as_str(),
             result,
             errno,
             protocol: socket.protocol.as_str(),

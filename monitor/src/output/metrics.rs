@@ -98,8 +98,15 @@ impl Metrics {
             Ok(gauge)
         };
         let nothing = KernelCounters::default();
+        let (watched, more) = ports::watched(policy);
+        if more > 0 {
+            ::log::warn!(
+                "the first 256 ports of rules and watch list have series of their own; {more} more are ruled and told, \
+                 and have none in portreeve_watched_port_*"
+            );
+        }
         let metrics = Self {
-            watched: ports::watched(policy),
+            watched,
             budget: Budget::new(max_series),
             runs: nothing.runs(),
             kernel_lost: nothing.lost(),

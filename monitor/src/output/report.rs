@@ -14,6 +14,8 @@ use crate::{
 pub enum Origin {
     /// The kernel side reported it.
     Event,
+    /// A look at what listens found it: its event was lost.
+    Reconciled,
 }
 
 impl Origin {
@@ -21,6 +23,7 @@ impl Origin {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
+            Self::Reconciled => "reconciled",
         }
     }
 }
@@ -49,6 +52,8 @@ pub struct Report {
     pub label: String,
     /// Whether its namespace is the host's.
     pub host_netns: bool,
+    /// How the agent came to know of what is told.
+    pub origin: Origin,
 }
 
 /// What `missing` calls a result that could not be learned.

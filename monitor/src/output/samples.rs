@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, Report, report::process_label};
+use super::{Finding, Origin, Report, report::process_label};
 use crate::{
     event::{Event, Family, Kind, Protocol, SocketKey, tests::RecordBytes},
     identity::{Clock, ExeState, ProcessIdentity},
@@ -96,6 +96,7 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
         label: process_label(event, &process),
         process: process.into(),
         host_netns: true,
+        origin: Origin::Event,
     }
 }
 

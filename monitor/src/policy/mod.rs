@@ -3,7 +3,7 @@
 pub mod alerts;
 mod rule;
 
-pub use rule::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, covers};
+pub use rule::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, WATCHED, covers};
 
 use crate::event::{Kind, Protocol, Scope};
 

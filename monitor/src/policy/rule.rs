@@ -86,6 +86,9 @@ pub struct Rule {
 /// Longer than Alertmanager's usual group_interval, or a short listener would never be sent as firing.
 pub const KEEP_FIRING_FOR: Duration = Duration::from_secs(15 * 60);
 
+/// Name of the rule that `--watch` and `[watch]` bring along.
+pub const WATCHED: &str = "watched-port";
+
 impl Rule {
     /// The built-in rule: ports whose registered services are all dead.
     pub fn dormant_port() -> Self {
@@ -110,7 +113,7 @@ impl Rule {
     /// The rule that `--watch` and `[watch]` bring along.
     pub fn watched(ports: Vec<PortSpec>) -> Self {
         Self {
-            name: "watched-port".into(),
+            name: WATCHED.into(),
             ports,
             severity: Severity::Warning,
             automatic_severity: None,

@@ -186,9 +186,14 @@ impl Agent {
         &self.seen
     }
 
+    /// Opens a connection to its HTTP server.
+    pub fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(&self.address)
+    }
+
     /// Gets a path by HTTP: status and body.
     pub fn get(&self, path: &str) -> Result<(u16, String), Box<dyn Error>> {
-        let mut stream = TcpStream::connect(&self.address)?;
+        let mut stream = self.connect()?;
         stream.set_read_timeout(Some(DEADLINE))?;
         write!(
             stream,

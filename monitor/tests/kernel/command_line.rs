@@ -27,6 +27,11 @@ pub const ALL: &[Named] = &[
     ("without_events_a_readable_log_line_tells_it", log_line),
     ("the_pages_for_supervisors_answer", pages),
     ("sigint_stops_the_agent_as_sigterm_does", sigint),
+    ("sighup_is_answered_and_survived", sighup),
+    (
+        "connections_that_say_nothing_do_not_keep_the_page_from_others",
+        idle_connections,
+    ),
     ("a_reader_that_went_away_does_not_stop_the_agent", closed_stdout),
 ];
 
@@ -74,8 +79,8 @@ fn explain() -> Test {
 
 fn check_attaches_nothing() -> Test {
     let output = output(&["run", "--check", "--web.listen-address", "127.0.0.1:0"])?;
-    let text = String::from_utf8(output.stderr)?;
-    contains(&text, &["tracepoint: inet_sock_set_state: loads"])?;
+    let text = String::from_utf8(output.stdout)?;
+    contains(&text, &["tracepoint: inet_sock_set_state: loads", "\nok: "])?;
     if output.status.code() == Some(0) {
         Ok(())
     } else {
@@ -159,6 +164,31 @@ fn sigint() -> Test {
         return Err(format!("{status}").into());
     }
     contains(&agent.log().join("\n"), &["stopping: SIGINT", "stopped"])
+}
+
+fn sighup() -> Test {
+    let mut agent = Agent::start(&backend()?, &[])?;
+    agent.signal(Signal::HUP)?;
+    agent.wait_for_log("SIGHUP: this version does not read its configuration again")?;
+    if agent.get("/-/healthy")?.0 == 200 {
+        Ok(())
+    } else {
+        Err("it is not healthy".into())
+    }
+}
+
+fn idle_connections() -> Test {
+    let agent = Agent::start(&backend()?, &[])?;
+    // More than there are places. Each is let go of when its time for saying something is over.
+    let idle: Result<Vec<_>, _> = (0..100).map(|_| agent.connect()).collect();
+    let idle = idle?;
+    let (status, _) = agent.get("/metrics")?;
+    drop(idle);
+    if status == 200 {
+        Ok(())
+    } else {
+        Err(format!("{status}").into())
+    }
 }
 
 fn closed_stdout() -> Test {

@@ -61,6 +61,9 @@ fn usage() -> Test {
     refused(&output(&["run", "--backend", "kretprobe"])?, 2, &["kretprobe"])?;
     refused(&output(&["run", "--web.listen-address", "nonsense"])?, 2, &["nonsense"])?;
     refused(&output(&["run", "--web.telemetry-path", "metrics"])?, 2, &["metrics"])?;
+    refused(&output(&["run", "--watch", "sctp/80"])?, 2, &["sctp/80"])?;
+    refused(&output(&["run", "--watch", "0"])?, 2, &["port 0"])?;
+    refused(&output(&["run", "--watch", "a\u{1b}[31mb"])?, 2, &["\\u{1b}"])?;
     refused(&output(&["explain", "70000"])?, 2, &["70000"])?;
     refused(&output(&["explain", "stun-p33"])?, 2, &["stun-p33", "stun-p3"])
 }
@@ -76,6 +79,11 @@ fn configuration() -> Test {
         &output(&["run", "--config.file", "/nonexistent/portreeve.toml"])?,
         78,
         &["/nonexistent/portreeve.toml"],
+    )?;
+    refused(
+        &output(&["run", "--config.file", "/dev/zero"])?,
+        78,
+        &["/dev/zero is no regular file"],
     )?;
     let (_folder, path) = file("portreeve.toml", [0xff, 0xfe, 0x00])?;
     refused(&output(&["run", "--config.file", &path])?, 78, &[&path])
@@ -116,7 +124,13 @@ fn capability() -> Test {
     std::fs::copy(binary(), &path)?;
     std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let output = output_of(Command::new(&path).args(RUN).uid(65_534).gid(65_534))?;
-    refused(&output, 1, &["CAP_BPF", "run as root"])
+    refused(&output, 1, &["CAP_BPF", "run as root"])?;
+    let doctor = output_of(Command::new(&path).arg("doctor").uid(65_534).gid(65_534))?;
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    if !said.contains("CAP_BPF is not held") || said.contains("nothing stands in the way") {
+        return Err(format!("doctor says {said}").into());
+    }
+    Ok(())
 }
 
 fn no_btf() -> Test {

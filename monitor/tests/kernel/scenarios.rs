@@ -50,6 +50,10 @@ pub const ALL: &[Scenario] = &[
     ("two_thousand_listeners_in_a_row_are_each_seen_once_trap_68", churn),
     ("the_self_test_succeeds_and_shows_nowhere_trap_40", selftest),
     ("an_inherited_listener_outlives_its_opener_trap_12_66", inherited),
+    (
+        "a_listener_whose_end_was_lost_is_found_out_and_its_loss_counted_trap_37",
+        lost_end,
+    ),
 ];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -676,4 +680,46 @@ fn inherited(backend: &str) -> Test {
     )?;
     let _ = listen(&marker, 1);
     Ok(())
+}
+
+fn lost_end(backend: &str) -> Test {
+    // Two records each, and the ring holds 6,241.
+    const CYCLES: usize = 4_000;
+    let mut agent = Agent::start(backend, &[])?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let socket = inode(&listener)?;
+    agent.event("listen", socket)?;
+    agent.signal(Signal::STOP)?;
+    for _ in 0..CYCLES {
+        drop(TcpListener::bind(("127.0.0.1", 0))?);
+    }
+    drop(listener);
+    agent.signal(Signal::CONT)?;
+    let end = agent.event("unlisten", socket)?;
+    fields(
+        &end,
+        &[
+            ("/origin", "reconciled".into()),
+            ("/holder", Value::Null),
+            ("/result", "ok".into()),
+        ],
+    )?;
+    agent.wait_for("the line of the loss", |line| {
+        line["event"] == "lost" && line["edge"] == "ring_unlisten"
+    })?;
+    agent.wait_for_metric_of("portreeve_events_lost_total", &[("edge", "ring_unlisten")], |lost| {
+        lost > Some(0.0)
+    })?;
+    // Each end is told once, whether it was read or found out.
+    let status = agent.stop(Signal::TERM)?;
+    let ends = agent
+        .seen()
+        .iter()
+        .filter(|line| line["event"] == "unlisten" && line["socket"] == socket)
+        .count();
+    if status.success() && ends == 1 {
+        Ok(())
+    } else {
+        Err(format!("{status}, {ends} ends").into())
+    }
 }

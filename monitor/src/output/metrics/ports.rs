@@ -1,5 +1,7 @@
 //! Which ports have series of their own, and what the page says of a port.
 
+use std::collections::HashSet;
+
 use crate::{
     event::{Protocol, Socket},
     policy::{Policy, covers},
@@ -12,25 +14,29 @@ const WATCHED_MAX: usize = 256;
 /// What stands for a port that nobody chose.
 pub(super) const EPHEMERAL: &str = "ephemeral";
 
-/// The ports that rules name, each with its protocols: the first 256.
-pub(super) fn watched(policy: &Policy) -> Vec<(Protocol, u16)> {
-    let mut watched = Vec::new();
+/// The ports that rules name, each with its protocols: the first 256 ports, and how many more there are.
+pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
+    let (mut watched, mut ports, mut more) = (Vec::new(), HashSet::new(), HashSet::new());
     for rule in policy.rules() {
-        for protocol in &rule.protocols {
-            for spec in &rule.ports {
-                for port in spec.first..=spec.last {
-                    let named = covers(spec, *protocol, port);
-                    if named && !watched.contains(&(*protocol, port)) {
-                        watched.push((*protocol, port));
-                        if watched.len() == WATCHED_MAX {
-                            return watched;
-                        }
+        for spec in &rule.ports {
+            for port in spec.first..=spec.last {
+                for protocol in rule
+                    .protocols
+                    .iter()
+                    .copied()
+                    .filter(|protocol| covers(spec, *protocol, port))
+                {
+                    if ports.len() == WATCHED_MAX && !ports.contains(&port) {
+                        more.insert(port);
+                    } else if !watched.contains(&(protocol, port)) {
+                        ports.insert(port);
+                        watched.push((protocol, port));
                     }
                 }
             }
         }
     }
-    watched
+    (watched, more.len())
 }
 
 /// The label `port`: the number, unless nobody chose the port and nothing names it. `range` is the host's range of
