@@ -2,18 +2,33 @@
 //!
 //! Masked is what stands
 //! - after a name that announces a secret (`names`): `--password=x`, `--password x`, `-password x`, `PASSWORD=x`,
-//!   `api_key: x`, `Authorization: Bearer x`, `"token":"x"`;
-//! - before the `@` of a URL or of `user:password@host`;
+//!   `api_key: x`, `Authorization: Bearer x`, `Basic x`, `"token":"x"`, and one word after a bare name: `password x`;
+//! - before the `@` of a URL or of `user:password@host`, and behind the colon of `-u user:x` and `--user=user:x`
+//!   (`logins`);
 //! - behind the short options of well-known programs (`programs`): `mysql -px`, `curl -u user:x`;
-//! - in any of these forms inside one argument, such as the text of `sh -c` or a rewritten title.
+//! - in any of these forms inside one argument, such as the text of `sh -c` or a rewritten title;
 //!
-//! Where it is not clear how far a secret reaches, more is masked rather than less. Not masked are names that tell
-//! *about* a secret (`--key-file`, `--token-ttl`): paths of files are no secrets, and an operator needs them. Not
-//! recognised are secrets that nothing announces: bare arguments, unknown short options, here-documents.
+//! and what looks like a secret wherever it stands (`shapes`): tokens of large services, JWTs, private keys.
+//!
+//! Where it is not clear how far a secret reaches, more is masked rather than less: of
+//! `--config={'password': 'x', 'a': 1}` all that follows the name is lost, and so is the rest of a text after a secret
+//! whose quote nothing closes. A bare name masks the next word even where it was meant otherwise (`docker secret ls`).
+//!
+//! An option is not taken for the value of what stands before it: of `--token --foo x` nothing is masked, for no token
+//! is given. An option here is `--name`, `--name=value` or `-x`; behind `key` and `auth`, which are often switches, and
+//! behind a bare name it is any word of dashes and a letter. A secret of that form, which most programs would refuse,
+//! therefore shows.
+//!
+//! Not masked are names that tell *about* a secret (`--key-file`, `--token-ttl`): paths of files are no secrets, and an
+//! operator needs them. Not recognised are secrets that nothing announces and that have no known shape: other bare
+//! arguments, unknown short options, here-documents.
 
+mod logins;
 mod names;
 mod programs;
+mod shapes;
 
+use logins::{is_port, mask_login, mask_user_info};
 use names::Secrecy;
 use programs::{Carries, Found, Program};
 
@@ -27,7 +42,10 @@ const MAX_DEPTH: u8 = 4;
 #[must_use]
 pub fn mask(arguments: Vec<String>) -> Vec<String> {
     let mut scan = Scan::default();
-    arguments.into_iter().map(|argument| scan.argument(&argument)).collect()
+    arguments
+        .into_iter()
+        .map(|argument| scan.argument(&shapes::mask(argument)))
+        .collect()
 }
 
 /// What the argument or word after this one is.
@@ -39,10 +57,17 @@ enum Next {
     Value,
     /// A secret, unless it looks like an option.
     LikelyValue,
+    /// The same behind a bare name: `password x`, but also `password = x` and `auth password x`.
+    AfterBareName,
+    /// A secret behind a known program's short option, unless it looks like an option or like ports: the program's name
+    /// may be that of a container, as in `docker run --name mysql -p 3306:3306`.
+    ShortValue { likely: bool },
     /// The value of an Authorization header: a scheme may come first.
     Header,
     /// User and password.
     Login(char),
+    /// User and password, or something else: `-u` means many things.
+    LikelyLogin,
     /// A command in the shell's language.
     ShellText,
 }
@@ -61,7 +86,7 @@ struct Scan {
 impl Scan {
     /// One whole argument, or the content of one quoted word: blanks in it belong to it.
     fn argument(&mut self, argument: &str) -> String {
-        if let Some(masked) = self.expected(argument).or_else(|| self.of_program(argument)) {
+        if let Some(masked) = self.announced(argument) {
             return masked;
         }
         let Some(blank) = argument.find(char::is_whitespace) else {
@@ -88,7 +113,12 @@ impl Scan {
             masked.push_str(gap);
             let (word, tail) = split(tail, word_end(tail, between));
             if !word.is_empty() {
-                masked.push_str(&self.text_word(word));
+                let clean = self.text_word(word);
+                masked.push_str(&clean);
+                if clean != word && has_open_quote(word) {
+                    // The secret goes on behind the blank; its end was cut off.
+                    break;
+                }
             }
             rest = tail;
         }
@@ -101,7 +131,7 @@ impl Scan {
         if let Some((quote, content)) = quoted(word) {
             return format!("{quote}{}{quote}", self.argument(content));
         }
-        if let Some(masked) = self.expected(word).or_else(|| self.of_program(word)) {
+        if let Some(masked) = self.announced(word) {
             return masked;
         }
         let Some(blank) = word.find(char::is_whitespace) else {
@@ -116,23 +146,26 @@ impl Scan {
     /// A word that is quoted in part and holds blanks: `-o'ProxyCommand sshpass -p x'`.
     fn pieces(&mut self, word: &str) -> String {
         let Some(start) = word.find(['\'', '"']) else {
-            return self.text(word, false);
+            return self.plain(word);
         };
         let (before, tail) = split(word, start);
-        let quote_end = tail
+        let Some(end) = tail
             .char_indices()
             .skip(1)
             .find(|(_, letter)| tail.starts_with(*letter))
-            .map(|(at, _)| at + 1);
-        let (piece, after) = split(tail, quote_end.unwrap_or(tail.len()));
+            .map(|(at, _)| at + 1)
+        else {
+            return self.plain(word);
+        };
+        let (piece, after) = split(tail, end);
         let mut masked = if before.is_empty() {
             String::new()
         } else {
-            self.word(before)
+            self.plain(before)
         };
         masked.push_str(&match quoted(piece) {
             Some((quote, content)) => format!("{quote}{}{quote}", self.argument(content)),
-            None => self.text(piece, false),
+            None => self.plain(piece),
         });
         if !after.is_empty() {
             masked.push_str(&self.text(after, false));
@@ -140,13 +173,47 @@ impl Scan {
         masked
     }
 
+    /// A word with blanks behind a backslash or a quote that nothing closes: what stands between blanks, one by one.
+    fn plain(&mut self, text: &str) -> String {
+        let mut masked = String::with_capacity(text.len());
+        for part in text.split_inclusive(char::is_whitespace) {
+            let (quotes, part) = split(part, part.len() - part.trim_start_matches(['\'', '"']).len());
+            let (word, blank) = split(part, part.trim_end().len());
+            masked.push_str(quotes);
+            if !word.is_empty() {
+                masked.push_str(&self.announced(word).unwrap_or_else(|| self.word(word)));
+            }
+            masked.push_str(blank);
+        }
+        masked
+    }
+
+    /// What an earlier argument or the program says of this one, or an option for a login.
+    fn announced(&mut self, argument: &str) -> Option<String> {
+        self.expected(argument)
+            .or_else(|| self.of_program(argument))
+            .or_else(|| logins::mask_option(argument))
+    }
+
     /// What an earlier argument said this one is.
     fn expected(&mut self, argument: &str) -> Option<String> {
         match std::mem::take(&mut self.next) {
             Next::Anything => None,
-            Next::LikelyValue if is_option(argument) => None,
-            Next::Value | Next::LikelyValue => {
-                // `--password --token x`: a password or an option, so both are masked.
+            Next::LikelyValue | Next::AfterBareName if is_option(argument) => None,
+            Next::ShortValue { likely: true } if is_option(argument) => None,
+            Next::Value | Next::ShortValue { .. } if is_plain_option(argument) => None,
+            Next::ShortValue { .. } if programs::is_port_mapping(argument) => None,
+            // `password = x`: the sign is read by `word`.
+            Next::AfterBareName if sign_of(argument).is_some() => None,
+            Next::AfterBareName => {
+                // `auth password x`: a value or a name, so both are masked.
+                if names::announces(argument) {
+                    self.next = Next::AfterBareName;
+                }
+                Some(MASK.to_owned())
+            }
+            Next::Value | Next::LikelyValue | Next::ShortValue { .. } => {
+                // `--password -token x`: a password or an option, so both are masked.
                 self.expect_after_option(argument);
                 Some(MASK.to_owned())
             }
@@ -156,6 +223,7 @@ impl Scan {
             }
             Next::Header => Some(mask_after_scheme(argument)),
             Next::Login(separator) => Some(mask_login(argument, separator)),
+            Next::LikelyLogin => logins::mask_likely(argument),
             Next::ShellText => Some(self.text(argument, true)),
         }
     }
@@ -165,7 +233,8 @@ impl Scan {
         match self.program?.find(argument)? {
             Found::Next(carries) => {
                 self.next = match carries {
-                    Carries::Secret | Carries::Attached => Next::Value,
+                    Carries::Secret | Carries::Attached => Next::ShortValue { likely: false },
+                    Carries::Likely => Next::ShortValue { likely: true },
                     Carries::Login(separator) => Next::Login(separator),
                 };
                 Some(argument.to_owned())
@@ -173,19 +242,20 @@ impl Scan {
             Found::Here(option, value, Carries::Login(separator)) => {
                 Some(format!("{option}{}", mask_login(value, separator)))
             }
+            Found::Here(_, value, _) if programs::is_port_mapping(value) => Some(argument.to_owned()),
             Found::Here(option, _, _) => Some(format!("{option}{MASK}")),
         }
     }
 
     /// A word without blanks.
     fn word(&mut self, word: &str) -> String {
-        let bare = word.trim_matches(['\'', '"', '`', ',']);
+        let bare = word.trim_matches(['\'', '"', '`', ',', '(', ')', '[', ']', '{', '}']);
         let after_name = std::mem::take(&mut self.named);
         if let Some(program) = programs::named(bare) {
             self.program = Some(program);
         }
         self.shell |= programs::is_shell(bare);
-        if after_name && let Some(sign) = ["=>", ":=", "=", ":"].into_iter().find(|sign| word.starts_with(sign)) {
+        if after_name && let Some(sign) = sign_of(word) {
             if word.len() == sign.len() {
                 self.next = Next::Value;
                 return word.to_owned();
@@ -208,10 +278,17 @@ impl Scan {
             if self.shell && self.next == Next::Anything && is_command_option(bare) {
                 self.next = Next::ShellText;
             }
-        } else if bare.eq_ignore_ascii_case("bearer") {
-            self.next = Next::Value;
         } else {
             self.named = names::secrecy(bare) != Secrecy::Open;
+            // `Foo:Basic x` too.
+            let scheme = bare.rsplit(['=', ':']).next().unwrap_or(bare);
+            if scheme.eq_ignore_ascii_case("bearer") {
+                self.next = Next::Value;
+            } else if scheme.eq_ignore_ascii_case("basic") {
+                self.next = Next::LikelyValue;
+            } else if names::announces(bare) {
+                self.next = Next::AfterBareName;
+            }
         }
         mask_user_info(word)
     }
@@ -221,6 +298,7 @@ impl Scan {
             return;
         }
         self.next = match names::secrecy(option) {
+            Secrecy::Open if logins::is_option(option) => Next::LikelyLogin,
             Secrecy::Open => return,
             Secrecy::Likely => Next::LikelyValue,
             Secrecy::Sure => Next::Value,
@@ -326,93 +404,23 @@ fn is_scheme(word: &str) -> bool {
     .any(|scheme| scheme.eq_ignore_ascii_case(word))
 }
 
-fn mask_login(login: &str, separator: char) -> String {
-    match login.split_once(separator) {
-        Some((user, _)) => format!("{user}{separator}{MASK}"),
-        None => login.to_owned(),
-    }
-}
-
-/// `scheme://user:password@host` without its user-info (RFC 3986, 3.2.1), and `user:password@host`.
-fn mask_user_info(word: &str) -> String {
-    if !word.contains('@') {
-        return word.to_owned();
-    }
-    if !word.contains("://") {
-        return mask_plain_user_info(word);
-    }
-    let mut masked = String::with_capacity(word.len());
-    let mut rest = word;
-    while let Some(scheme) = rest.find("://") {
-        let (before, after) = split(rest, scheme + 3);
-        masked.push_str(before);
-        // Up to the next URL in a list of them.
-        let end = after.match_indices("://").find_map(|(next, _)| {
-            let is_scheme = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
-            let list = split(after, next).0.trim_end_matches(is_scheme);
-            list.ends_with([',', ';', '|']).then_some(list.len())
-        });
-        let end = end.unwrap_or(after.len());
-        let (url, _) = split(after, end);
-        let authority = split(url, url.find(['/', '?', '#']).unwrap_or(url.len())).0;
-        // A password may hold `/`, `?`, `#` and `@` although it must not: then the authority ends too early, and what
-        // stands for its port is none.
-        let user_end = match authority.split_once('@') {
-            Some((user, _)) if !user.contains(':') => authority.rfind('@'),
-            Some(_) => url.rfind('@'),
-            None if authority
-                .split_once(':')
-                .is_some_and(|(_, port)| !is_port(port) && !port.ends_with(']')) =>
-            {
-                url.rfind('@')
-            }
-            None => None,
-        };
-        if let Some(at) = user_end {
-            masked.push_str(MASK);
-            rest = split(after, at).1;
-        } else {
-            rest = after;
-        }
-    }
-    masked.push_str(rest);
-    masked
-}
-
-fn mask_plain_user_info(word: &str) -> String {
-    let starts = [Some(0), word.find('=').map(|at| at + 1)];
-    for (before, rest) in starts.into_iter().flatten().map(|start| split(word, start)) {
-        let Some((login, host)) = rest.rsplit_once('@') else {
-            continue;
-        };
-        let Some((user, password)) = login.split_once(':') else {
-            continue;
-        };
-        let is_user = user
-            .trim_start_matches(['"', '\''])
-            .chars()
-            .all(|c| c.is_alphanumeric() || "._%+-".contains(c));
-        // An image's digest (`name:tag@sha256:…`), and an address at an interface (`127.0.0.1:53@eth0`).
-        let other = host.is_empty() || host.starts_with("sha256:") || host.starts_with("sha512:") || is_port(password);
-        if is_user && names::secrecy(user) == Secrecy::Open && !password.is_empty() && !other {
-            return format!("{before}{MASK}@{host}");
-        }
-    }
-    word.to_owned()
-}
-
-/// Whether text begins with a port, and nothing that would make it something else.
-fn is_port(text: &str) -> bool {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = split(text, end);
-    (1..=5).contains(&digits.len()) && (rest.is_empty() || rest.starts_with(['/', ',', '?', '#', '"', '\'']))
-}
-
 fn is_option(argument: &str) -> bool {
     argument.trim_start_matches('-').len() < argument.len()
         && argument
             .trim_start_matches('-')
             .starts_with(|letter: char| letter.is_ascii_alphabetic())
+}
+
+/// `--name`, `--name=value`, `-x`: what no one would choose for a password.
+fn is_plain_option(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or(argument);
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    is_option(name) && (name.starts_with("--") || argument.len() == 2) && name.chars().all(is_name)
+}
+
+/// The sign between a name and its value at the beginning of a word.
+fn sign_of(word: &str) -> Option<&'static str> {
+    ["=>", ":=", "=", ":"].into_iter().find(|sign| word.starts_with(sign))
 }
 
 /// `-c`, `-lc`, `-exc`.
@@ -455,6 +463,23 @@ fn word_end(text: &str, between: impl Fn(char) -> bool) -> usize {
         }
     }
     text.len()
+}
+
+/// Whether a word holds a quote that it does not close.
+fn has_open_quote(word: &str) -> bool {
+    let mut open = None;
+    let mut letters = word.chars();
+    while let Some(letter) = letters.next() {
+        match (open, letter) {
+            (None | Some('"'), '\\') => {
+                letters.next();
+            }
+            (None, '\'' | '"') => open = Some(letter),
+            (Some(quote), _) if quote == letter => open = None,
+            _ => {}
+        }
+    }
+    open.is_some()
 }
 
 /// `str::split_at` that cannot fail: a place that is no boundary leaves all in the first part.

@@ -30,13 +30,16 @@ const SURE_ENDINGS: [&str; 12] = [
 /// Words that end so by chance.
 const CHANCE: [&str; 6] = ["bypass", "compass", "encompass", "overpass", "surpass", "underpass"];
 /// Words that are [`Secrecy::Sure`] as a whole.
-const SURE: [&str; 12] = [
+const SURE: [&str; 15] = [
     "pw",
     "cred",
     "creds",
     "bearer",
     "cookie",
     "jwt",
+    "otp",
+    "totp",
+    "pincode",
     "masterauth",
     "privatekey",
     "secretkey",
@@ -109,6 +112,10 @@ pub(super) fn secrecy(name: &str) -> Secrecy {
     }
     let mut found = Secrecy::Open;
     let mut before = "";
+    // Elsewhere in a name a pin is one of a circuit, or a verb: `--pin-threads`.
+    if words.last().is_some_and(|last| last == "pin") {
+        found = Secrecy::Sure;
+    }
     for word in &words {
         found = found.max(match word.as_str() {
             "key" if matches!(before, "public" | "pub") => Secrecy::Open,
@@ -118,6 +125,36 @@ pub(super) fn secrecy(name: &str) -> Secrecy {
         before = word;
     }
     found
+}
+
+/// Whether a bare word announces a secret: `password x`, `db_token x`, `set db.password x`. Its last word must be one
+/// that names a secret (`auth-server` is none), and files with such an ending (`server.key`) are not meant.
+pub(super) fn announces(word: &str) -> bool {
+    if !word
+        .chars()
+        .all(|letter| letter.is_alphanumeric() || "_-.".contains(letter))
+        || word.starts_with('-')
+        || is_switch(word)
+    {
+        return false;
+    }
+    let least = if word.contains('.') {
+        Secrecy::Sure
+    } else {
+        Secrecy::Likely
+    };
+    let part = word.rsplit('.').next().unwrap_or(word);
+    let words = words(part);
+    let [.., last] = words.as_slice() else {
+        return false;
+    };
+    let of_last = if last == "pin" { Secrecy::Sure } else { of_word(last) };
+    of_last != Secrecy::Open && secrecy(part) >= least
+}
+
+/// Whether the last word of a name is one of these.
+pub(super) fn ends_in(name: &str, endings: &[&str]) -> bool {
+    words(name).last().is_some_and(|last| endings.contains(&last.as_str()))
 }
 
 /// Whether an option of this name takes no value of its own.
@@ -137,6 +174,8 @@ fn of_word(word: &str) -> Secrecy {
         .strip_suffix('s')
         .filter(|stem| !stem.ends_with('s'))
         .unwrap_or(word);
+    // `PASSWORD2`.
+    let singular = singular.trim_end_matches(|letter: char| letter.is_ascii_digit());
     if SURE.contains(&word) || !CHANCE.contains(&word) && SURE_ENDINGS.iter().any(|ending| singular.ends_with(ending)) {
         Secrecy::Sure
     } else if LIKELY.contains(&word) {
@@ -207,6 +246,9 @@ mod tests {
             "spring.datasource.password",
             "Cookie",
             "--password-v2",
+            "PASSWORD2",
+            "--otp",
+            "--user-pin",
         ] {
             assert_eq!(secrecy(name), Secrecy::Sure, "{name}");
         }
@@ -233,6 +275,8 @@ mod tests {
             "PWD",
             "OLDPWD",
             "--bypass",
+            "--pin-threads",
+            "spin",
             "--compass",
             "--authority",
             "port",
@@ -241,6 +285,30 @@ mod tests {
             "https",
         ] {
             assert_eq!(secrecy(name), Secrecy::Open, "{name}");
+        }
+    }
+
+    #[test]
+    fn bare_words_announce_a_secret_if_they_end_in_its_name() {
+        for word in ["password", "key", "AUTH", "db_token", "db.password", "pin", "api-key"] {
+            assert!(announces(word), "{word}");
+        }
+        for word in [
+            "token.py",
+            "auth-server",
+            "server.key",
+            "private.key",
+            "/etc/password",
+            "./token",
+            "monkey",
+            "no-password",
+            "--password",
+            "public-key",
+            "key-file",
+            "",
+            ".",
+        ] {
+            assert!(!announces(word), "{word}");
         }
     }
 

@@ -5,8 +5,11 @@
 pub(super) enum Carries {
     /// A secret, attached or as the next argument.
     Secret,
-    /// A secret only if attached (`mysql -psecret`); alone it asks at the terminal.
+    /// A secret only if attached (`7z -psecret`); alone it asks at the terminal.
     Attached,
+    /// A secret if attached. The next argument is taken for one unless it looks like an option: `mysql -p secret` is
+    /// often written although it names a database.
+    Likely,
     /// `user:password`, attached or as the next argument; the character parts the two.
     Login(char),
 }
@@ -49,11 +52,18 @@ const PROGRAMS: &[Program] = &[
             "mariadb-check",
             "mariadb-backup",
             "mariadb-binlog",
+            "mariabackup",
             "xtrabackup",
-            "7z",
-            "7za",
-            "7zr",
+            "mysqlsh",
+            "mycli",
+            // `docker login -p`, `oc login -p` and their like.
+            "login",
         ],
+        options: &[("-p", Carries::Likely)],
+        clusters: false,
+    },
+    Program {
+        names: &["7z", "7za", "7zr", "7zz"],
         options: &[("-p", Carries::Attached)],
         clusters: false,
     },
@@ -66,7 +76,15 @@ const PROGRAMS: &[Program] = &[
             "mongorestore",
             "mongoexport",
             "mongoimport",
+            "mongostat",
+            "mongotop",
+            "mongofiles",
             "rabbitmqadmin",
+            "cqlsh",
+            "cypher-shell",
+            "beeline",
+            "couchbase-cli",
+            "rdesktop",
         ],
         options: &[("-p", Carries::Secret)],
         clusters: false,
@@ -133,6 +151,8 @@ const PROGRAMS: &[Program] = &[
             "mosquitto_rr",
             "sqlcmd",
             "bcp",
+            "tsql",
+            "osql",
             "ipmitool",
             "zip",
             "unzip",
@@ -176,6 +196,17 @@ pub(super) fn named(argument: &str) -> Option<&'static Program> {
 pub(super) fn is_shell(argument: &str) -> bool {
     let name = base_name(argument);
     SHELLS.contains(&name.strip_prefix('-').unwrap_or(name))
+}
+
+/// `80:80`, `127.0.0.1:80:80/tcp`: what `docker -p` takes.
+pub(super) fn is_port_mapping(value: &str) -> bool {
+    let numbers = value.split('/').next().unwrap_or(value);
+    let protocol = value.get(numbers.len()..).unwrap_or_default();
+    matches!(protocol, "" | "/tcp" | "/udp" | "/sctp")
+        && numbers.contains(':')
+        && numbers
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b".:-".contains(&byte))
 }
 
 fn base_name(argument: &str) -> &str {
@@ -224,9 +255,10 @@ mod tests {
         let mysql = named("/usr/bin/mysql").unwrap();
         assert_eq!(
             mysql.find("-psecret"),
-            Some(Found::Here("-p", "secret", Carries::Attached))
+            Some(Found::Here("-p", "secret", Carries::Likely))
         );
-        assert_eq!(mysql.find("-p"), None);
+        assert_eq!(mysql.find("-p"), Some(Found::Next(Carries::Likely)));
+        assert_eq!(named("7z").unwrap().find("-p"), None);
         assert_eq!(mysql.find("--port=1"), None);
         let curl = named("curl").unwrap();
         assert_eq!(curl.find("-sSu"), Some(Found::Next(Carries::Login(':'))));
