@@ -26,11 +26,11 @@ pub enum Backend {
 pub struct Hook {
     /// The name in metrics, in `doctor` and in the log.
     pub name: &'static str,
-    program: Program_,
+    entry: Entry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Program_ {
+enum Entry {
     ListenStart,
     ListenStop,
     SetState,
@@ -145,16 +145,16 @@ impl Backend {
             Self::Fexit => &[
                 Hook {
                     name: LISTEN_START,
-                    program: Program_::ListenStart,
+                    entry: Entry::ListenStart,
                 },
                 Hook {
                     name: LISTEN_STOP,
-                    program: Program_::ListenStop,
+                    entry: Entry::ListenStop,
                 },
             ],
             Self::Tracepoint => &[Hook {
                 name: SET_STATE,
-                program: Program_::SetState,
+                entry: Entry::SetState,
             }],
         }
     }
@@ -191,7 +191,7 @@ impl Backend {
 
     /// Detaches and unloads this backend's programs.
     pub(super) fn release(self, ebpf: &mut Ebpf) {
-        for name in self.hooks().iter().flat_map(|hook| hook.program.names()) {
+        for name in self.hooks().iter().flat_map(|hook| hook.entry.names()) {
             // Detaching happens with the program; one that was never loaded has nothing to release.
             match ebpf.program_mut(name) {
                 Some(Program::FExit(program)) => drop(program.unload()),
@@ -203,7 +203,7 @@ impl Backend {
     }
 }
 
-impl Program_ {
+impl Entry {
     /// The programs that can serve, of which the kernel's prototype picks one.
     const fn names(self) -> &'static [&'static str] {
         match self {
@@ -216,8 +216,8 @@ impl Program_ {
 
 impl Hook {
     fn try_on(self, ebpf: &mut Ebpf, btf: &Btf, types: &mut Option<AyaBtf>, attach: bool) -> Result<()> {
-        match self.program {
-            Program_::ListenStart => {
+        match self.entry {
+            Entry::ListenStart => {
                 let name = match btf.parameters(LISTEN_START) {
                     Some(1) => "listen_start",
                     Some(2) => "listen_start_with_backlog",
@@ -230,7 +230,7 @@ impl Hook {
                     program.attach().map_err(refusal)?;
                 }
             }
-            Program_::ListenStop => {
+            Entry::ListenStop => {
                 if !btf.has_function(LISTEN_STOP) {
                     bail!("the kernel's BTF has no such function");
                 }
@@ -240,7 +240,7 @@ impl Hook {
                     program.attach().map_err(refusal)?;
                 }
             }
-            Program_::SetState => {
+            Entry::SetState => {
                 let program: &mut RawTracePoint = program(ebpf, "set_state")?;
                 program.load().map_err(refusal)?;
                 if attach {
