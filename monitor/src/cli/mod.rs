@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Knows what listens on every port of this host, and says so the moment that changes.
+/// Knows what listens on this host, and says so the moment that changes.
 #[derive(Debug, Parser)]
 #[command(
     name = "portreeve",
@@ -26,9 +26,9 @@ pub struct Cli {
 enum Command {
     /// Run the agent: report listeners, serve metrics
     Run(run::Args),
-    /// Say all that IANA's registry knows of a port, a range or a service name
+    /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
-    /// Say what this kernel offers, what would not be seen, and what stands in the way
+    /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
 }
 

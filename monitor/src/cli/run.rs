@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     agent, config,
+    exit::UsageError,
     identity::Paths,
     kernel::{Backend, capability::check_procfs},
     output::log::{self, Format, Level},
@@ -120,6 +121,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let settings = config::Settings::new(file, flags, registry)?;
     check_procfs(&settings.paths.procfs)?;
+    let rootfs = &settings.paths.rootfs;
+    if !rootfs.is_dir() {
+        return Err(UsageError(format!("--path.rootfs: {} is no folder", rootfs.display())).into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("portreeve")

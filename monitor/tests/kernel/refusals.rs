@@ -61,6 +61,11 @@ fn usage() -> Test {
     refused(&output(&["run", "--backend", "kretprobe"])?, 2, &["kretprobe"])?;
     refused(&output(&["run", "--web.listen-address", "nonsense"])?, 2, &["nonsense"])?;
     refused(&output(&["run", "--web.telemetry-path", "metrics"])?, 2, &["metrics"])?;
+    refused(
+        &output(&["run", "--path.rootfs", "/nonexistent"])?,
+        2,
+        &["--path.rootfs: /nonexistent is no folder"],
+    )?;
     refused(&output(&["run", "--watch", "sctp/80"])?, 2, &["sctp/80"])?;
     refused(&output(&["run", "--watch", "0"])?, 2, &["port 0"])?;
     refused(&output(&["run", "--watch", "a\u{1b}[31mb"])?, 2, &["\\u{1b}"])?;
