@@ -11,12 +11,7 @@ use clap::{Parser, Subcommand};
 
 /// Knows what listens on this host, and says so the moment that changes.
 #[derive(Debug, Parser)]
-#[command(
-    name = "portreeve",
-    version,
-    disable_help_subcommand = true,
-    arg_required_else_help = true
-)]
+#[command(name = "portreeve", version, arg_required_else_help = true, term_width = 80)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
