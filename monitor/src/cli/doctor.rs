@@ -1,14 +1,11 @@
 //! `portreeve doctor`: what this kernel offers, what would not be seen, and what stands in the way.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::run::PathArgs;
+use super::{print::print, run::PathArgs};
 use crate::{
     exit,
     kernel::{
@@ -51,11 +48,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         as_text(&findings)
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough is no error.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("cannot write to stdout")?,
-    }
+    print(&text)?;
     let works = findings.chosen().is_some();
     Ok(ExitCode::from(if works { exit::OK } else { exit::FAILED }))
 }

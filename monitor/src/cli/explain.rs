@@ -3,9 +3,9 @@
 mod json;
 mod text;
 
+use super::print::print;
 use crate::exit::UsageError;
 use crate::registry::{Ports, RangeClass, Registration, Registry, Source, Status, Subject, Transport};
-use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 /// How far above and below a port a service of the same family is looked for.
@@ -30,14 +30,8 @@ pub struct Args {
 /// [`UsageError`] where the argument is neither; otherwise stdout could not be written. A reader that has gone away
 /// (`| head`) is no error.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let output = render(Registry::embedded(), args)?;
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot write the explanation to stdout"))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    print(&render(Registry::embedded(), args)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The whole output, as text of 80 columns or as one JSON document, with a line feed at the end.

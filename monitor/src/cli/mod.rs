@@ -2,6 +2,7 @@
 
 mod doctor;
 mod explain;
+mod print;
 mod run;
 
 use std::process::ExitCode;

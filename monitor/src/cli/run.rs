@@ -2,14 +2,15 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::print::print;
 use crate::{
     agent, config,
     exit::UsageError,
     identity::Paths,
-    kernel::{Backend, capability::check_procfs},
+    kernel::{Attempt, Backend, capability::check_procfs},
     output::log::{self, Format, Level},
     registry::Registry,
 };
@@ -93,6 +94,30 @@ enum EventsFormat {
     Json,
 }
 
+/// Says what loads, and whether that is enough.
+fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
+    let mut text = String::new();
+    for attempt in attempts {
+        for (hook, refusal) in &attempt.hooks {
+            let state = refusal.as_deref().unwrap_or("loads");
+            text.push_str(&format!("{}: {hook}: {state}\n", attempt.backend));
+        }
+    }
+    let wanted = |attempt: &&Attempt| asked.is_none_or(|asked| asked == attempt.backend);
+    let loads = attempts.iter().filter(wanted).find(|attempt| attempt.is_attached());
+    if let Some(attempt) = loads {
+        text.push_str(&format!(
+            "ok: the configuration is right, and the backend {} loads\n",
+            attempt.backend
+        ));
+    }
+    print(&text)?;
+    if loads.is_none() {
+        bail!("no backend that was asked for loads on this kernel");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Reads an address to listen on; `:PORT` is every address, as Prometheus's exporters have it.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let whole = match text.split_once(':') {
@@ -132,7 +157,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the threads of the agent")?;
     if args.check {
-        return runtime.block_on(async { agent::check(&settings) });
+        // The ring's reader registers with the runtime.
+        return check(&runtime.block_on(async { agent::check(&settings) })?, settings.backend);
     }
     let result = runtime.block_on(agent::run(settings));
     // A look-up that hangs in a dead mount must not hold up the end.

@@ -1,7 +1,6 @@
 //! The HTTP server: the metrics page and the two questions of a supervisor.
 
 use std::{
-    net::SocketAddr,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -57,14 +56,6 @@ pub struct Shared {
 /// Locks the metrics. A thread that died while it held them left numbers, which are as good as before.
 pub fn lock(metrics: &Mutex<Metrics>) -> std::sync::MutexGuard<'_, Metrics> {
     metrics.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Opens a listening socket.
-///
-/// # Errors
-/// The system's own.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 /// Serves until `shutdown` is done.

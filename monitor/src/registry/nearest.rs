@@ -12,7 +12,7 @@ impl Registry {
     /// may differ, three at most. Of names that are equally near, one that begins alike wins, then the lowest port.
     #[must_use]
     pub fn nearest_name(&self, name: &str) -> Option<&str> {
-        let wanted = name.as_bytes();
+        let wanted = name.to_ascii_lowercase();
         let limit = (wanted.len() / 3).clamp(1, 3);
         if wanted.is_empty() || wanted.len() > LONGEST {
             return None;
@@ -27,10 +27,10 @@ impl Registry {
                 continue;
             }
             before = service;
-            let Some(edits) = edits(wanted, service.as_bytes(), limit) else {
+            let Some(edits) = edits(&wanted, &service.to_ascii_lowercase(), limit) else {
                 continue;
             };
-            let begins_otherwise = !first_byte(wanted).eq_ignore_ascii_case(&first_byte(service.as_bytes()));
+            let begins_otherwise = !first_byte(&wanted).eq_ignore_ascii_case(&first_byte(service));
             let port = registration.ports().map_or(u32::MAX, |ports| u32::from(ports.first));
             let rank = (edits, begins_otherwise, port);
             if nearest.is_none_or(|(best, _)| rank < best) {
@@ -41,47 +41,14 @@ impl Registry {
     }
 }
 
-fn first_byte(text: &[u8]) -> u8 {
-    text.first().copied().unwrap_or_default()
+fn first_byte(text: &str) -> u8 {
+    text.bytes().next().unwrap_or_default()
 }
 
-/// The number of edits between two names (optimal string alignment), or `None` where it is above `limit` or a name is
-/// too long to compare.
-fn edits(one: &[u8], other: &[u8], limit: usize) -> Option<usize> {
-    if one.len().abs_diff(other.len()) > limit || other.len() > LONGEST || one.len() > LONGEST {
+/// The number of edits between two lower-case names (optimal string alignment), or `None` where it is above `limit`.
+fn edits(one: &str, other: &str, limit: usize) -> Option<usize> {
+    if one.len().abs_diff(other.len()) > limit || other.len() > LONGEST {
         return None;
     }
-    // Rows of the table of distances: the one above, and the one above that, from which a swap continues.
-    let mut above_that = [0_usize; LONGEST + 1];
-    let mut above: [usize; LONGEST + 1] = std::array::from_fn(|column| column);
-    let mut a_before = None;
-    for (row, a) in one.iter().map(u8::to_ascii_lowercase).enumerate() {
-        let mut left = row + 1;
-        let mut lowest = left;
-        let mut current = [left; LONGEST + 1];
-        let mut b_before = None;
-        let mut swapped_from = None;
-        let cells = current.iter_mut().skip(1).zip(above.windows(2)).zip(above_that);
-        for (b, ((cell, upper), far)) in other.iter().map(u8::to_ascii_lowercase).zip(cells) {
-            let [diagonal, up] = *upper else { return None };
-            let mut best = (diagonal + usize::from(a != b)).min(up + 1).min(left + 1);
-            if let Some(from) = swapped_from
-                && (a_before, b_before) == (Some(b), Some(a))
-            {
-                best = best.min(from + 1);
-            }
-            *cell = best;
-            left = best;
-            lowest = lowest.min(best);
-            b_before = Some(b);
-            swapped_from = Some(far);
-        }
-        if lowest > limit {
-            return None;
-        }
-        above_that = above;
-        above = current;
-        a_before = Some(a);
-    }
-    above.get(other.len()).copied().filter(|edits| *edits <= limit)
+    Some(strsim::osa_distance(one, other)).filter(|edits| *edits <= limit)
 }

@@ -20,6 +20,10 @@ pub const ALL: &[Named] = &[
     ("wrong_usage_is_one_sentence_and_exit_code_2", usage),
     ("a_wrong_configuration_is_one_sentence_and_exit_code_78", configuration),
     ("a_missing_capability_is_named_with_how_to_give_it", capability),
+    (
+        "a_stdout_that_is_full_is_an_error_and_one_that_is_closed_is_not",
+        full_and_closed_stdout,
+    ),
     ("a_kernel_without_btf_is_said", no_btf),
     ("a_port_that_is_taken_names_who_has_it", port_taken),
     ("a_backend_that_does_not_attach_gives_its_reason", no_backend),
@@ -134,6 +138,34 @@ fn capability() -> Test {
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     if !said.contains("CAP_BPF is not held") || said.contains("nothing stands in the way") {
         return Err(format!("doctor says {said}").into());
+    }
+    Ok(())
+}
+
+fn full_and_closed_stdout() -> Test {
+    for arguments in [
+        &["run", "--check"][..],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["explain", "0-65535"],
+    ] {
+        let shell = |to: &str| {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &format!("\"$0\" \"$@\" {to}")])
+                .arg(binary())
+                .args(arguments);
+            shell
+        };
+        refused(
+            &output_of(&mut shell(">/dev/full"))?,
+            1,
+            &["cannot write to stdout", "No space left"],
+        )?;
+        let closed = output_of(&mut shell("| true"))?;
+        if !closed.stderr.is_empty() {
+            return Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&closed.stderr)).into());
+        }
     }
     Ok(())
 }
