@@ -41,7 +41,7 @@ impl Processes {
             procfs,
             buffer: Vec::new(),
             memfd_device: None,
-            ticks_per_second: procfs::ticks_per_second(),
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
         }
     }
 

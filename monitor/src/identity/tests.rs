@@ -50,7 +50,7 @@ fn started(pid: u32) -> u64 {
         .unwrap()
         .parse()
         .unwrap();
-    ticks * 1_000_000_000 / procfs::ticks_per_second()
+    ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()
 }
 
 fn look(child: &Own) -> ProcessIdentity {
@@ -173,7 +173,7 @@ fn a_process_that_has_exited_but_is_not_waited_for_is_reported_missing() {
 fn note_18_a_process_that_started_at_another_time_is_another_process() {
     let child = start(Command::new("/bin/sleep").arg("600"));
     let (pid, start) = (child.0.id(), started(child.0.id()));
-    let tick = 1_000_000_000 / procfs::ticks_per_second();
+    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
     let mut identity = Identity::new(&Paths::default());
     for other in [start - tick, start - 1, start + tick] {
         let seen = identity.process(pid, other, 0);
