@@ -12,9 +12,13 @@ macro_rules! for_each_kernel_field {
     ($callback:ident) => {
         $callback! {
             bytes SOCK_FAMILY: "sock_common", "skc_family";
+            bytes SOCK_STATE: "sock_common", "skc_state";
             bytes SOCK_PORT: "sock_common", "skc_num";
+            bytes SOCK_PEER_PORT: "sock_common", "skc_dport";
             bytes SOCK_ADDRESS_V4: "sock_common", "skc_rcv_saddr";
             bytes SOCK_ADDRESS_V6: "sock_common", "skc_v6_rcv_saddr";
+            bytes SOCK_PEER_V4: "sock_common", "skc_daddr";
+            bytes SOCK_PEER_V6: "sock_common", "skc_v6_daddr";
             bytes SOCK_NET: "sock_common", "skc_net";
             bytes SOCK_INTERFACE: "sock_common", "skc_bound_dev_if";
             bytes SOCK_COOKIE: "sock_common", "skc_cookie";
@@ -23,17 +27,33 @@ macro_rules! for_each_kernel_field {
             bytes SOCK_PROTOCOL: "sock", "sk_protocol";
             bytes SOCK_BACKLOG: "sock", "sk_max_ack_backlog";
             bytes SOCK_SHUTDOWN: "sock", "sk_shutdown";
+            bytes SOCK_ERROR: "sock", "sk_err";
             bytes SOCK_SOCKET: "sock", "sk_socket";
             bits SOCK_USERLOCKS: "sock", "sk_userlocks";
             bits SOCK_KERNEL: "sock", "sk_kern_sock";
             bytes INET_SPORT: "inet_sock", "inet_sport";
+            bytes SOCKET_SK: "socket", "sk";
             bytes SOCKET_INODE: "socket_alloc", "vfs_inode";
             bytes INODE_NUMBER: "inode", "i_ino";
+            bytes INODE_SUPER: "inode", "i_sb";
+            bytes SUPER_DEVICE: "super_block", "s_dev";
             bytes NET_INUM: "net", "ns.inum";
             bytes TASK_LEADER: "task_struct", "group_leader";
             bytes TASK_COMM: "task_struct", "comm";
             bytes TASK_START: "task_struct", "start_boottime";
             bytes TASK_FLAGS: "task_struct", "flags";
+            bytes TASK_MM: "task_struct", "mm";
+            bytes MM_EXE: "mm_struct", "exe_file";
+            bytes FILE_DENTRY: "file", "f_path.dentry";
+            bytes FILE_MOUNT: "file", "f_path.mnt";
+            bytes DENTRY_PARENT: "dentry", "d_parent";
+            bytes DENTRY_NAME: "dentry", "d_name.name";
+            bytes DENTRY_INODE: "dentry", "d_inode";
+            bytes DENTRY_HASHED: "dentry", "d_hash.pprev";
+            bytes MOUNT_ROOT: "vfsmount", "mnt_root";
+            bytes MOUNT_VFS: "mount", "mnt";
+            bytes MOUNT_PARENT: "mount", "mnt_parent";
+            bytes MOUNT_POINT: "mount", "mnt_mountpoint";
         }
     };
 }

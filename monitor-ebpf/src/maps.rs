@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use monitor_common::{Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record};
+use monitor_common::{Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
 
 /// The ring to the agent. Written by `emit` alone.
 #[map]
@@ -19,6 +19,11 @@ pub static FILTER: Array<[u8; PORTS]> = Array::with_max_entries(1, 0);
 /// the hooks run where memory may not be allocated.
 #[map]
 pub static LISTENERS: HashMap<u64, Record> = HashMap::with_max_entries(LISTENERS_MAX, 0);
+
+/// The UDP sockets that are bound and not connected, by the address of their `struct sock`. A map of their own: they come
+/// and go with each query of a resolver, and must not take the place of a listener.
+#[map]
+pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);

@@ -10,8 +10,9 @@ use std::{
 
 pub use errno::errno_name;
 use monitor_common::{
-    FLAG_AUTOMATIC, FLAG_CLOSED, FLAG_KERNEL_SOCKET, FLAG_KERNEL_THREAD, FLAG_REUSEPORT, FLAG_UNCONFIRMED, FLAG_V6ONLY,
-    KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_LISTEN, KIND_UNLISTEN, Record,
+    FLAG_AUTOMATIC, FLAG_CLOSED, FLAG_CONNECTED, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD,
+    FLAG_KERNEL_SOCKET, FLAG_KERNEL_THREAD, FLAG_LATE, FLAG_MPTCP, FLAG_PATH_CUT, FLAG_REUSEPORT, FLAG_UNCONFIRMED,
+    FLAG_V6ONLY, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_LISTEN, KIND_UNLISTEN, Record,
 };
 
 /// What happened.
@@ -123,6 +124,41 @@ pub struct Actor {
     pub thread: String,
     /// Whether the task is a kernel thread.
     pub kernel_thread: bool,
+    /// Its executable; `None` for a kernel thread.
+    pub executable: Option<Executable>,
+}
+
+/// The executable of a process, as the kernel side saw it when the process acted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executable {
+    /// Inode of the file.
+    pub inode: u64,
+    /// Device of the file, as the kernel numbers it: 12 bits of major, 20 of minor.
+    pub device: u32,
+    /// Path in the process's own mount namespace; `None` where the kernel side did not take it, or not whole.
+    pub path: Option<String>,
+    /// What became of the file.
+    pub state: ExecutableState,
+}
+
+/// What became of an executable's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutableState {
+    /// Its name still stands.
+    File,
+    /// It was removed or replaced.
+    Deleted,
+    /// It never had a name.
+    Memfd,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address; an IPv4-mapped one is given as IPv4.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
 }
 
 /// A socket that an event is about.
@@ -140,9 +176,9 @@ pub struct Socket {
     pub family: Family,
     /// Protocol.
     pub protocol: Protocol,
-    /// Local address; an IPv4-mapped one is given as IPv4.
+    /// Local address; an IPv4-mapped one is given as IPv4. Of a bind that failed, the one that was asked for.
     pub address: IpAddr,
-    /// Local port.
+    /// Local port; 0 where none was chosen yet.
     pub port: u16,
     /// Whether the kernel chose the port.
     pub automatic: bool,
@@ -150,6 +186,8 @@ pub struct Socket {
     pub v6only: bool,
     /// SO_REUSEPORT.
     pub reuseport: bool,
+    /// Whether it is the first subflow of an MPTCP socket.
+    pub mptcp: bool,
     /// Whether it belongs to the kernel.
     pub kernel: bool,
     /// Backlog of `listen()`.
@@ -165,10 +203,15 @@ pub struct Event {
     pub kind: Kind,
     /// When: nanoseconds since boot.
     pub time: u64,
+    /// When what ends with this event began: for an unlisten the listen (or the bind of UDP), for a connect the call;
+    /// else the same as `time`. Nanoseconds since boot.
+    pub opened: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The socket.
+    /// The socket. Of an accept, the listener.
     pub socket: Socket,
+    /// The other end: of a connect its destination, of an accept the client; `None` for every other kind.
+    pub peer: Option<Endpoint>,
     /// Who opened it.
     pub opener: Actor,
     /// Id of the opener's cgroup (v2).
@@ -177,6 +220,11 @@ pub struct Event {
     pub holder: (u32, String),
     /// For an unlisten of the tracepoint backend: the socket was closed, so it had listened.
     pub closed: bool,
+    /// For an unlisten of UDP: the socket was connected, not closed.
+    pub connected: bool,
+    /// A UDP socket on a port that nothing names: its bind is reported only once it has lived for
+    /// `monitor_common::UDP_COUNTS_AFTER`, and so is its end.
+    pub late: bool,
 }
 
 /// Why bytes are no event.
@@ -252,8 +300,23 @@ fn address_of(family: Family, bytes: [u8; 16]) -> IpAddr {
     }
 }
 
+/// The path that follows a record: names from the file up to the root, each with its NUL. `None` where there is none or
+/// it is not whole.
+fn path_of(bytes: &[u8], length: usize) -> Option<String> {
+    let names = bytes
+        .get(Record::SIZE..Record::SIZE.checked_add(length)?)?
+        .strip_suffix(&[0])?;
+    let mut path = String::new();
+    for name in names.rsplit(|byte| *byte == 0) {
+        path.push('/');
+        path.push_str(&String::from_utf8_lossy(name));
+    }
+    Some(path)
+}
+
 impl Event {
-    /// Decodes a record of the ring. Bytes behind the record are left alone; a kind that is not known is data.
+    /// Decodes a record of the ring, with the names that follow it. Bytes behind these are left alone; a kind that is
+    /// not known is data.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let sixteen = |at| take::<16>(bytes, at).ok_or(DecodeError::Short(bytes.len()));
         let flags = read!(bytes, u32, flags);
@@ -273,14 +336,36 @@ impl Event {
             // An end carries the flags of its listen; that it ended is certain.
             _ if kind == Kind::Unlisten => Outcome::Succeeded,
             _ if has(FLAG_UNCONFIRMED) => Outcome::Unconfirmed,
+            ..0 if has(FLAG_ERRNO_UNKNOWN) => Outcome::Failed(None),
             error @ ..0 => Outcome::Failed(Some(error.saturating_neg())),
             0.. => Outcome::Succeeded,
+        };
+        let peer = match kind {
+            Kind::Connect | Kind::Accept => Some(Endpoint {
+                address: address_of(family, sixteen(offset_of!(Record, peer_address))?),
+                port: read!(bytes, u16, peer_port),
+            }),
+            _ => None,
+        };
+        let exe_inode = read!(bytes, u64, exe_inode);
+        let path_bytes = usize::try_from(read!(bytes, u32, path_bytes)).unwrap_or(usize::MAX);
+        let executable = Executable {
+            inode: exe_inode,
+            device: read!(bytes, u32, exe_device),
+            path: path_of(bytes, path_bytes).filter(|_| !has(FLAG_PATH_CUT)),
+            state: match (has(FLAG_EXE_MEMFD), has(FLAG_EXE_DELETED)) {
+                (true, _) => ExecutableState::Memfd,
+                (false, true) => ExecutableState::Deleted,
+                (false, false) => ExecutableState::File,
+            },
         };
         let cookie = read!(bytes, u64, cookie);
         Ok(Self {
             kind,
             time: read!(bytes, u64, time),
+            opened: read!(bytes, u64, opened),
             outcome,
+            peer,
             socket: Socket {
                 key: SocketKey(read!(bytes, u64, socket)),
                 inode: read!(bytes, u64, inode),
@@ -293,6 +378,7 @@ impl Event {
                 automatic: has(FLAG_AUTOMATIC),
                 v6only: has(FLAG_V6ONLY),
                 reuseport: has(FLAG_REUSEPORT),
+                mptcp: has(FLAG_MPTCP),
                 kernel: has(FLAG_KERNEL_SOCKET),
                 backlog: read!(bytes, u32, backlog),
                 interface: read!(bytes, u32, interface),
@@ -305,6 +391,7 @@ impl Event {
                 comm: name(sixteen(offset_of!(Record, comm))?),
                 thread: name(sixteen(offset_of!(Record, thread))?),
                 kernel_thread: has(FLAG_KERNEL_THREAD),
+                executable: (exe_inode != 0).then_some(executable),
             },
             cgroup: read!(bytes, u64, cgroup),
             holder: (
@@ -312,20 +399,43 @@ impl Event {
                 name(sixteen(offset_of!(Record, holder_comm))?),
             ),
             closed: has(FLAG_CLOSED),
+            connected: has(FLAG_CONNECTED),
+            late: has(FLAG_LATE),
         })
+    }
+
+    /// The end that the event is about, which names, rules and counts go by: the destination of a connect, else the
+    /// local one (of an accept, the listener's).
+    pub fn subject(&self) -> Endpoint {
+        match (self.kind, self.peer) {
+            (Kind::Connect, Some(destination)) => destination,
+            _ => Endpoint {
+                address: self.socket.address,
+                port: self.socket.port,
+            },
+        }
+    }
+
+    /// Who can reach the end that the event is about, or whom it reaches: see [`Scope`].
+    pub fn scope(&self) -> Scope {
+        Scope::of(self.subject().address)
+    }
+
+    /// Whether this opens a listener: a listen, or a bind of UDP. A listen whose result stays unknown counts.
+    pub fn opens_listener(&self) -> bool {
+        let opens = match self.kind {
+            Kind::Listen => true,
+            Kind::Bind => self.socket.protocol == Protocol::Udp,
+            _ => false,
+        };
+        opens && !matches!(self.outcome, Outcome::Failed(_))
     }
 }
 
 impl Socket {
     /// Who can reach it: everyone on any address, this host alone, or one address.
     pub fn scope(&self) -> Scope {
-        if self.address.is_unspecified() {
-            Scope::Wildcard
-        } else if self.address.is_loopback() {
-            Scope::Loopback
-        } else {
-            Scope::Address
-        }
+        Scope::of(self.address)
     }
 
     /// Whether an IPv6 socket also takes IPv4; `None` where the question makes no sense.
@@ -349,6 +459,17 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The scope of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_unspecified() {
+            Self::Wildcard
+        } else if address.is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Address
+        }
+    }
+
     /// The name in events and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -89,13 +89,16 @@ fn started<A: Access>(sock: &Sock<A>) -> Option<Record> {
     }
     let family = sock.family();
     let opener = task::current();
+    let time = task::boot_time();
     Some(Record {
-        time: task::boot_time(),
+        time,
+        opened: time,
         socket: sock.address_of(),
         cookie: 0,
         inode: sock.inode(),
         cgroup: task::cgroup(),
         start_time: opener.start_time,
+        exe_inode: 0,
         kind: KIND_LISTEN,
         flags: sock.flags() | opener.flags,
         netns: sock.netns(),
@@ -106,11 +109,14 @@ fn started<A: Access>(sock: &Sock<A>) -> Option<Record> {
         backlog: sock.backlog(),
         interface: sock.interface(),
         holder_tgid: opener.tgid,
+        exe_device: 0,
+        path_bytes: 0,
         family,
         protocol: IPPROTO_TCP,
         port,
-        reserved: 0,
+        peer_port: 0,
         address: sock.local_address(family),
+        peer_address: [0; 2],
         comm: opener.comm,
         thread: opener.thread,
         holder_comm: opener.comm,

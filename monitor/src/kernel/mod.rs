@@ -10,6 +10,7 @@ mod log;
 mod memory;
 mod offsets;
 mod ring;
+mod udp;
 
 pub mod capability;
 
@@ -18,6 +19,7 @@ pub use counters::{CountersReader, KernelCounters};
 pub use log::KernelLog;
 pub use memory::give_back_memory;
 pub use ring::{Events, RawRecord};
+pub use udp::BoundUdp;
 
 use std::path::Path;
 
@@ -107,6 +109,11 @@ impl Probe {
     /// Takes the reader of the kernel side's counters. Once.
     pub fn counters(&mut self) -> Result<CountersReader> {
         CountersReader::new(&mut self.ebpf)
+    }
+
+    /// Takes the reader of bound UDP sockets. Once.
+    pub fn bound_udp(&mut self) -> Result<BoundUdp> {
+        BoundUdp::new(&mut self.ebpf)
     }
 
     /// Tries the backends in order of preference, or the one that is asked for, and keeps the first that attaches.

@@ -11,35 +11,29 @@ use aya::{
     Ebpf,
     maps::{MapData, RingBuf},
 };
-use monitor_common::Record;
+use monitor_common::{PATH_MAX, Record};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Records that may wait in the queue: 10 MiB of them.
-const QUEUE: usize = 65_536;
+/// Records that may wait in the queue: some 10 MiB of them.
+const QUEUE: usize = 40_960;
 
 /// Room that an empty queue keeps.
 const QUEUE_KEPT: usize = 1_024;
 
-/// A record as it came out of the ring. Of a longer one the tail is left out, a shorter one stays short.
-#[derive(Clone, Copy)]
-pub struct RawRecord {
-    bytes: [u8; Record::SIZE],
-    length: usize,
-}
+/// A record as it came out of the ring, with the names that follow it. Of a longer one the tail is left out, a shorter
+/// one stays short.
+#[derive(Clone)]
+pub struct RawRecord(Box<[u8]>);
 
 impl RawRecord {
-    fn new(record: &[u8]) -> Self {
-        let mut bytes = [0; Record::SIZE];
-        let length = record.len().min(bytes.len());
-        for (to, from) in bytes.iter_mut().zip(record) {
-            *to = *from;
-        }
-        Self { bytes, length }
+    pub(super) fn new(record: &[u8]) -> Self {
+        let longest = Record::SIZE + PATH_MAX;
+        Self(record.get(..longest).unwrap_or(record).into())
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        &self.0
     }
 }
 
@@ -118,7 +112,8 @@ mod tests {
     #[test]
     fn a_record_keeps_its_length_and_a_longer_one_its_head() {
         assert_eq!(RawRecord::new(&[7; 12]).bytes(), [7; 12]);
-        assert_eq!(RawRecord::new(&[7; Record::SIZE + 9]).bytes(), [7; Record::SIZE]);
+        let longest = [7; Record::SIZE + PATH_MAX];
+        assert_eq!(RawRecord::new(&[7; Record::SIZE + PATH_MAX + 9]).bytes(), longest);
         assert!(RawRecord::new(&[]).bytes().is_empty());
     }
 }

@@ -9,7 +9,6 @@ mod ports;
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use monitor_common::{HOOKS, LOSSES};
 use prometheus::{
     Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families, TextEncoder,
 };
@@ -40,8 +39,8 @@ pub struct Metrics {
     watched: Vec<(Protocol, u16)>,
     budget: Budget,
     /// The kernel side's sums when they were last read, by name.
-    runs: [(&'static str, u64); HOOKS],
-    kernel_lost: [(&'static str, u64); LOSSES],
+    runs: Vec<(&'static str, u64)>,
+    kernel_lost: Vec<(&'static str, u64)>,
     ephemeral: Option<(u16, u16)>,
 
     watched_listeners: IntGaugeVec,
@@ -108,8 +107,8 @@ impl Metrics {
         let metrics = Self {
             watched,
             budget: Budget::new(max_series),
-            runs: nothing.runs(),
-            kernel_lost: nothing.lost(),
+            runs: nothing.runs().to_vec(),
+            kernel_lost: nothing.lost().to_vec(),
             ephemeral,
             watched_listeners: gauges(
                 "portreeve_watched_port_listeners",
@@ -245,13 +244,13 @@ impl Metrics {
         for kind in [Kind::Listen, Kind::Unlisten] {
             self.events.with_label_values(&[kind_name(kind)]).reset();
         }
-        for (edge, _) in self.kernel_lost {
+        for (edge, _) in &self.kernel_lost {
             self.lost.with_label_values(&[edge]).reset();
         }
         for edge in EDGES {
             self.lost.with_label_values(&[edge]).reset();
         }
-        for (hook, _) in self.runs {
+        for (hook, _) in &self.runs {
             self.hook_runs.with_label_values(&[hook]).reset();
         }
         for field in Missing::ALL {
@@ -299,28 +298,28 @@ impl Metrics {
 
     /// The kernel side's counters stand here now. Returns what was lost since the last time, by edge.
     pub fn kernel_counters(&mut self, now: KernelCounters) -> Vec<(&'static str, u64)> {
-        self.kernel_sums(now.runs(), now.lost())
+        self.kernel_sums(&now.runs(), &now.lost())
     }
 
     fn kernel_sums(
         &mut self,
-        runs: [(&'static str, u64); HOOKS],
-        lost: [(&'static str, u64); LOSSES],
+        runs: &[(&'static str, u64)],
+        lost: &[(&'static str, u64)],
     ) -> Vec<(&'static str, u64)> {
-        for ((hook, now), (_, before)) in runs.into_iter().zip(self.runs) {
+        for ((hook, now), (_, before)) in runs.iter().zip(&self.runs) {
             self.hook_runs
                 .with_label_values(&[hook])
-                .inc_by(now.saturating_sub(before));
+                .inc_by(now.saturating_sub(*before));
         }
         let mut losses = Vec::new();
-        for ((edge, now), (_, before)) in lost.into_iter().zip(self.kernel_lost) {
-            let lost = now.saturating_sub(before);
+        for ((edge, now), (_, before)) in lost.iter().zip(&self.kernel_lost) {
+            let lost = now.saturating_sub(*before);
             if lost > 0 {
                 self.lost(edge, lost);
-                losses.push((edge, lost));
+                losses.push((*edge, lost));
             }
         }
-        (self.runs, self.kernel_lost) = (runs, lost);
+        (self.runs, self.kernel_lost) = (runs.to_vec(), lost.to_vec());
         losses
     }
 

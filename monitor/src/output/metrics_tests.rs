@@ -407,7 +407,7 @@ fn the_kernels_counters_add_up_and_only_what_is_new_is_reported() {
         ([10, 4], lost(4, 2), vec![("ring_listen", 1), ("listeners_map", 2)]),
     ] {
         let [listens, unlistens] = runs;
-        let losses = metrics.kernel_sums([("listen", listens), ("unlisten", unlistens)], sums);
+        let losses = metrics.kernel_sums(&[("listen", listens), ("unlisten", unlistens)], &sums);
         assert_eq!(losses, reported);
         assert_eq!(
             values(&metrics, "hook_runs_total", &[("hook", "listen")]),
