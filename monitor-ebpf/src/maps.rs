@@ -2,9 +2,14 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use monitor_common::{Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
+use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
+
+use crate::{
+    emit::{Draft, SLOTS},
+    hooks::call::Call,
+};
 
 /// The ring to the agent. Written by `emit` alone.
 #[map]
@@ -25,8 +30,36 @@ pub static LISTENERS: HashMap<u64, Record> = HashMap::with_max_entries(LISTENERS
 #[map]
 pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 0);
 
+/// Connections that were begun, with who began them, until their outcome is known. The one that has waited longest goes
+/// where there are too many: a host that swallows SYNs must not keep the next connection from being seen.
+#[map]
+pub static CONNECTS: LruHashMap<u64, Record> = LruHashMap::with_max_entries(CONNECTS_MAX, 0);
+
+/// Calls under way, for the backend `kprobe`: what their entry knew, by thread and function.
+#[map]
+pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(CALLS_MAX, 0);
+
+/// The listener that a thread takes a connection from, for the backend `kprobe`, by thread. An entry is left behind where
+/// there was no connection to take, so the oldest goes.
+#[map]
+pub static ACCEPTS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(CALLS_MAX, 0);
+
+/// The drafts of records, one for each program on each CPU.
+#[map]
+pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(SLOTS, 0);
+
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's counters, to be changed by a closure.
+#[inline(always)]
+fn count<T: Default>(change: impl Fn(&mut Counters) -> T) -> T {
+    match COUNTERS.get_ptr_mut(0) {
+        // SAFETY: the map's value is a `Counters`, of this CPU alone.
+        Some(counters) => change(unsafe { &mut *counters }),
+        None => T::default(),
+    }
+}
 
 /// Counts one run of a hook.
 #[inline(always)]
@@ -35,10 +68,7 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_run<const HOOK: usize>() {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the map's value is a `Counters`, of this CPU alone.
-        unsafe { (*counters).runs[HOOK] += 1 }
-    }
+    count(|counters| counters.runs[HOOK] += 1);
 }
 
 /// Counts one loss, and returns how many this CPU has counted at that edge.
@@ -48,12 +78,46 @@ pub fn count_run<const HOOK: usize>() {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_loss<const EDGE: usize>() -> u64 {
-    match COUNTERS.get_ptr_mut(0) {
-        // SAFETY: as in `count_run`.
-        Some(counters) => unsafe {
-            (*counters).lost[EDGE] += 1;
-            (*counters).lost[EDGE]
-        },
-        None => 0,
-    }
+    count(|counters| {
+        counters.lost[EDGE] += 1;
+        counters.lost[EDGE]
+    })
+}
+
+/// Counts a call whose entry was stored.
+#[inline(always)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is a constant, checked against the array when compiled"
+)]
+pub fn count_entered<const CALL: usize>() {
+    count(|counters| counters.entered[CALL] += 1);
+}
+
+/// Counts the return of a stored call.
+#[inline(always)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is a constant, checked against the array when compiled"
+)]
+pub fn count_returned<const CALL: usize>() {
+    count(|counters| counters.returned[CALL] += 1);
+}
+
+/// Counts a connect that waits for its outcome.
+#[inline(always)]
+pub fn count_connect_stored() {
+    count(|counters| counters.connects_stored += 1);
+}
+
+/// Counts the outcome of a connect that waited.
+#[inline(always)]
+pub fn count_connect_ended() {
+    count(|counters| counters.connects_ended += 1);
+}
+
+/// Counts a UDP socket on a port that nothing names.
+#[inline(always)]
+pub fn count_udp_waiting() {
+    count(|counters| counters.udp_waiting += 1);
 }

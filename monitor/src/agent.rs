@@ -84,8 +84,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         ::log::info!("a backend is not used: {attempt}");
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    lock(&shared.metrics).armed(armed.backend, &kernel);
-    let unseen: Vec<_> = armed.backend.blind_spots().map(|situation| situation.name).collect();
+    lock(&shared.metrics).armed(&armed.service, &armed.hooks, &kernel);
+    let blind_spots = armed.service.blind_spots();
+    let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
     ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
     give_back_memory();
 
@@ -93,7 +94,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut servers = JoinSet::new();
     serve(&mut servers, listeners, &settings, &shared, &stopped)?;
     let log = tokio::spawn(KernelLog::forward(log));
-    ::log::info!(backend = armed.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
+    ::log::info!(backend = armed.service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
     shared.ready.store(true, Ordering::Release);
 
     let outcome = watch_events(&mut pipeline, &mut events, &mut servers, &mut stop).await;

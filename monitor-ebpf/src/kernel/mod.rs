@@ -1,13 +1,18 @@
 //! All reads of kernel structures. Offsets are globals that the agent fills from the running kernel's BTF before the
 //! load; the verifier sees them as constants.
 
+pub mod executable;
 pub mod net;
 pub mod sock;
+pub mod sockaddr;
 pub mod task;
 
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
-use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_kernel},
+};
 
 macro_rules! globals {
     ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
@@ -34,6 +39,10 @@ pub trait Access {
     /// # Safety
     /// `T` must be valid for any bytes. For [`Typed`] the pointer must be one that the verifier follows.
     unsafe fn read<T: Copy>(pointer: *const u8) -> T;
+
+    /// The cookie of the `struct sock` at this address, made by the kernel where there was none. 0 where a pointer of
+    /// this kind cannot be asked for it.
+    fn cookie(sock: *const u8) -> u64;
 }
 
 /// The verifier knows the pointer's type (an argument of a BTF trampoline, or what a plain load from one gave): a
@@ -49,6 +58,34 @@ impl Access for Typed {
         // SAFETY: the kernel handles a fault of such a load and gives zeroes. Volatile, so that the compiler neither
         // splits nor merges what the verifier checks field by field.
         unsafe { ptr::read_volatile(pointer.cast()) }
+    }
+
+    #[inline(always)]
+    fn cookie(sock: *const u8) -> u64 {
+        if HAVE_COOKIE.load() == 0 {
+            return 0;
+        }
+        // SAFETY: the pointer is a `struct sock` to the verifier.
+        unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) }
+    }
+}
+
+impl Probed {
+    /// Reads into a place of the caller's, which spares the stack.
+    ///
+    /// # Safety
+    /// As [`Access::read`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "what is read is at most sixteen bytes")]
+    pub unsafe fn read_into<T: Copy>(place: &mut T, pointer: *const u8) {
+        // SAFETY: the helper writes all bytes, zeroes where the read fails; any bytes are a valid T.
+        unsafe {
+            bpf_probe_read_kernel(
+                ptr::from_mut(place).cast::<c_void>(),
+                size_of::<T>() as u32,
+                pointer.cast(),
+            );
+        }
     }
 }
 
@@ -67,6 +104,18 @@ impl Access for Probed {
             value.assume_init()
         }
     }
+
+    #[inline(always)]
+    fn cookie(_sock: *const u8) -> u64 {
+        0
+    }
+}
+
+/// A port of network order in host order: the one place where that is done. Read back from the stack, since verifiers
+/// before 6.18 do not know that two bytes are left after bytes were swapped.
+#[inline(always)]
+pub fn host_order(port: u16) -> u16 {
+    core::hint::black_box(u16::from_be(port))
 }
 
 /// The address of a field.

@@ -2,20 +2,26 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{Global, helpers::generated::bpf_get_socket_cookie};
+use aya_ebpf::Global;
 use monitor_common::{
-    Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_REUSEPORT, FLAG_V6ONLY, bit_field_byte, bit_field_value,
+    Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FLAG_REUSEPORT, FLAG_V6ONLY, bit_field_byte,
+    bit_field_value,
 };
 
-use super::{Access, HAVE_COOKIE, Probed, Typed, at, field, net};
+use super::{Access, Probed, at, field, host_order, net};
 
 /// `IPPROTO_TCP`.
 pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_UDP`.
+pub const IPPROTO_UDP: u16 = 17;
+/// `IPPROTO_MPTCP`.
+const IPPROTO_MPTCP: u16 = 262;
 
 /// `SHUTDOWN_MASK` of include/net/sock.h: both directions are shut down.
 pub const SHUTDOWN_MASK: u8 = 3;
 
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 
 /// `SOCK_BINDPORT_LOCK` of include/net/sock.h: the port was asked for by number.
 const BINDPORT_LOCK: u32 = 8;
@@ -65,6 +71,12 @@ impl<A: Access> Sock<A> {
         self.field(&field::SOCK_PROTOCOL)
     }
 
+    /// `skc_state`: one of `TCP_*` of include/net/tcp_states.h.
+    #[inline(always)]
+    pub fn state(&self) -> u8 {
+        self.field(&field::SOCK_STATE)
+    }
+
     /// `skc_num`: the local port, in host order (the only port that the kernel keeps so).
     #[inline(always)]
     pub fn port(&self) -> u16 {
@@ -76,21 +88,44 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn source_port(&self) -> u16 {
         // SAFETY: an integer; network order.
-        u16::from_be(unsafe { Probed::read(at(self.pointer, &field::INET_SPORT)) })
+        host_order(unsafe { Probed::read(at(self.pointer, &field::INET_SPORT)) })
+    }
+
+    /// The port of the other end, in host order; 0 where there is none.
+    #[inline(always)]
+    pub fn peer_port(&self) -> u16 {
+        host_order(self.field(&field::SOCK_PEER_PORT))
     }
 
     /// The local address: four bytes for IPv4, sixteen for IPv6, in network order, the rest 0.
     #[inline(always)]
     pub fn local_address(&self, family: u16) -> Bytes16 {
+        self.address(family, &field::SOCK_ADDRESS_V4, &field::SOCK_ADDRESS_V6)
+    }
+
+    /// The address of the other end, in the same form.
+    #[inline(always)]
+    pub fn peer_address(&self, family: u16) -> Bytes16 {
+        self.address(family, &field::SOCK_PEER_V4, &field::SOCK_PEER_V6)
+    }
+
+    #[inline(always)]
+    fn address(&self, family: u16, v4: &Global<u32>, v6: &Global<u32>) -> Bytes16 {
         if family == AF_INET6 {
             // Two loads of eight: a plain load may not be wider.
-            let first = at(self.pointer, &field::SOCK_ADDRESS_V6);
+            let first = at(self.pointer, v6);
             // SAFETY: integers.
             unsafe { [A::read(first), A::read(first.wrapping_add(8))] }
         } else {
             // The first four bytes in memory; BPF here is little-endian.
-            [u64::from(self.field::<u32>(&field::SOCK_ADDRESS_V4)), 0]
+            [u64::from(self.field::<u32>(v4)), 0]
         }
+    }
+
+    /// `sk_err`: a positive errno, or 0.
+    #[inline(always)]
+    pub fn error(&self) -> i32 {
+        self.field(&field::SOCK_ERROR)
     }
 
     /// Inode of the socket's network namespace.
@@ -115,17 +150,31 @@ impl<A: Access> Sock<A> {
         self.field(&field::SOCK_SHUTDOWN)
     }
 
-    /// Inode of the socket (`SOCK_INODE` of include/net/sock.h); 0 where it has no `struct socket`.
+    /// Inode of the socket (`SOCK_INODE` of include/net/sock.h), and `FLAG_MPTCP` where its file belongs to an MPTCP
+    /// socket, whose first subflow this is; 0 and 0 where it has no `struct socket`.
     #[inline(always)]
-    pub fn inode(&self) -> u64 {
+    pub fn file(&self) -> (u64, u32) {
         let socket: *const u8 = self.field(&field::SOCK_SOCKET);
         if socket.is_null() {
-            return 0;
+            return (0, 0);
         }
         // `struct socket_alloc` is the socket with the inode behind it, so this leaves the typed `struct socket`.
         let inode = at(socket, &field::SOCKET_INODE);
-        // SAFETY: an integer.
-        unsafe { Probed::read(at(inode, &field::INODE_NUMBER)) }
+        // SAFETY: an integer, and a pointer.
+        let (inode, owner): (u64, *const u8) = unsafe {
+            (
+                Probed::read(at(inode, &field::INODE_NUMBER)),
+                A::read(at(socket, &field::SOCKET_SK)),
+            )
+        };
+        let mut flags = 0;
+        if owner as u64 != self.address_of() && !owner.is_null() {
+            let owner = Self::new(owner);
+            if owner.protocol() == IPPROTO_MPTCP {
+                flags = FLAG_MPTCP;
+            }
+        }
+        (inode, flags)
     }
 
     /// `FLAG_*` that the socket itself tells.
@@ -147,21 +196,12 @@ impl<A: Access> Sock<A> {
         flags
     }
 
-    /// The cookie, if somebody asked for it before; else 0.
-    #[inline(always)]
-    pub fn stored_cookie(&self) -> u64 {
-        self.field(&field::SOCK_COOKIE)
-    }
-}
-
-impl Sock<Typed> {
-    /// The cookie, made by the kernel where there was none.
+    /// The cookie; 0 where the kernel gave none.
     #[inline(always)]
     pub fn cookie(&self) -> u64 {
-        if HAVE_COOKIE.load() == 0 {
-            return self.stored_cookie();
+        match A::cookie(self.pointer) {
+            0 => self.field(&field::SOCK_COOKIE),
+            cookie => cookie,
         }
-        // SAFETY: the pointer is a `struct sock` to the verifier.
-        unsafe { bpf_get_socket_cookie(self.pointer.cast_mut().cast()) }
     }
 }

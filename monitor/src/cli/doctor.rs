@@ -9,7 +9,7 @@ use super::{print::print, run::PathArgs};
 use crate::{
     exit,
     kernel::{
-        Attempt, Backend, Probe,
+        Attempt, HookState, Probe, Service,
         capability::{self, CAPABILITIES, Effective},
     },
     output::log::{self, Format, Level},
@@ -54,13 +54,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 impl Findings {
-    fn chosen(&self) -> Option<Backend> {
-        self.attempts
-            .as_ref()
-            .ok()?
-            .iter()
-            .find(|attempt| attempt.is_attached())
-            .map(|attempt| attempt.backend)
+    fn chosen(&self) -> Option<Service> {
+        Service::possible(self.attempts.as_ref().ok()?, None)
     }
 }
 
@@ -126,20 +121,26 @@ fn as_text(findings: &Findings) -> String {
     let mut text = format!("kernel: {}\n\n", findings.kernel);
     match &findings.attempts {
         Ok(attempts) => {
-            text.push_str(&format!("{:<12} {:<24} {}\n", "BACKEND", "HOOK", "STATE"));
-            for attempt in attempts {
-                for (hook, refusal) in &attempt.hooks {
-                    let state = refusal.as_deref().unwrap_or("attaches");
-                    text.push_str(&format!("{:<12} {hook:<24} {state}\n", attempt.backend.name()));
-                }
+            text.push_str(&format!("{:<24} {:<11} STATE\n", "HOOK", "BACKEND"));
+            for hook in attempts.iter().flat_map(|attempt| &attempt.hooks) {
+                text.push_str(&format!(
+                    "{:<24} {:<11} {}\n",
+                    hook.hook,
+                    hook.backend.name(),
+                    state(hook)
+                ));
             }
         }
         Err(error) => text.push_str(&format!("nothing can be loaded: {error:#}\n")),
     }
     match findings.chosen() {
-        Some(backend) => {
-            text.push_str(&format!("\nchosen: {backend}\n\nnot seen here:\n"));
-            for situation in backend.blind_spots() {
+        Some(service) => {
+            text.push_str(&format!("\nchosen: {}\n", service.backend));
+            for (subject, backend) in service.helpers() {
+                text.push_str(&format!("  {} by {backend}\n", subject.loss()));
+            }
+            text.push_str("\nnot seen here:\n");
+            for situation in service.blind_spots() {
                 text.push_str(&format!("  {:<24} {}\n", situation.name, situation.meaning));
             }
         }
@@ -165,6 +166,16 @@ fn as_text(findings: &Findings) -> String {
     text
 }
 
+/// How a hook went, and what is not seen because of it.
+fn state(hook: &HookState) -> String {
+    match (&hook.refusal, &hook.symbol) {
+        (None, None) => "attaches".to_owned(),
+        (None, Some(symbol)) => format!("attaches to {symbol}"),
+        (Some(refusal), _) if hook.absent => format!("not needed: {refusal}"),
+        (Some(refusal), _) => format!("{refusal}; without it this backend sees no {}", hook.subject.loss()),
+    }
+}
+
 fn as_json(findings: &Findings) -> Value {
     let backends = match &findings.attempts {
         Ok(attempts) => attempts
@@ -173,7 +184,16 @@ fn as_json(findings: &Findings) -> Value {
                 let hooks: Vec<Value> = attempt
                     .hooks
                     .iter()
-                    .map(|(hook, refusal)| json!({"hook": hook, "attaches": refusal.is_none(), "refusal": refusal}))
+                    .map(|hook| {
+                        json!({
+                            "hook": hook.hook,
+                            "attaches": hook.is_attached(),
+                            "symbol": hook.symbol,
+                            "refusal": hook.refusal,
+                            "absent": hook.absent,
+                            "serves": hook.subject,
+                        })
+                    })
                     .collect();
                 json!({"backend": attempt.backend, "attaches": attempt.is_attached(), "hooks": hooks})
             })
@@ -194,10 +214,10 @@ fn as_json(findings: &Findings) -> Value {
     let chosen = findings.chosen();
     json!({
         "kernel": findings.kernel,
-        "chosen": chosen,
+        "chosen": chosen.map(|service| service.backend),
         "backends": backends,
         "error": findings.attempts.as_ref().err().map(|error| format!("{error:#}")),
-        "blind_spots": chosen.map(|backend| backend.blind_spots().collect::<Vec<_>>()),
+        "blind_spots": chosen.map(|service| service.blind_spots()),
         "capabilities": capabilities,
         "obstacles": findings.obstacles,
     })

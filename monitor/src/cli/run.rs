@@ -10,7 +10,7 @@ use crate::{
     agent, config,
     exit::UsageError,
     identity::Paths,
-    kernel::{Attempt, Backend, capability::check_procfs},
+    kernel::{Attempt, Backend, Service, capability::check_procfs},
     output::log::{self, Format, Level},
     registry::Registry,
 };
@@ -98,17 +98,16 @@ enum EventsFormat {
 fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
     let mut text = String::new();
     for attempt in attempts {
-        for (hook, refusal) in &attempt.hooks {
-            let state = refusal.as_deref().unwrap_or("loads");
-            text.push_str(&format!("{}: {hook}: {state}\n", attempt.backend));
+        for hook in &attempt.hooks {
+            let state = hook.refusal.as_deref().unwrap_or("loads");
+            text.push_str(&format!("{}: {}: {state}\n", attempt.backend, hook.hook));
         }
     }
-    let wanted = |attempt: &&Attempt| asked.is_none_or(|asked| asked == attempt.backend);
-    let loads = attempts.iter().filter(wanted).find(|attempt| attempt.is_attached());
-    if let Some(attempt) = loads {
+    let loads = Service::possible(attempts, asked);
+    if let Some(service) = loads {
         text.push_str(&format!(
             "ok: the configuration is right, and the backend {} loads\n",
-            attempt.backend
+            service.backend
         ));
     }
     print(&text)?;

@@ -1,42 +1,24 @@
-//! The backends: which programs each needs, how they are attached, and what each cannot see.
+//! The backends: which one a kernel takes, subject by subject, and what is not seen then.
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
-use aya::{
-    Btf as AyaBtf, Ebpf,
-    programs::{FEntry, FExit, Program, ProgramError, RawTracePoint},
-};
 use serde::Serialize;
 
-use super::btf::Btf;
+use super::hooks::Subject;
 
 /// A way to be told by the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// BTF trampolines on the kernel's functions (kernels from 5.5 on x86, 6.0 on arm64)
     Fexit,
+    /// kprobes and kretprobes on the same functions
+    Kprobe,
     /// The raw tracepoint `inet_sock_set_state`, for kernels that take nothing else
     Tracepoint,
 }
 
-/// A place in the kernel that a backend attaches to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Hook {
-    /// The name in metrics, in `doctor` and in the log.
-    pub name: &'static str,
-    entry: Entry,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Entry {
-    ListenStart,
-    ListenStop,
-    SetState,
-}
-
-/// Something that a backend, on any kernel, does not see.
+/// Something that is not seen here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Situation {
     /// The label of `portreeve_blind_spot`.
@@ -45,26 +27,59 @@ pub struct Situation {
     pub meaning: &'static str,
 }
 
+/// How a hook went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HookState {
+    /// The kernel's function or tracepoint.
+    pub hook: &'static str,
+    /// What it serves.
+    pub subject: Subject,
+    /// How it is attached.
+    pub backend: Backend,
+    /// The symbol that it is attached to, where that is not its name.
+    pub symbol: Option<String>,
+    /// Why it is not attached.
+    pub refusal: Option<String>,
+    /// Whether the kernel is without the function, and need not have it.
+    pub absent: bool,
+}
+
+impl HookState {
+    /// Whether it is attached.
+    pub fn is_attached(&self) -> bool {
+        self.refusal.is_none()
+    }
+}
+
 /// How the attempt to use a backend ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt {
     /// The backend that was tried.
     pub backend: Backend,
-    /// Each hook with `None` where it attached (or loaded), else the reason.
-    pub hooks: Vec<(&'static str, Option<String>)>,
+    /// Each hook that was tried.
+    pub hooks: Vec<HookState>,
 }
 
 impl Attempt {
     /// Whether a hook was refused for want of permission.
     pub fn is_refused_by_policy(&self) -> bool {
-        let denied =
-            |refusal: &Option<String>| refusal.as_ref().is_some_and(|refusal| refusal.contains("(os error 1)"));
-        self.hooks.iter().any(|(_, refusal)| denied(refusal))
+        let denied = |hook: &HookState| {
+            hook.refusal
+                .as_ref()
+                .is_some_and(|refusal| refusal.contains("(os error 1)"))
+        };
+        self.hooks.iter().any(denied)
     }
 
-    /// Whether every hook took.
+    /// Whether the backend serves a subject.
+    pub fn serves(&self, subject: Subject) -> bool {
+        let mut hooks = self.hooks.iter().filter(|hook| hook.subject == subject).peekable();
+        hooks.peek().is_some() && hooks.all(|hook| hook.is_attached() || hook.absent)
+    }
+
+    /// Whether the backend can be used: it sees listeners.
     pub fn is_attached(&self) -> bool {
-        self.hooks.iter().all(|(_, refusal)| refusal.is_none())
+        self.serves(Subject::Listens)
     }
 }
 
@@ -72,9 +87,9 @@ impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.backend)?;
         let mut separator = ": ";
-        for (hook, refusal) in &self.hooks {
-            if let Some(refusal) = refusal {
-                write!(f, "{separator}{hook}: {refusal}")?;
+        for hook in self.hooks.iter().filter(|hook| !hook.absent) {
+            if let Some(refusal) = &hook.refusal {
+                write!(f, "{separator}{}: {refusal}", hook.hook)?;
                 separator = ", ";
             }
         }
@@ -88,9 +103,88 @@ impl fmt::Display for Backend {
     }
 }
 
-const LISTEN_START: &str = "inet_csk_listen_start";
-const LISTEN_STOP: &str = "inet_csk_listen_stop";
-const SET_STATE: &str = "inet_sock_set_state";
+/// Which backend serves each subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The backend: the one that reports listeners.
+    pub backend: Backend,
+    binds: Option<Backend>,
+    connects: Option<Backend>,
+    accepts: Option<Backend>,
+}
+
+impl Service {
+    /// A backend that serves nothing but listeners so far.
+    pub(super) const fn of_listens(backend: Backend) -> Self {
+        Self {
+            backend,
+            binds: None,
+            connects: None,
+            accepts: None,
+        }
+    }
+
+    /// Says who serves a subject.
+    pub(super) const fn set(&mut self, subject: Subject, backend: Option<Backend>) {
+        match subject {
+            Subject::Listens => {}
+            Subject::Binds => self.binds = backend,
+            Subject::Connects => self.connects = backend,
+            Subject::Accepts => self.accepts = backend,
+        }
+    }
+
+    /// What these attempts, each by itself, make possible: the best backend that sees listeners, and for what it does not
+    /// see the best of the others. `None` where nothing sees listeners. Where a backend was asked for, no other helps out.
+    pub fn possible(attempts: &[Attempt], asked: Option<Backend>) -> Option<Self> {
+        let allowed = |attempt: &&Attempt| asked.is_none_or(|asked| asked == attempt.backend);
+        let chosen = attempts.iter().filter(allowed).find(|attempt| attempt.is_attached())?;
+        let mut service = Self::of_listens(chosen.backend);
+        for subject in Subject::ALL {
+            let others = attempts
+                .iter()
+                .filter(|other| other.backend > chosen.backend && asked.is_none());
+            let serving = std::iter::once(chosen)
+                .chain(others)
+                .find(|attempt| attempt.serves(subject));
+            service.set(subject, serving.map(|attempt| attempt.backend));
+        }
+        Some(service)
+    }
+
+    /// The subjects that another backend serves.
+    pub fn helpers(&self) -> Vec<(Subject, Backend)> {
+        let served = [
+            (Subject::Binds, self.binds),
+            (Subject::Connects, self.connects),
+            (Subject::Accepts, self.accepts),
+        ];
+        let helped = served
+            .into_iter()
+            .filter_map(|(subject, backend)| Some((subject, backend?)));
+        helped.filter(|(_, backend)| *backend != self.backend).collect()
+    }
+
+    /// What is not seen.
+    pub fn blind_spots(&self) -> Vec<Situation> {
+        let mut situations = ALWAYS.to_vec();
+        if self.backend == Backend::Tracepoint {
+            situations.extend(LISTENS_BY_TRACEPOINT);
+        }
+        if self.binds.is_none() {
+            situations.extend(WITHOUT_BINDS);
+        }
+        match self.connects {
+            None => situations.push(WITHOUT_CONNECTS),
+            Some(Backend::Tracepoint) => situations.push(CONNECTS_BY_TRACEPOINT),
+            Some(_) => {}
+        }
+        if self.accepts.is_none() {
+            situations.push(WITHOUT_ACCEPTS);
+        }
+        situations
+    }
+}
 
 /// Not seen by any backend of this version.
 const ALWAYS: &[Situation] = &[
@@ -99,24 +193,24 @@ const ALWAYS: &[Situation] = &[
         meaning: "what listened before the agent started is not known",
     },
     Situation {
-        name: "udp",
-        meaning: "UDP sockets are not reported",
-    },
-    Situation {
-        name: "bind_connect_accept",
-        meaning: "binds, connects and accepts are not reported, also not for watched ports",
-    },
-    Situation {
         name: "sctp",
         meaning: "SCTP listeners are not reported: they do not pass inet_csk_listen_start",
     },
     Situation {
         name: "refused_before_hook",
-        meaning: "a listen that an LSM, a cgroup program or an argument check refuses never reaches the hook",
+        meaning: "a call that an LSM, a cgroup program or an argument check refuses never reaches the hook",
+    },
+    Situation {
+        name: "udp_without_bind",
+        meaning: "a UDP socket that gets its port by sending, without bind(), is not reported",
+    },
+    Situation {
+        name: "udp_disconnected",
+        meaning: "a bound UDP socket that gives up its peer (connect() to AF_UNSPEC) takes what anybody sends again, which is not reported",
     },
 ];
 
-const TRACEPOINT: &[Situation] = &[
+const LISTENS_BY_TRACEPOINT: &[Situation] = &[
     Situation {
         name: "listen_errno",
         meaning: "a listen that fails is seen, its errno is not",
@@ -127,175 +221,123 @@ const TRACEPOINT: &[Situation] = &[
     },
 ];
 
+const WITHOUT_BINDS: &[Situation] = &[
+    Situation {
+        name: "binds",
+        meaning: "binds are not reported, also not of watched ports",
+    },
+    Situation {
+        name: "udp",
+        meaning: "UDP sockets are not reported, neither bound nor connected",
+    },
+];
+
+const WITHOUT_CONNECTS: Situation = Situation {
+    name: "connects",
+    meaning: "connects are not reported, also not to watched ports",
+};
+
+const CONNECTS_BY_TRACEPOINT: Situation = Situation {
+    name: "connect_not_begun",
+    meaning: "a connect that fails before a packet leaves is not seen (no route), or without its errno (no free port)",
+};
+
+const WITHOUT_ACCEPTS: Situation = Situation {
+    name: "accepts",
+    meaning: "accepts are not reported, also not on watched ports",
+};
+
 impl Backend {
     /// All backends, best first.
-    pub const ALL: &'static [Self] = &[Self::Fexit, Self::Tracepoint];
+    pub const ALL: &'static [Self] = &[Self::Fexit, Self::Kprobe, Self::Tracepoint];
 
     /// The name in flags, metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
         }
     }
+}
 
-    /// The hooks that this backend attaches.
-    pub const fn hooks(self) -> &'static [Hook] {
-        match self {
-            Self::Fexit => &[
-                Hook {
-                    name: LISTEN_START,
-                    entry: Entry::ListenStart,
-                },
-                Hook {
-                    name: LISTEN_STOP,
-                    entry: Entry::ListenStop,
-                },
-            ],
-            Self::Tracepoint => &[Hook {
-                name: SET_STATE,
-                entry: Entry::SetState,
-            }],
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// What is not seen with this backend.
-    pub fn blind_spots(self) -> impl Iterator<Item = Situation> {
-        let own: &[Situation] = match self {
-            Self::Fexit => &[],
-            Self::Tracepoint => TRACEPOINT,
+    fn attempt(backend: Backend, refused: &[Subject]) -> Attempt {
+        let served = match backend {
+            Backend::Tracepoint => &[Subject::Listens, Subject::Connects][..],
+            _ => &Subject::ALL,
         };
-        ALWAYS.iter().chain(own).copied()
-    }
-
-    /// Loads this backend's programs and, with `attach`, attaches them. Leaves none attached unless all are.
-    pub(super) fn try_on(self, ebpf: &mut Ebpf, btf: &Btf, types: &mut Option<AyaBtf>, attach: bool) -> Attempt {
-        let hooks: Vec<_> = self
-            .hooks()
-            .iter()
-            .map(|hook| {
-                (
-                    hook.name,
-                    hook.try_on(ebpf, btf, types, attach)
-                        .err()
-                        .map(|error| format!("{error:#}")),
-                )
-            })
-            .collect();
-        let attempt = Attempt { backend: self, hooks };
-        if !attempt.is_attached() {
-            self.release(ebpf);
-        }
-        attempt
-    }
-
-    /// Detaches and unloads this backend's programs.
-    pub(super) fn release(self, ebpf: &mut Ebpf) {
-        for name in self.hooks().iter().flat_map(|hook| hook.entry.names()) {
-            // Detaching happens with the program; one that was never loaded has nothing to release.
-            match ebpf.program_mut(name) {
-                Some(Program::FExit(program)) => drop(program.unload()),
-                Some(Program::FEntry(program)) => drop(program.unload()),
-                Some(Program::RawTracePoint(program)) => drop(program.unload()),
-                _ => {}
-            }
+        let hooks = served.iter().map(|subject| HookState {
+            hook: "somewhere",
+            subject: *subject,
+            backend,
+            symbol: None,
+            refusal: refused.contains(subject).then(|| "no".to_owned()),
+            absent: false,
+        });
+        Attempt {
+            backend,
+            hooks: hooks.collect(),
         }
     }
-}
 
-impl Entry {
-    /// The programs that can serve, of which the kernel's prototype picks one.
-    const fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::ListenStart => &["listen_start", "listen_start_with_backlog"],
-            Self::ListenStop => &["listen_stop"],
-            Self::SetState => &["set_state"],
-        }
+    fn names(service: &Service) -> Vec<&'static str> {
+        let always: Vec<_> = ALWAYS.iter().map(|situation| situation.name).collect();
+        let names = service.blind_spots().into_iter().map(|situation| situation.name);
+        names.filter(|name| !always.contains(name)).collect()
     }
-}
 
-impl Hook {
-    fn try_on(self, ebpf: &mut Ebpf, btf: &Btf, types: &mut Option<AyaBtf>, attach: bool) -> Result<()> {
-        match self.entry {
-            Entry::ListenStart => {
-                let name = match btf.parameters(LISTEN_START) {
-                    Some(1) => "listen_start",
-                    Some(2) => "listen_start_with_backlog",
-                    Some(count) => bail!("it takes {count} arguments here, and this version knows it with 1 or 2"),
-                    None => bail!("the kernel's BTF has no such function"),
-                };
-                let program: &mut FExit = program(ebpf, name)?;
-                program.load(LISTEN_START, kernel_types(types)?).map_err(refusal)?;
-                if attach {
-                    program.attach().map_err(refusal)?;
-                }
-            }
-            Entry::ListenStop => {
-                if !btf.has_function(LISTEN_STOP) {
-                    bail!("the kernel's BTF has no such function");
-                }
-                let program: &mut FEntry = program(ebpf, "listen_stop")?;
-                program.load(LISTEN_STOP, kernel_types(types)?).map_err(refusal)?;
-                if attach {
-                    program.attach().map_err(refusal)?;
-                }
-            }
-            Entry::SetState => {
-                let program: &mut RawTracePoint = program(ebpf, "set_state")?;
-                program.load().map_err(refusal)?;
-                if attach {
-                    program.attach(SET_STATE).map_err(refusal)?;
-                }
-            }
-        }
-        Ok(())
+    #[test]
+    fn the_best_backend_that_sees_listeners_is_taken_and_others_help_out() {
+        let all = [
+            attempt(Backend::Fexit, &[Subject::Binds]),
+            attempt(Backend::Kprobe, &[]),
+            attempt(Backend::Tracepoint, &[]),
+        ];
+        let service = Service::possible(&all, None).unwrap();
+        assert_eq!(
+            (service.backend, service.binds),
+            (Backend::Fexit, Some(Backend::Kprobe))
+        );
+        assert!(names(&service).is_empty());
+        let alone = Service::possible(&all, Some(Backend::Fexit)).unwrap();
+        assert_eq!(names(&alone), ["binds", "udp"]);
     }
-}
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the kernel object has no program {name}"))?;
-    program
-        .try_into()
-        .with_context(|| format!("the program {name} is of another type"))
-}
-
-fn kernel_types(types: &mut Option<AyaBtf>) -> Result<&AyaBtf> {
-    if types.is_none() {
-        *types = Some(AyaBtf::from_sys_fs().context("cannot read the kernel's BTF")?);
+    #[test]
+    fn a_backend_that_does_not_see_listeners_is_not_taken() {
+        let all = [
+            attempt(Backend::Fexit, &[Subject::Listens]),
+            attempt(Backend::Kprobe, &[Subject::Listens, Subject::Accepts]),
+            attempt(Backend::Tracepoint, &[]),
+        ];
+        let service = Service::possible(&all, None).unwrap();
+        assert_eq!(service.backend, Backend::Tracepoint);
+        let blind = names(&service);
+        assert_eq!(
+            blind,
+            [
+                "listen_errno",
+                "listen_shutdown_at_once",
+                "binds",
+                "udp",
+                "connect_not_begun",
+                "accepts"
+            ]
+        );
+        assert_eq!(Service::possible(&all, Some(Backend::Kprobe)), None);
     }
-    types.as_ref().context("the kernel's BTF is not there")
-}
 
-/// The kernel's reason in one line. What the verifier had to say is for the debug log: it can be pages.
-fn refusal(error: ProgramError) -> anyhow::Error {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let text = verifier_log.to_string();
-            if !text.trim().is_empty() {
-                ::log::debug!("the verifier's words:\n{text}");
-            }
-            // The verifier ends with its statistics; what it objects to stands before them.
-            let objection = text
-                .lines()
-                .rfind(|line| {
-                    let line = line.trim();
-                    !line.is_empty()
-                        && !["processed ", "verification time", "stack depth", "insns "]
-                            .iter()
-                            .any(|s| line.starts_with(s))
-                })
-                .map(|line| format!(" ({})", line.trim()))
-                .unwrap_or_default();
-            anyhow::anyhow!("the kernel does not load the program: {io_error}{objection}")
+    #[test]
+    fn a_function_that_a_kernel_need_not_have_is_no_reason_to_refuse() {
+        let mut only = attempt(Backend::Fexit, &[Subject::Connects]);
+        assert!(!only.serves(Subject::Connects));
+        for hook in &mut only.hooks {
+            hook.absent = true;
         }
-        ProgramError::SyscallError(error) => {
-            anyhow::anyhow!("the kernel does not attach it: {}: {}", error.call, error.io_error)
-        }
-        error => error.into(),
+        assert!(only.serves(Subject::Connects));
     }
 }

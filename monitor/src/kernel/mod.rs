@@ -3,19 +3,23 @@
 //! [`Probe::load`] loads the object, [`Probe::arm`] attaches the first backend that this kernel takes. The rest of
 //! the agent sees [`Events`], [`KernelLog`] and [`CountersReader`], which know nothing of maps.
 
+mod attach;
 mod backend;
 mod btf;
 mod counters;
+mod hooks;
 mod log;
 mod memory;
 mod offsets;
 mod ring;
+mod symbols;
 mod udp;
 
 pub mod capability;
 
-pub use backend::{Attempt, Backend, Hook, Situation};
+pub use backend::{Attempt, Backend, HookState, Service, Situation};
 pub use counters::{CountersReader, KernelCounters};
+pub use hooks::Subject;
 pub use log::KernelLog;
 pub use memory::give_back_memory;
 pub use ring::{Events, RawRecord};
@@ -30,6 +34,7 @@ use aya::{
 };
 use monitor_common::PORTS;
 
+use attach::Attacher;
 use btf::Btf;
 
 /// The kernel object, built from monitor-ebpf by `cargo xtask ebpf`, and chosen by build.rs.
@@ -50,8 +55,10 @@ pub struct Probe {
 
 /// A probe with a backend attached, until it is dropped.
 pub struct Armed {
-    /// The backend that reports.
-    pub backend: Backend,
+    /// What reports: the backend, and who helps it out.
+    pub service: Service,
+    /// The hooks.
+    pub hooks: Vec<HookState>,
     _ebpf: Ebpf,
     _filter: Array<MapData, Filter>,
     _listeners: MapData,
@@ -61,7 +68,7 @@ impl Probe {
     /// Reads the kernel's BTF below `sysfs`, fills in the offsets and loads maps and code. Attaches nothing.
     pub fn load(sysfs: &Path) -> Result<Self> {
         let memlock = memory::raise_memlock_limit();
-        let btf = Btf::of_kernel(sysfs, &offsets::structs(), offsets::FUNCTIONS)?;
+        let btf = Btf::of_kernel(sysfs, &offsets::structs(), &offsets::functions())?;
         let globals = offsets::globals(&btf)?;
         let mut loader = EbpfLoader::new();
         // There is nothing to relocate against the kernel's BTF: the offsets are globals.
@@ -120,23 +127,32 @@ impl Probe {
     /// The attempts say what was tried and how each ended.
     pub fn arm(mut self, asked: Option<Backend>) -> (Result<Armed>, Vec<Attempt>) {
         let mut attempts = Vec::new();
-        for backend in Backend::ALL
-            .iter()
-            .copied()
-            .filter(|backend| asked.is_none_or(|asked| asked == *backend))
-        {
-            let attempt = self.try_backend(backend, true);
-            let attached = attempt.is_attached();
-            attempts.push(attempt);
-            if attached {
-                let armed = Armed {
-                    backend,
-                    _ebpf: self.ebpf,
-                    _filter: self.filter,
-                    _listeners: self.listeners,
-                };
-                return (Ok(armed), attempts);
+        let allowed = |backend: &Backend| asked.is_none_or(|asked| asked == *backend);
+        for backend in Backend::ALL.iter().copied().filter(allowed) {
+            let mut attacher = self.attacher(true, false);
+            let mut attempt = attacher.attempt(backend);
+            if !attempt.is_attached() {
+                attacher.release_all(backend);
+                attempts.push(attempt);
+                continue;
             }
+            let mut service = Service::of_listens(backend);
+            if asked.is_none() {
+                attacher.help_out(&mut attempt, &mut service);
+            } else {
+                for subject in Subject::ALL {
+                    service.set(subject, attempt.serves(subject).then_some(backend));
+                }
+            }
+            let armed = Armed {
+                service,
+                hooks: attempt.hooks.clone(),
+                _ebpf: self.ebpf,
+                _filter: self.filter,
+                _listeners: self.listeners,
+            };
+            attempts.push(attempt);
+            return (Ok(armed), attempts);
         }
         let tried: Vec<String> = attempts.iter().map(ToString::to_string).collect();
         let error = anyhow::anyhow!("no backend attaches to this kernel; tried {}", tried.join("; "));
@@ -145,17 +161,22 @@ impl Probe {
 
     /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.
     pub fn survey(&mut self, attach: bool) -> Vec<Attempt> {
-        Backend::ALL
-            .iter()
-            .map(|backend| {
-                let attempt = self.try_backend(*backend, attach);
-                backend.release(&mut self.ebpf);
-                attempt
-            })
-            .collect()
+        let attempts = Backend::ALL.iter().map(|backend| {
+            let mut attacher = self.attacher(attach, true);
+            let attempt = attacher.attempt(*backend);
+            attacher.release_all(*backend);
+            attempt
+        });
+        attempts.collect()
     }
 
-    fn try_backend(&mut self, backend: Backend, attach: bool) -> Attempt {
-        backend.try_on(&mut self.ebpf, &self.btf, &mut self.kernel_types, attach)
+    fn attacher(&mut self, attach: bool, thorough: bool) -> Attacher<'_> {
+        Attacher {
+            ebpf: &mut self.ebpf,
+            btf: &self.btf,
+            types: &mut self.kernel_types,
+            attach,
+            thorough,
+        }
     }
 }

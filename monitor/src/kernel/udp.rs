@@ -74,8 +74,7 @@ impl Told {
 
     /// Forgets what is there no more.
     fn keep(&mut self, present: &HashMap<u64, u64>) {
-        self.0
-            .retain(|socket, opened| present.get(socket) == Some(opened));
+        self.0.retain(|socket, opened| present.get(socket) == Some(opened));
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     event::{Event, Kind, Protocol},
     identity::Missing,
-    kernel::{Backend, KernelCounters},
+    kernel::{HookState, KernelCounters, Service},
     policy::{Policy, Severity},
     registry::Registry,
 };
@@ -276,12 +276,15 @@ impl Metrics {
     }
 
     /// The probe is armed.
-    pub fn armed(&self, backend: Backend, kernel: &str) {
-        self.probe_info.with_label_values(&[backend.name(), kernel]).set(1);
-        for hook in backend.hooks() {
-            self.hook_attached.with_label_values(&[hook.name]).set(1);
+    pub fn armed(&self, service: &Service, hooks: &[HookState], kernel: &str) {
+        self.probe_info
+            .with_label_values(&[service.backend.name(), kernel])
+            .set(1);
+        for hook in hooks {
+            let attached = i64::from(hook.is_attached());
+            self.hook_attached.with_label_values(&[hook.hook]).set(attached);
         }
-        for situation in backend.blind_spots() {
+        for situation in service.blind_spots() {
             self.blind_spot.with_label_values(&[situation.name]).set(1);
         }
     }
@@ -301,11 +304,7 @@ impl Metrics {
         self.kernel_sums(&now.runs(), &now.lost())
     }
 
-    fn kernel_sums(
-        &mut self,
-        runs: &[(&'static str, u64)],
-        lost: &[(&'static str, u64)],
-    ) -> Vec<(&'static str, u64)> {
+    fn kernel_sums(&mut self, runs: &[(&'static str, u64)], lost: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
         for ((hook, now), (_, before)) in runs.iter().zip(&self.runs) {
             self.hook_runs
                 .with_label_values(&[hook])

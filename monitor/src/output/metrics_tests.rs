@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::kernel::{Attempt, Backend, Subject};
 use crate::{
     event::Outcome,
     identity::ProcessIdentity,
@@ -104,11 +105,29 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
     );
 }
 
+/// Arms with one hook.
+fn arm(metrics: &Metrics, backend: Backend, hook: &'static str) {
+    let hook = HookState {
+        hook,
+        subject: Subject::Listens,
+        backend,
+        symbol: None,
+        refusal: None,
+        absent: false,
+    };
+    let attempt = Attempt {
+        backend,
+        hooks: vec![hook],
+    };
+    let service = Service::possible(std::slice::from_ref(&attempt), None).unwrap();
+    metrics.armed(&service, &attempt.hooks, "6.1.0");
+}
+
 #[test]
 fn what_the_agent_learns_of_itself_is_on_the_page() {
     let mut metrics = metrics();
     metrics.config_read(17.5);
-    metrics.armed(Backend::Tracepoint, "6.1.0");
+    arm(&metrics, Backend::Tracepoint, "inet_sock_set_state");
     metrics.selftest_succeeded(18.5);
     metrics.arrived(Kind::Unlisten);
     metrics.lost("decode", 2);
@@ -477,7 +496,7 @@ fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() 
     let mut metrics = metrics();
     let names = |metrics: &Metrics| -> BTreeSet<_> { samples(metrics).into_iter().map(|it| it.name).collect() };
     let at_start = names(&metrics);
-    metrics.armed(Backend::Fexit, "6.1.0");
+    arm(&metrics, Backend::Fexit, "inet_csk_listen_start");
     let event = listen();
     open(&mut metrics, &event, &report(&event), 1.0);
     let page = text(&metrics);

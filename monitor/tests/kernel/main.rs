@@ -25,7 +25,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// A backend, by the name of the flag.
-pub const BACKENDS: [&str; 2] = ["fexit", "tracepoint"];
+pub const BACKENDS: [&str; 3] = ["fexit", "kprobe", "tracepoint"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

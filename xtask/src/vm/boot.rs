@@ -246,7 +246,7 @@ impl Guest {
             ("PORTREEVE_BIN", "/payload/portreeve"),
             ("PORTREEVE_BUSYBOX", "/bin/busybox"),
             ("PORTREEVE_KERNEL_LABEL", self.kernel_label),
-            ("PORTREEVE_REQUIRE_BACKENDS", "fexit,tracepoint"),
+            ("PORTREEVE_REQUIRE_BACKENDS", "fexit,kprobe,tracepoint"),
             ("PORTREEVE_GUEST_WITHOUT", self.without.as_deref().unwrap_or_default()),
         ] {
             script.push_str(&format!("export {name}={}\n", quoted(value)));

@@ -1,0 +1,126 @@
+//! A socket is bound, or the stack refuses it. A UDP socket that is bound and has no peer takes what anybody sends: it is
+//! as good as a listener, until it is closed or connected.
+
+use monitor_common::{
+    FLAG_AUTOMATIC, FLAG_CONNECTED, FLAG_LATE, HOOK_BIND, HOOK_UNLISTEN, KIND_BIND, LOST_UDP, UDP_COUNTS_AFTER,
+    WATCH_BIND,
+};
+
+use super::{describe, listen};
+use crate::{
+    emit::{Draft, Slot},
+    filter,
+    kernel::{
+        Access,
+        sock::{IPPROTO_TCP, IPPROTO_UDP, Sock},
+        sockaddr::SockAddr,
+        task,
+    },
+    maps::{BOUND_UDP, count_loss, count_run, count_udp_waiting},
+};
+
+/// Whether a bind of this socket to this address may be reported once it has returned. Only the return knows which port
+/// 0 became.
+#[inline(always)]
+pub fn is_awaited<A: Access>(sk: *const u8, address: *const u8) -> bool {
+    match Sock::<A>::new(sk).protocol() {
+        IPPROTO_UDP => true,
+        IPPROTO_TCP => {
+            let port = SockAddr(address).port();
+            port == 0 || filter::passes(port, WATCH_BIND)
+        }
+        _ => false,
+    }
+}
+
+/// `__inet_bind` or `__inet6_bind` has returned.
+#[inline(always)]
+pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result: i32) -> u32 {
+    let sock = Sock::<A>::new(sk);
+    let protocol = sock.protocol();
+    let is_udp = protocol == IPPROTO_UDP;
+    if !is_udp && protocol != IPPROTO_TCP {
+        return 0;
+    }
+    // A socket that was refused holds nothing: what it asked for stands in the argument alone.
+    let port = if result == 0 {
+        sock.port()
+    } else {
+        SockAddr(address).port()
+    };
+    let is_named = filter::passes(port, WATCH_BIND);
+    // With IP_BIND_ADDRESS_NO_PORT the port is still to be chosen.
+    let listens = is_udp && result == 0 && port != 0;
+    if !is_named && !listens {
+        return 0;
+    }
+    count_run::<HOOK_BIND>();
+    let Some(draft) = Draft::of(slot) else { return 0 };
+    let opener = task::current();
+    let record = &mut draft.record;
+    describe(record, KIND_BIND, &sock, &opener);
+    record.result = result;
+    if result != 0 {
+        let (family, requested) = SockAddr(address).address();
+        record.family = family;
+        record.address = requested;
+        record.port = port;
+        record.flags &= !FLAG_AUTOMATIC;
+        if port == 0 {
+            record.flags |= FLAG_AUTOMATIC;
+        }
+    }
+    if listens {
+        if !is_named {
+            record.flags |= FLAG_LATE;
+            count_udp_waiting();
+        }
+        if BOUND_UDP.insert(record.socket, &*record, 0).is_err() {
+            count_loss::<LOST_UDP>();
+        }
+    }
+    if is_named {
+        draft.emit_with_path(&opener);
+    }
+    0
+}
+
+/// `udp_lib_unhash` is entered: the socket gives its port back.
+#[inline(always)]
+pub fn udp_closed(sk: *const u8) -> u32 {
+    udp_ended(Slot::UdpUnhash, sk as u64, 0);
+    0
+}
+
+/// Ends a UDP socket as a listener, if it was one. One that lived so briefly that nobody was told of it goes in silence.
+#[inline(always)]
+fn udp_ended(slot: Slot, socket: u64, reason: u32) {
+    // SAFETY: the entry is copied at once. Socket and port belong to the caller, so no other CPU writes this entry.
+    let Some(bound) = (unsafe { BOUND_UDP.get(socket) }) else {
+        return;
+    };
+    count_run::<HOOK_UNLISTEN>();
+    let Some(draft) = Draft::of(slot) else { return };
+    let record = &mut draft.record;
+    *record = *bound;
+    let _ = BOUND_UDP.remove(socket);
+    listen::end(record);
+    if record.flags & FLAG_LATE != 0 && record.time - record.opened < UDP_COUNTS_AFTER {
+        return;
+    }
+    record.flags |= reason;
+    draft.emit();
+}
+
+/// A UDP socket has a peer now.
+#[inline(always)]
+pub fn udp_connected(slot: Slot, socket: u64) {
+    udp_ended(slot, socket, FLAG_CONNECTED);
+}
+
+/// Whether a UDP socket counts as a listener.
+#[inline(always)]
+pub fn is_bound_udp(socket: u64) -> bool {
+    // SAFETY: nothing is read.
+    unsafe { BOUND_UDP.get(socket) }.is_some()
+}

@@ -1,0 +1,182 @@
+//! A connection is tried; its outcome comes later, in whatever context the answer arrives.
+//!
+//! Who connects is stored once the call has returned and the SYN is on its way. Until then the caller holds the socket's
+//! lock, so no answer can have been processed; and a call that fails is reported from its return, the only place that
+//! knows why. Whoever takes the stored entry out reports.
+
+use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WATCH_CONNECT};
+
+use super::{Version, bind, describe, state};
+use crate::{
+    emit::{Draft, Slot},
+    filter,
+    kernel::{
+        Access, Probed,
+        sock::{IPPROTO_TCP, IPPROTO_UDP, SHUTDOWN_MASK, Sock},
+        sockaddr::SockAddr,
+        task,
+    },
+    maps::{CONNECTS, count_connect_ended, count_connect_stored, count_run},
+};
+
+/// `ECANCELED`: the connection was given up before there was an answer.
+const ECANCELED: i32 = 125;
+
+/// `BPF_NOEXIST`: insert only what is not there.
+const NOEXIST: u64 = 1;
+
+/// Whether the outcome of a connect to this address is reported.
+#[inline(always)]
+pub fn is_awaited(address: *const u8) -> bool {
+    filter::passes(SockAddr(address).port(), WATCH_CONNECT)
+}
+
+/// `tcp_v4_connect` or `tcp_v6_connect` has returned.
+#[inline(always)]
+pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result: i32, version: Version) -> u32 {
+    let sock = Sock::<A>::new(sk);
+    if result == 0 {
+        // In repair mode the connection is there at once, and nothing was tried.
+        if filter::passes(sock.peer_port(), WATCH_CONNECT)
+            && !version.is_inner(&sock)
+            && u32::from(sock.state()) == state::SYN_SENT
+        {
+            count_run::<HOOK_CONNECT>();
+            if let Some(draft) = started(slot, &sock) {
+                store(&draft.record);
+            }
+        }
+    } else if is_awaited(address) && !version.is_inner(&sock) {
+        failed(slot, &sock, address, result);
+    }
+    0
+}
+
+/// The state of some socket changes, for the backend that is not told of calls: to SYN_SENT once the destination is known.
+#[inline(always)]
+pub fn began(sk: *const u8, new: u32) {
+    if new != state::SYN_SENT {
+        return;
+    }
+    let sock = Sock::<Probed>::new(sk);
+    // MPTCP's own socket changes its state too; its subflows are TCP.
+    if !filter::passes(sock.peer_port(), WATCH_CONNECT) || sock.protocol() != IPPROTO_TCP {
+        return;
+    }
+    count_run::<HOOK_CONNECT>();
+    if let Some(draft) = started(Slot::SetState, &sock) {
+        // Where the call itself fails after this, it does so without a word on the socket.
+        draft.record.flags |= FLAG_ERRNO_UNKNOWN;
+        store(&draft.record);
+    }
+}
+
+/// The state of some socket changes: to ESTABLISHED or CLOSE from where a connection begins. A self-connect goes through
+/// SYN_RECV, as every connection that comes in does.
+#[inline(always)]
+pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
+    let is_begun = old == state::SYN_SENT || old == state::SYN_RECV;
+    if !is_begun || (new != state::ESTABLISHED && new != state::CLOSE) {
+        return;
+    }
+    let sock = Sock::<Probed>::new(sk);
+    if !filter::passes(sock.peer_port(), WATCH_CONNECT) {
+        return;
+    }
+    let key = sock.address_of();
+    // SAFETY: the entry is copied at once. The socket is locked, so no other CPU writes this entry.
+    let Some(stored) = (unsafe { CONNECTS.get(key) }) else {
+        return;
+    };
+    let Some(draft) = Draft::of(slot) else { return };
+    let record = &mut draft.record;
+    *record = *stored;
+    if CONNECTS.remove(key).is_err() {
+        return;
+    }
+    count_connect_ended();
+    count_run::<HOOK_CONNECT>();
+    record.time = task::boot_time();
+    record.address = sock.local_address(record.family);
+    // `skc_num` is already 0 where the port was automatic and the connection is over.
+    record.port = sock.source_port();
+    let is_unknown = record.flags & FLAG_ERRNO_UNKNOWN != 0;
+    record.flags &= !FLAG_ERRNO_UNKNOWN;
+    if new == state::CLOSE {
+        let error = sock.error();
+        record.result = if error == 0 { -ECANCELED } else { -error };
+        if error == 0 && is_unknown && sock.shutdown() != SHUTDOWN_MASK {
+            record.flags |= FLAG_ERRNO_UNKNOWN;
+        }
+    }
+    draft.emit();
+}
+
+/// `__ip4_datagram_connect` or `__ip6_datagram_connect` has returned.
+#[inline(always)]
+pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result: i32, version: Version) -> u32 {
+    let sock = Sock::<A>::new(sk);
+    if sock.protocol() != IPPROTO_UDP || version.is_inner(&sock) {
+        return 0;
+    }
+    if result == 0 {
+        bind::udp_connected(slot, sock.address_of());
+        if filter::passes(sock.peer_port(), WATCH_CONNECT) {
+            count_run::<HOOK_CONNECT>();
+            if let Some(draft) = started(slot, &sock) {
+                draft.emit();
+            }
+        }
+    } else if is_awaited(address) {
+        failed(slot, &sock, address, result);
+    }
+    0
+}
+
+/// Whether the connect of a UDP socket has consequences.
+#[inline(always)]
+pub fn is_udp_awaited<A: Access>(sk: *const u8, address: *const u8) -> bool {
+    let sock = Sock::<A>::new(sk);
+    sock.protocol() == IPPROTO_UDP && (is_awaited(address) || bind::is_bound_udp(sock.address_of()))
+}
+
+/// Describes a connect whose destination the socket holds.
+#[inline(always)]
+fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<&'static mut Draft> {
+    let draft = Draft::of(slot)?;
+    let record = &mut draft.record;
+    describe(record, KIND_CONNECT, sock, &task::current());
+    record.peer_port = sock.peer_port();
+    record.peer_address = sock.peer_address(record.family);
+    Some(draft)
+}
+
+/// Reports a call that failed: the socket may hold nothing of what was asked for.
+#[inline(always)]
+fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32) {
+    count_run::<HOOK_CONNECT>();
+    let Some(draft) = Draft::of(slot) else { return };
+    let record = &mut draft.record;
+    describe(record, KIND_CONNECT, sock, &task::current());
+    let (family, requested) = SockAddr(address).address();
+    if family != record.family {
+        // An IPv6 socket and an IPv4 destination.
+        record.family = family;
+        record.address = [0; 2];
+    }
+    record.result = result;
+    record.peer_address = requested;
+    record.peer_port = SockAddr(address).port();
+    draft.emit();
+}
+
+/// Keeps a connect until its outcome is known.
+#[inline(always)]
+fn store(record: &Record) {
+    if CONNECTS.insert(record.socket, record, NOEXIST).is_ok() {
+        count_connect_stored();
+    } else {
+        // Its last outcome was not seen; this one replaces it.
+        let _ = CONNECTS.insert(record.socket, record, 0);
+    }
+}

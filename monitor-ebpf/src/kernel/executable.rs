@@ -1,0 +1,114 @@
+//! `struct file` of an executable: what it is, and what it is called.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
+
+use super::{Access, Probed, at, field};
+
+/// A place of a name is cut to what this covers, so that the verifier sees that it is within the room, whatever it
+/// remembers of the sum of the lengths: 5.10 forgets a number that was spilled to the stack.
+const PLACE: usize = 511;
+
+/// Bytes that the names are written into.
+pub const ROOM: usize = PLACE + 1 + COMPONENT_MAX;
+
+const _: () = assert!(PATH_MAX <= PLACE && (PLACE + 1).is_power_of_two());
+
+/// A sum of lengths, as the verifier can follow it. The compiler knows that nothing is cut; it must not leave it out.
+#[inline(always)]
+pub fn place(length: usize) -> usize {
+    core::hint::black_box(length) & PLACE
+}
+
+/// Mounts that are stepped over at most, on the way to the root.
+const MOUNTS: usize = 8;
+
+/// The executable of a process.
+pub struct Executable {
+    file: *const u8,
+    pub inode: u64,
+    pub device: u32,
+    /// `FLAG_EXE_DELETED`, `FLAG_EXE_MEMFD` or 0.
+    pub flags: u32,
+}
+
+impl Executable {
+    /// What the `struct mm_struct` executes.
+    #[inline(always)]
+    pub fn of(mm: *const u8) -> Self {
+        // SAFETY: integers and pointers; a null pointer reads as zeroes.
+        unsafe {
+            let file: *const u8 = Probed::read(at(mm, &field::MM_EXE));
+            let dentry: *const u8 = Probed::read(at(file, &field::FILE_DENTRY));
+            let inode: *const u8 = Probed::read(at(dentry, &field::DENTRY_INODE));
+            let superblock: *const u8 = Probed::read(at(inode, &field::INODE_SUPER));
+            let hashed: *const u8 = Probed::read(at(dentry, &field::DENTRY_HASHED));
+            let mut flags = 0;
+            if hashed.is_null() {
+                // `d_unlinked()` of include/linux/dcache.h. What is its own parent without being the root of a mount
+                // was never in a folder: memory.
+                let parent: *const u8 = Probed::read(at(dentry, &field::DENTRY_PARENT));
+                flags = if parent == dentry {
+                    FLAG_EXE_MEMFD
+                } else {
+                    FLAG_EXE_DELETED
+                };
+            }
+            Self {
+                file,
+                inode: Probed::read(at(inode, &field::INODE_NUMBER)),
+                device: Probed::read(at(superblock, &field::SUPER_DEVICE)),
+                flags,
+            }
+        }
+    }
+
+    /// Writes the names of the file and of the folders above it, up to the root of its mount namespace, each with its
+    /// NUL. Gives how many bytes that are, and `FLAG_PATH_CUT` where it is not all.
+    ///
+    /// # Safety
+    /// `names` must have room for [`ROOM`] bytes.
+    #[inline(always)]
+    pub unsafe fn write_path(&self, names: *mut u8) -> (usize, u32) {
+        // SAFETY: integers and pointers are read, and names within the room that the caller promises.
+        unsafe {
+            let mut dentry: *const u8 = Probed::read(at(self.file, &field::FILE_DENTRY));
+            let mut mount: *const u8 = Probed::read(at(self.file, &field::FILE_MOUNT));
+            let mut root: *const u8 = Probed::read(at(mount, &field::MOUNT_ROOT));
+            let mut length = 0_usize;
+            let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
+            // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
+            for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
+                let parent: *const u8 = Probed::read(at(dentry, &field::DENTRY_PARENT));
+                if !is_memory && (dentry == root || dentry == parent) {
+                    // `struct vfsmount` lies inside `struct mount`.
+                    let whole = mount.wrapping_sub(field::MOUNT_VFS.load() as usize);
+                    let above: *const u8 = Probed::read(at(whole, &field::MOUNT_PARENT));
+                    if above == whole || above.is_null() {
+                        return (length, 0);
+                    }
+                    dentry = Probed::read(at(whole, &field::MOUNT_POINT));
+                    mount = at(above, &field::MOUNT_VFS);
+                    root = Probed::read(at(mount, &field::MOUNT_ROOT));
+                    continue;
+                }
+                if length > PATH_MAX - COMPONENT_MAX {
+                    break;
+                }
+                let name: *const u8 = Probed::read(at(dentry, &field::DENTRY_NAME));
+                let written =
+                    bpf_probe_read_kernel_str(names.add(place(length)).cast(), COMPONENT_MAX as u32, name.cast());
+                // One byte is the NUL alone; all bytes may be a name that was cut.
+                if !(2..COMPONENT_MAX as i64).contains(&written) {
+                    break;
+                }
+                length += written as usize;
+                if is_memory {
+                    return (length, 0);
+                }
+                dentry = parent;
+            }
+            (length, FLAG_PATH_CUT)
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Loads programs and attaches them: subject by subject, with what a backend offers, tried in order.
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf as AyaBtf, Ebpf,
+    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint},
+};
+
+use super::{
+    backend::{Attempt, Backend, HookState, Service},
+    btf::Btf,
+    hooks::{Group, Hook, Subject, Way},
+    symbols,
+};
+
+/// What attaching needs.
+pub(super) struct Attacher<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    pub(super) btf: &'a Btf,
+    /// Parsed when a program with BTF is first loaded: it costs time and memory.
+    pub(super) types: &'a mut Option<AyaBtf>,
+    /// Whether to attach, or only to load.
+    pub(super) attach: bool,
+    /// Whether to go on where listeners are not seen: only to be able to say what else there is.
+    pub(super) thorough: bool,
+}
+
+impl Attacher<'_> {
+    /// Tries a backend for all it can serve. What it cannot serve whole is not left attached.
+    pub(super) fn attempt(&mut self, backend: Backend) -> Attempt {
+        let mut hooks = Vec::new();
+        for subject in Subject::ALL {
+            hooks.extend(self.serve(backend, subject).1);
+            if !self.thorough
+                && hooks
+                    .iter()
+                    .any(|hook: &HookState| hook.subject == Subject::Listens && !hook.is_attached())
+            {
+                // It is of no use, and the next one is waited for.
+                break;
+            }
+        }
+        Attempt { backend, hooks }
+    }
+
+    /// Lets the other backends serve what this one does not.
+    pub(super) fn help_out(&mut self, attempt: &mut Attempt, service: &mut Service) {
+        for subject in Subject::ALL {
+            if attempt.serves(subject) {
+                service.set(subject, Some(attempt.backend));
+                continue;
+            }
+            for other in Backend::ALL.iter().filter(|other| **other > attempt.backend) {
+                let (served, hooks) = self.serve(*other, subject);
+                if served {
+                    attempt.hooks.retain(|hook| hook.subject != subject);
+                    attempt.hooks.extend(hooks);
+                    service.set(subject, Some(*other));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tries the groups of hooks that can serve a subject. Gives whether one does, and how its hooks went; where none
+    /// does, how the hooks of the first went.
+    fn serve(&mut self, backend: Backend, subject: Subject) -> (bool, Vec<HookState>) {
+        if (backend, subject) == (Backend::Tracepoint, Subject::Connects) && self.is_loaded("set_state") {
+            // The program that reports listeners there reports connects too.
+            let hooks = backend.groups(subject).iter().copied().flatten();
+            return (true, hooks.map(|hook| state(hook, subject, backend, None)).collect());
+        }
+        let mut first = None;
+        for group in backend.groups(subject) {
+            let hooks: Vec<_> = group.iter().map(|hook| self.try_hook(hook, subject, backend)).collect();
+            if hooks.iter().all(|hook| hook.is_attached() || hook.absent) {
+                return (true, hooks);
+            }
+            self.release(group);
+            first.get_or_insert(hooks);
+        }
+        (false, first.unwrap_or_default())
+    }
+
+    fn try_hook(&mut self, hook: &Hook, subject: Subject, backend: Backend) -> HookState {
+        match self.hook(hook) {
+            Ok(symbol) => HookState {
+                symbol,
+                ..state(hook, subject, backend, None)
+            },
+            Err(error) => HookState {
+                absent: hook.if_present && !self.btf.has_function(hook.name) && !symbols::has(hook.name),
+                ..state(hook, subject, backend, Some(format!("{error:#}")))
+            },
+        }
+    }
+
+    /// Attaches one hook. Gives the symbol where it is not the function's own name.
+    fn hook(&mut self, hook: &Hook) -> Result<Option<String>> {
+        match hook.way {
+            Way::Fexit(programs) => {
+                let Some(count) = self.btf.parameters(hook.name) else {
+                    bail!("{NOT_IN_BTF}")
+                };
+                let program = programs.iter().find(|(known, _)| *known == count);
+                let (_, name) = program.with_context(|| {
+                    let known: Vec<_> = programs.iter().map(|(known, _)| known.to_string()).collect();
+                    format!(
+                        "it takes {count} arguments here, and this version knows it with {}",
+                        known.join(" or ")
+                    )
+                })?;
+                let program: &mut FExit = program_of(self.ebpf, name)?;
+                program.load(hook.name, kernel_types(self.types)?).map_err(refusal)?;
+                if self.attach {
+                    program.attach().map_err(refusal)?;
+                }
+            }
+            Way::Fentry(name) => {
+                if !self.btf.has_function(hook.name) {
+                    bail!("{NOT_IN_BTF}");
+                }
+                let program: &mut FEntry = program_of(self.ebpf, name)?;
+                program.load(hook.name, kernel_types(self.types)?).map_err(refusal)?;
+                if self.attach {
+                    program.attach().map_err(refusal)?;
+                }
+            }
+            Way::Kprobe(name) => return self.kprobes(hook.name, &[name]),
+            // The return first: an entry without it would be kept for nothing.
+            Way::KprobePair(entry, exit) => return self.kprobes(hook.name, &[exit, entry]),
+            Way::RawTracepoint(name) => {
+                let program: &mut RawTracePoint = program_of(self.ebpf, name)?;
+                program.load().map_err(refusal)?;
+                if self.attach {
+                    program.attach(hook.name).map_err(refusal)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Attaches programs to a function, all to the same symbol: its own name, or what the compiler made of it.
+    fn kprobes(&mut self, function: &str, names: &[&str]) -> Result<Option<String>> {
+        for name in names {
+            let program: &mut KProbe = program_of(self.ebpf, name)?;
+            program.load().map_err(refusal)?;
+        }
+        if !self.attach {
+            return Ok(None);
+        }
+        let Err(error) = self.kprobes_on(function, names) else {
+            return Ok(None);
+        };
+        for variant in symbols::variants_of(function) {
+            if self.kprobes_on(&variant, names).is_ok() {
+                return Ok(Some(variant));
+            }
+        }
+        Err(error)
+    }
+
+    fn kprobes_on(&mut self, symbol: &str, names: &[&str]) -> Result<()> {
+        let mut links = Vec::new();
+        for name in names {
+            let program: &mut KProbe = program_of(self.ebpf, name)?;
+            match program.attach(symbol, 0) {
+                Ok(link) => links.push((name, link)),
+                Err(error) => {
+                    for (name, link) in links {
+                        let program: &mut KProbe = program_of(self.ebpf, name)?;
+                        program.detach(link).map_err(refusal)?;
+                    }
+                    return Err(refusal(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_loaded(&self, name: &str) -> bool {
+        self.ebpf.program(name).is_some_and(|program| program.fd().is_ok())
+    }
+
+    /// Detaches and unloads the programs of a group.
+    fn release(&mut self, group: Group) {
+        for name in group.iter().flat_map(|hook| hook.way.programs()) {
+            // Detaching happens with the program; one that was never loaded has nothing to release.
+            match self.ebpf.program_mut(name) {
+                Some(Program::FExit(program)) => drop(program.unload()),
+                Some(Program::FEntry(program)) => drop(program.unload()),
+                Some(Program::KProbe(program)) => drop(program.unload()),
+                Some(Program::RawTracePoint(program)) => drop(program.unload()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Detaches and unloads all that a backend may have attached.
+    pub(super) fn release_all(&mut self, backend: Backend) {
+        for subject in Subject::ALL {
+            for group in backend.groups(subject) {
+                self.release(group);
+            }
+        }
+    }
+}
+
+/// Why there is no trampoline: they are attached to what the kernel's own BTF describes, not to modules.
+const NOT_IN_BTF: &str = "the kernel's BTF has no such function";
+
+fn state(hook: &Hook, subject: Subject, backend: Backend, refusal: Option<String>) -> HookState {
+    HookState {
+        hook: hook.name,
+        subject,
+        backend,
+        symbol: None,
+        refusal,
+        absent: false,
+    }
+}
+
+fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the kernel object has no program {name}"))?;
+    program
+        .try_into()
+        .with_context(|| format!("the program {name} is of another type"))
+}
+
+fn kernel_types(types: &mut Option<AyaBtf>) -> Result<&AyaBtf> {
+    if types.is_none() {
+        *types = Some(AyaBtf::from_sys_fs().context("cannot read the kernel's BTF")?);
+    }
+    types.as_ref().context("the kernel's BTF is not there")
+}
+
+/// The kernel's reason in one line. What the verifier had to say is for the debug log: it can be pages.
+fn refusal(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let text = verifier_log.to_string();
+            if !text.trim().is_empty() {
+                ::log::debug!("the verifier's words:\n{text}");
+            }
+            // The verifier ends with its statistics; what it objects to stands before them.
+            let objection = text
+                .lines()
+                .rfind(|line| {
+                    let line = line.trim();
+                    !line.is_empty()
+                        && !["processed ", "verification time", "stack depth", "insns "]
+                            .iter()
+                            .any(|s| line.starts_with(s))
+                })
+                .map(|line| format!(" ({})", line.trim()))
+                .unwrap_or_default();
+            anyhow::anyhow!("the kernel does not load the program: {io_error}{objection}")
+        }
+        ProgramError::SyscallError(error) => {
+            anyhow::anyhow!("the kernel does not attach it: {}: {}", error.call, error.io_error)
+        }
+        error => error.into(),
+    }
+}
