@@ -74,12 +74,14 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let mut probe = load(&settings)?;
     probe.set_filter(&filter(&settings.policy, &settings))?;
-    let (mut events, log, counters) = (probe.events()?, probe.log()?, probe.counters()?);
+    let (mut events, log) = (probe.events()?, probe.log()?);
+    let readers = (probe.counters()?, probe.bound_udp()?);
     let writer = settings.events.then(|| Writer::start(std::io::stdout())).transpose()?;
-    let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), counters, writer)?;
+    let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), readers, writer)?;
 
     let (armed, attempts) = probe.arm(settings.backend);
-    let armed = armed?;
+    let mut armed = armed?;
+    pipeline.armed(std::mem::take(&mut armed.misses));
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
         ::log::info!("a backend is not used: {attempt}");
     }

@@ -1,5 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
+mod outputs;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -22,7 +24,7 @@ use crate::{
         Change, Inventory, Listener,
         pending::{Look, Pending},
     },
-    kernel::{CountersReader, RawRecord},
+    kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
     output::{
         Finding, Origin, Report,
         events::{Lines, Writer, rfc3339},
@@ -31,10 +33,7 @@ use crate::{
         report::process_label,
         sentence,
     },
-    policy::{
-        Facts, Policy, Verdict,
-        alerts::{AlertKey, Alerts, Fired},
-    },
+    policy::{Facts, Policy, Verdict, alerts::Alerts},
     registry::{Registry, Status, Transport},
     snapshot::{Answer, Confirmer, Query},
 };
@@ -54,6 +53,8 @@ pub(super) struct Pipeline {
     policy: Policy,
     metrics: Arc<Mutex<Metrics>>,
     counters: CountersReader,
+    bound_udp: BoundUdp,
+    misses: HookMisses,
     lines: Lines,
     writer: Option<Writer>,
     clock: Clock,
@@ -78,7 +79,7 @@ impl Pipeline {
         settings: &Settings,
         registry: &'static Registry,
         metrics: Arc<Mutex<Metrics>>,
-        counters: CountersReader,
+        (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
     ) -> Result<Self> {
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
@@ -87,6 +88,8 @@ impl Pipeline {
             policy: settings.policy.clone(),
             metrics,
             counters,
+            bound_udp,
+            misses: HookMisses::default(),
             lines: Lines::new(settings.instance.clone(), run.trim().to_owned()),
             writer,
             clock: Clock::read(),
@@ -103,6 +106,11 @@ impl Pipeline {
             reconcile: Reconcile::default(),
             losses: BTreeMap::new(),
         })
+    }
+
+    /// Takes what tells which runs the kernel left out.
+    pub(super) fn armed(&mut self, misses: HookMisses) {
+        self.misses = misses;
     }
 
     /// Takes records of the ring, and looks for what they leave open.
@@ -202,9 +210,9 @@ impl Pipeline {
                 }
                 self.opened(*event);
             }
-            Change::Failed(event) => {
+            Change::Failed(event) | Change::Happened(event) => {
                 let report = self.describe(&event);
-                lock(&self.metrics).listened(&event, &report);
+                lock(&self.metrics).happened(&event, &report);
                 self.tell(&event, &report);
             }
             Change::Closed { event, listener } => match listener {
@@ -213,6 +221,11 @@ impl Pipeline {
                     // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
                     let socket = listener.opened.socket.clone();
                     self.tell(&Event { socket, ..*event }, &listener.known.report);
+                }
+                None if event.late && !self.inventory.is_full() => {
+                    // It counts, and it ended before the look that would have found it.
+                    self.settled(begin_of(&event));
+                    self.settled(*event);
                 }
                 None => {
                     // Its listen was lost, or found the inventory full; an alert may have seen it all the same.
@@ -231,7 +244,7 @@ impl Pipeline {
         let full = self.inventory.is_full();
         let series = {
             let mut metrics = lock(&self.metrics);
-            metrics.listened(&event, &report);
+            metrics.happened(&event, &report);
             let opened = seconds(self.clock, event.time);
             if full {
                 None
@@ -261,32 +274,31 @@ impl Pipeline {
     /// Identity, registry and policy.
     fn describe(&mut self, event: &Event) -> Report {
         let process = self.processes.of(&event.opener, clock::boot_now());
+        let subject = event.subject();
+        // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
+        let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
         let transport = match event.socket.protocol {
             Protocol::Tcp => Transport::Tcp,
             Protocol::Udp => Transport::Udp,
         };
-        let rows = self.registry.lookup(transport, event.socket.port);
+        let rows = self.registry.lookup(transport, subject.port);
         let registrations = rows.filter(|row| row.status() != Status::Unassigned).collect();
         let host_netns = self.host_netns == Some(event.socket.netns);
         let facts = Facts {
-            // The end of a listener is judged as the listener was.
-            kind: if event.kind == Kind::Unlisten {
-                Kind::Listen
-            } else {
-                event.kind
-            },
+            kind: if is_listener { Kind::Listen } else { event.kind },
             protocol: event.socket.protocol,
-            port: event.socket.port,
-            scope: event.socket.scope(),
+            port: subject.port,
+            scope: event.scope(),
             host_netns,
             automatic: event.socket.automatic,
         };
         let own = event.opener.tgid == self.own;
         let matches = if own { Vec::new() } else { self.policy.matches(&facts) };
-        let verdict = if own {
-            Verdict::Expected
-        } else {
-            self.policy.verdict(&matches)
+        let verdict = match (own, is_listener) {
+            (true, _) => Verdict::Expected,
+            (false, true) => self.policy.verdict(&matches),
+            // No rule speaks of binds, connects and accepts yet.
+            (false, false) => Verdict::Unruled,
         };
         let findings = matches
             .into_iter()
@@ -305,86 +317,6 @@ impl Pipeline {
             host_netns,
             origin: Origin::Event,
         }
-    }
-
-    /// One line for each thing that happened: JSON where that is asked for, else in the log.
-    fn tell(&mut self, event: &Event, report: &Report) {
-        if self.writer.is_some() {
-            let line = self.lines.socket(event, report, self.clock);
-            self.write(line);
-        } else {
-            sentence::log(event, report);
-        }
-    }
-
-    fn write(&mut self, line: String) {
-        if let Some(writer) = &self.writer
-            && !writer.write(line)
-        {
-            self.lose("stdout", 1);
-        }
-    }
-
-    /// Counts a loss in user space, at one of the edges of `metrics`.
-    fn lose(&mut self, edge: &'static str, count: u64) {
-        lock(&self.metrics).lost(edge, count);
-        *self.losses.entry(edge).or_default() += count;
-    }
-
-    /// Fires the alerts of the rules that matched.
-    fn alert(&mut self, event: &Event, report: &Report) {
-        let now = clock::boot_now();
-        for finding in &report.findings {
-            let Some(rule) = self.policy.rules().iter().find(|rule| rule.name == finding.rule) else {
-                continue;
-            };
-            let key = AlertKey {
-                rule: rule.name.clone(),
-                protocol: event.socket.protocol,
-                port: event.socket.port,
-                process: report.label.clone(),
-                netns: event.socket.netns,
-            };
-            let keep = rule.keep_firing_for;
-            match self
-                .alerts
-                .opened(key.clone(), finding.severity, keep, event.socket.key, now)
-            {
-                Fired::New => {}
-                // It may be worse now than it was.
-                Fired::Already => {
-                    self.count_alerts();
-                    continue;
-                }
-                Fired::Dropped => {
-                    self.lose("alerts", 1);
-                    continue;
-                }
-            }
-            // Log and event stream take delivery at once; receivers that may refuse come with notifications.
-            self.alerts.delivered(&key, now);
-            lock(&self.metrics).alert_fired(&key.rule, finding.severity);
-            self.count_alerts();
-            let summary = sentence::summary(event, report, &self.instance);
-            ::log::warn!(
-                rule = key.rule.as_str(), severity = finding.severity.as_str(), protocol = key.protocol.as_str(),
-                port = key.port, process = key.process.as_str(), netns = key.netns, pid = event.opener.tgid,
-                exe = report.process.exe.as_deref().unwrap_or("-"), address = event.socket.address.to_string();
-                "alert: {summary}"
-            );
-            let alert = self.alerts.firing().find(|alert| alert.key == key);
-            if let Some(line) = alert.map(|alert| self.lines.alert(alert, event, report, &summary, self.clock)) {
-                self.write(line);
-            }
-        }
-    }
-
-    fn count_alerts(&self) {
-        let firing = self
-            .alerts
-            .firing()
-            .map(|alert| (alert.key.rule.as_str(), alert.severity));
-        lock(&self.metrics).alerts_firing(&self.policy, firing);
     }
 
     /// Once a second: alerts that are over, and what was lost meanwhile. `overflowed` records found the queue full.
@@ -412,12 +344,29 @@ impl Pipeline {
             self.write(line);
         }
         self.count_losses(now);
+        self.bound_for_long(now);
         self.reconcile(now);
+    }
+
+    /// UDP sockets on ports that nothing names, which count by now.
+    fn bound_for_long(&mut self, now: u64) {
+        match self.bound_udp.due(now) {
+            Ok(records) => {
+                for event in records.iter().filter_map(|record| decode(record.bytes())) {
+                    self.settled(event);
+                }
+            }
+            Err(error) => ::log::error!("{error:#}"),
+        }
     }
 
     /// Lets go of the listeners whose end was lost.
     fn reconcile(&mut self, now: u64) {
-        for key in self.reconcile.ended(self.ticks, &self.inventory, &mut self.confirmer) {
+        let bound = || self.bound_udp.present();
+        for key in self
+            .reconcile
+            .ended(self.ticks, &self.inventory, &mut self.confirmer, bound)
+        {
             let Some(listener) = self.inventory.remove(key) else {
                 continue;
             };
@@ -430,27 +379,6 @@ impl Pipeline {
                     ..listener.known.report
                 },
             );
-        }
-    }
-
-    /// Tells what was lost since the last time.
-    fn count_losses(&mut self, now: u64) {
-        match self.counters.read() {
-            Ok(counters) => self.losses.extend(lock(&self.metrics).kernel_counters(counters)),
-            Err(error) => ::log::error!("{error:#}"),
-        }
-        let unwritten = self.writer.as_ref().map_or(0, Writer::take_failed);
-        if unwritten > 0 {
-            self.lose("stdout", unwritten);
-        }
-        for (edge, count) in std::mem::take(&mut self.losses) {
-            self.reconcile.lost(edge);
-            ::log::warn!(edge = edge, count = count; "events were lost");
-            let line = self.lines.lost(edge, count, now, self.clock);
-            // Where even this line finds no place, only the metric says so: telling it would lose another one.
-            if self.writer.as_ref().is_some_and(|writer| !writer.write(line)) {
-                lock(&self.metrics).lost("stdout", 1);
-            }
         }
     }
 
@@ -493,5 +421,16 @@ impl Pipeline {
     /// Gives up the writer, so that it can finish.
     pub(super) fn finish(mut self) -> Option<Writer> {
         self.writer.take()
+    }
+}
+
+/// The bind that an end speaks of.
+fn begin_of(end: &Event) -> Event {
+    Event {
+        kind: Kind::Bind,
+        time: end.opened,
+        holder: (end.opener.tgid, end.opener.comm.clone()),
+        connected: false,
+        ..end.clone()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    event::{Event, Kind, Outcome, SocketKey},
+    event::{Event, Kind, Outcome, Protocol, SocketKey},
     inventory::Inventory,
     snapshot::{Answer, Confirmer, Query},
 };
@@ -41,6 +41,7 @@ impl Reconcile {
         tick: u64,
         inventory: &Inventory<T>,
         confirmer: &mut Confirmer,
+        bound: impl FnOnce() -> Option<HashSet<SocketKey>>,
     ) -> Vec<SocketKey> {
         let regular = self.endless && tick.is_multiple_of(REGULARLY);
         if !std::mem::take(&mut self.due) && !regular && self.suspects.is_empty() {
@@ -48,16 +49,27 @@ impl Reconcile {
         }
         let (keys, queries): (Vec<_>, Vec<_>) = inventory
             .iter()
+            .filter(|listener| listener.opened.socket.protocol == Protocol::Tcp)
             .map(|listener| (listener.opened.socket.key, query(&listener.opened)))
             .unzip();
         let answers = confirmer.look(&queries);
         // One whose namespace cannot be looked into stays.
-        let missing: HashSet<_> = keys
+        let mut missing: HashSet<_> = keys
             .into_iter()
             .zip(answers)
             .filter(|(_, answer)| *answer == Answer::NotListening)
             .map(|(key, _)| key)
             .collect();
+        // Of UDP the kernel side knows itself what is still bound.
+        if let Some(bound) = bound() {
+            let udp = inventory
+                .iter()
+                .filter(|listener| listener.opened.socket.protocol == Protocol::Udp);
+            missing.extend(
+                udp.map(|listener| listener.opened.socket.key)
+                    .filter(|key| !bound.contains(key)),
+            );
+        }
         let (ended, suspects): (HashSet<_>, _) = missing.into_iter().partition(|key| self.suspects.contains(key));
         self.suspects = suspects;
         ended.into_iter().collect()
@@ -121,7 +133,7 @@ mod tests {
         }
         let mut confirmer = Confirmer::new(&Paths::default());
         let mut reconcile = Reconcile::default();
-        let mut look = |reconcile: &mut Reconcile, tick| reconcile.ended(tick, &inventory, &mut confirmer);
+        let mut look = |reconcile: &mut Reconcile, tick| reconcile.ended(tick, &inventory, &mut confirmer, || None);
         assert_eq!(look(&mut reconcile, 60), [], "nothing was lost");
         reconcile.lost("ring_unlisten");
         assert_eq!(look(&mut reconcile, 61), [], "its end may still be read");
@@ -142,11 +154,30 @@ mod tests {
         reconcile.lost("listeners_map");
         for (tick, found) in [(59, 0), (60, 0), (61, 1), (62, 0)] {
             assert_eq!(
-                reconcile.ended(tick, &inventory, &mut confirmer).len(),
+                reconcile.ended(tick, &inventory, &mut confirmer, || None).len(),
                 found,
                 "tick {tick}"
             );
         }
+    }
+
+    #[test]
+    fn a_udp_socket_goes_when_the_kernel_side_no_longer_has_it() {
+        let mut inventory = Inventory::default();
+        for key in [1, 2] {
+            let mut opened = listening(key, key, 1992);
+            opened.socket.protocol = Protocol::Udp;
+            inventory.keep(Listener { opened, known: () });
+        }
+        let mut confirmer = Confirmer::new(&Paths::default());
+        let mut reconcile = Reconcile::default();
+        reconcile.lost("ring_unlisten");
+        let mut look = |tick| {
+            let bound = || Some(HashSet::from([SocketKey::new(2)]));
+            reconcile.ended(tick, &inventory, &mut confirmer, bound)
+        };
+        assert_eq!(look(1), []);
+        assert_eq!(look(2), [SocketKey::new(1)]);
     }
 
     #[test]

@@ -1,3 +1,6 @@
+use monitor_common::{COMPONENT_MAX, PATH_MAX};
+use proptest::prelude::*;
+
 use super::*;
 
 /// A record's bytes, built field by field: what the kernel side would write.
@@ -29,6 +32,17 @@ impl RecordBytes {
 
     pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Puts names behind it, as the kernel side does.
+    pub(crate) fn with_path(mut self, names: &[u8]) -> Self {
+        self.put(offset_of!(Record, exe_inode), &77u64.to_ne_bytes());
+        self.put(
+            offset_of!(Record, path_bytes),
+            &u32::try_from(names.len()).unwrap().to_ne_bytes(),
+        );
+        self.0.extend(names);
+        self
     }
 
     pub(crate) fn decode(&self) -> Event {
@@ -122,4 +136,135 @@ fn a_name_that_fills_all_sixteen_bytes_or_is_not_utf8_is_kept() {
     assert_eq!(record.decode().opener.comm, "0123456789abcdef");
     record.put(offset_of!(Record, comm), b"\xffabc\0");
     assert_eq!(record.decode().opener.comm, "\u{fffd}abc");
+}
+
+fn path(record: &RecordBytes) -> Option<String> {
+    record.decode().opener.executable.unwrap().path
+}
+
+#[test]
+fn the_names_behind_a_record_are_the_path_from_the_file_up() {
+    assert_eq!(
+        path(&RecordBytes::listen().with_path(b"nc\0bin\0usr\0")).as_deref(),
+        Some("/usr/bin/nc")
+    );
+    assert_eq!(
+        path(&RecordBytes::listen().with_path(b"x\xff\0")).as_deref(),
+        Some("/x\u{fffd}")
+    );
+    assert_eq!(
+        RecordBytes::listen().decode().opener.executable,
+        None,
+        "a kernel thread"
+    );
+}
+
+#[test]
+fn names_that_are_not_whole_are_no_path() {
+    assert_eq!(path(&RecordBytes::listen().with_path(b"")), None);
+    assert_eq!(path(&RecordBytes::listen().with_path(b"nc\0bi")), None);
+    let mut cut = RecordBytes::listen().with_path(b"nc\0bin\0");
+    cut.put(offset_of!(Record, flags), &FLAG_PATH_CUT.to_ne_bytes());
+    assert_eq!(path(&cut), None);
+    let mut beyond = RecordBytes::listen().with_path(b"nc\0");
+    beyond.put(offset_of!(Record, path_bytes), &4u32.to_ne_bytes());
+    assert_eq!(path(&beyond), None);
+    beyond.put(offset_of!(Record, path_bytes), &u32::MAX.to_ne_bytes());
+    assert_eq!(path(&beyond), None);
+}
+
+#[test]
+fn the_state_of_an_executable_is_that_of_its_file() {
+    for (flags, state) in [
+        (0, ExecutableState::File),
+        (FLAG_EXE_DELETED, ExecutableState::Deleted),
+        (FLAG_EXE_MEMFD, ExecutableState::Memfd),
+    ] {
+        let mut record = RecordBytes::listen().with_path(b"nc\0");
+        record.put(offset_of!(Record, flags), &flags.to_ne_bytes());
+        record.put(offset_of!(Record, exe_device), &0x0080_0001u32.to_ne_bytes());
+        let executable = record.decode().opener.executable.unwrap();
+        assert_eq!(
+            (executable.state, executable.inode, executable.device),
+            (state, 77, 0x0080_0001)
+        );
+    }
+}
+
+#[test]
+fn a_connect_is_about_its_destination_and_an_accept_about_its_listener() {
+    let mut record = RecordBytes::listen();
+    record.put(offset_of!(Record, kind), &KIND_CONNECT.to_ne_bytes());
+    record.put(offset_of!(Record, peer_port), &8080u16.to_ne_bytes());
+    record.put(offset_of!(Record, peer_address), &[10, 0, 0, 5]);
+    let peer = Endpoint {
+        address: "10.0.0.5".parse().unwrap(),
+        port: 8080,
+    };
+    let event = record.decode();
+    assert_eq!(
+        (event.peer, event.subject(), event.scope()),
+        (Some(peer), peer, Scope::Address)
+    );
+    record.put(offset_of!(Record, kind), &KIND_ACCEPT.to_ne_bytes());
+    let event = record.decode();
+    assert_eq!(
+        (event.peer, event.subject().port, event.scope()),
+        (Some(peer), 1992, Scope::Wildcard)
+    );
+    assert_eq!(RecordBytes::listen().decode().peer, None);
+}
+
+#[test]
+fn a_failure_without_a_reason_has_no_errno() {
+    let mut record = RecordBytes::listen();
+    record.put(offset_of!(Record, kind), &KIND_CONNECT.to_ne_bytes());
+    record.put(offset_of!(Record, result), &(-125i32).to_ne_bytes());
+    assert_eq!(record.decode().outcome, Outcome::Failed(Some(125)));
+    record.put(offset_of!(Record, flags), &FLAG_ERRNO_UNKNOWN.to_ne_bytes());
+    assert_eq!(record.decode().outcome, Outcome::Failed(None));
+}
+
+#[test]
+fn a_bind_opens_a_listener_where_it_is_of_udp_and_succeeded() {
+    let mut record = RecordBytes::listen();
+    assert!(record.decode().opens_listener());
+    record.put(offset_of!(Record, kind), &KIND_BIND.to_ne_bytes());
+    assert!(!record.decode().opens_listener());
+    record.put(offset_of!(Record, protocol), &IPPROTO_UDP.to_ne_bytes());
+    assert!(record.decode().opens_listener());
+    record.put(offset_of!(Record, result), &(-98i32).to_ne_bytes());
+    assert!(!record.decode().opens_listener());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..Record::SIZE + PATH_MAX + 64)) {
+        let _ = Event::decode(&bytes);
+    }
+
+    /// The fields that are checked are made right, so that all others are reached.
+    #[test]
+    fn any_record_of_a_known_family_and_protocol_is_an_event(
+        mut bytes in prop::collection::vec(any::<u8>(), Record::SIZE..Record::SIZE + PATH_MAX + COMPONENT_MAX),
+        v6 in any::<bool>(),
+        udp in any::<bool>(),
+        kind in 0u32..7,
+        names in 0u32..600,
+    ) {
+        let mut record = RecordBytes(std::mem::take(&mut bytes));
+        record.put(offset_of!(Record, family), &(if v6 { AF_INET6 } else { AF_INET }).to_ne_bytes());
+        record.put(offset_of!(Record, protocol), &(if udp { IPPROTO_UDP } else { IPPROTO_TCP }).to_ne_bytes());
+        record.put(offset_of!(Record, kind), &kind.to_ne_bytes());
+        record.put(offset_of!(Record, path_bytes), &names.to_ne_bytes());
+        let event = Event::decode(&record.0);
+        prop_assert!(event.is_ok());
+        let event = event.unwrap();
+        prop_assert_eq!(event.peer.is_some(), kind == KIND_CONNECT || kind == KIND_ACCEPT);
+        let port = event.socket.port.to_ne_bytes();
+        prop_assert_eq!(&port[..], &record.0[offset_of!(Record, port)..][..2]);
+        if let Some(path) = event.opener.executable.and_then(|executable| executable.path) {
+            prop_assert!(path.starts_with('/') && names > 0);
+        }
+    }
 }

@@ -18,6 +18,8 @@ mod users;
 
 use std::path::PathBuf;
 
+use crate::event::ExecutableState;
+
 pub use clock::Clock;
 pub use users::Users;
 
@@ -117,6 +119,25 @@ pub struct ProcessIdentity {
     pub user: Option<String>,
     /// What could not be learned. A kernel thread has neither executable nor command line; they are not missing.
     pub missing: Vec<Missing>,
+}
+
+impl ProcessIdentity {
+    /// Takes the word of the kernel side, which is from the moment of the event: the process was executing this. What
+    /// /proc said of another executable is of a later program.
+    pub fn was_executing(&mut self, path: &str, state: ExecutableState) {
+        // By its name alone: a container's path may be written in another way from here.
+        let base = |path: &str| path.rsplit('/').next().map(str::to_owned);
+        if self.exe.as_deref().is_some_and(|exe| base(exe) != base(path)) && self.cmdline.take().is_some() {
+            self.missing.push(Missing::Cmdline);
+        }
+        self.exe = Some(path.to_owned());
+        self.exe_state = Some(match state {
+            ExecutableState::File => ExeState::File,
+            ExecutableState::Deleted => ExeState::Deleted,
+            ExecutableState::Memfd => ExeState::Memfd,
+        });
+        self.missing.retain(|missing| *missing != Missing::Exe);
+    }
 }
 
 /// Bytes of a command line that are read.

@@ -40,7 +40,9 @@ pub enum Change<T> {
         /// The listener; `None` where its listen was lost.
         listener: Option<Box<Listener<T>>>,
     },
-    /// Nothing that the inventory keeps.
+    /// Something happened that opens and ends no listener: a bind of TCP, or one that failed, a connect, an accept.
+    Happened(Box<Event>),
+    /// Nothing that this version knows.
     Ignored(Kind),
 }
 
@@ -62,10 +64,8 @@ impl<T> Inventory<T> {
     /// Says what an event changes. A socket that opened is in the inventory once [`Inventory::keep`] was called.
     pub fn apply(&mut self, event: Event) -> Change<T> {
         match event.kind {
-            Kind::Listen => {
-                if matches!(event.outcome, Outcome::Failed(_)) {
-                    return Change::Failed(Box::new(event));
-                }
+            Kind::Listen if matches!(event.outcome, Outcome::Failed(_)) => Change::Failed(Box::new(event)),
+            _ if event.opens_listener() => {
                 let replaced = self.listeners.remove(&event.socket.key).map(Box::new);
                 Change::Opened {
                     event: Box::new(event),
@@ -79,8 +79,14 @@ impl<T> Inventory<T> {
                     listener,
                 }
             }
+            Kind::Bind | Kind::Connect | Kind::Accept => Change::Happened(Box::new(event)),
             kind => Change::Ignored(kind),
         }
+    }
+
+    /// Whether this socket is there.
+    pub fn contains(&self, key: SocketKey) -> bool {
+        self.listeners.contains_key(&key)
     }
 
     /// Keeps a socket that opened, with what became known about it. The caller asks [`Inventory::is_full`] first.
@@ -121,7 +127,7 @@ mod tests {
     use monitor_common::{KIND_UNLISTEN, Record};
 
     use super::*;
-    use crate::event::tests::RecordBytes;
+    use crate::event::{Protocol, tests::RecordBytes};
 
     fn listen(socket: u64) -> Event {
         let mut record = RecordBytes::listen();
@@ -202,6 +208,18 @@ mod tests {
         let mut unknown = listen(1);
         unknown.outcome = Outcome::Unconfirmed;
         assert!(matches!(inventory.apply(unknown), Change::Opened { .. }));
+    }
+
+    #[test]
+    fn a_bound_udp_socket_is_a_listener_and_a_bound_tcp_socket_is_none() {
+        let mut inventory = with(&[]);
+        let mut bind = listen(1);
+        bind.kind = Kind::Bind;
+        assert!(matches!(inventory.apply(bind.clone()), Change::Happened(_)));
+        bind.socket.protocol = Protocol::Udp;
+        assert!(matches!(inventory.apply(bind.clone()), Change::Opened { .. }));
+        bind.outcome = Outcome::Failed(Some(98));
+        assert!(matches!(inventory.apply(bind), Change::Happened(_)));
     }
 
     #[test]

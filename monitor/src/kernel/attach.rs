@@ -206,6 +206,21 @@ impl Attacher<'_> {
     }
 }
 
+/// The programs that may be attached for a hook; one that is not was not loaded either.
+pub(super) fn programs_of(hook: &HookState) -> Vec<&'static str> {
+    let hooks = hook.backend.groups(hook.subject).iter().copied().flatten();
+    let mut names: Vec<_> = hooks
+        .filter(|known| known.name == hook.hook)
+        .flat_map(|known| known.way.programs())
+        .collect();
+    if hook.backend == Backend::Tracepoint {
+        // As the backend it has one program for both.
+        names.retain(|name| *name == "set_state" || hook.subject == Subject::Connects);
+    }
+    names.dedup();
+    names
+}
+
 /// Why there is no trampoline: they are attached to what the kernel's own BTF describes, not to modules.
 const NOT_IN_BTF: &str = "the kernel's BTF has no such function";
 

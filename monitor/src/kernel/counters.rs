@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray},
+    maps::{HashMap as BpfMap, MapData, MapError, PerCpuArray},
 };
 use monitor_common::{
-    Counters, HOOK_ACCEPT, HOOK_BIND, HOOK_CONNECT, HOOK_LISTEN, HOOK_UNLISTEN, HOOKS, LOSSES, LOST_ACCEPT, LOST_BIND,
-    LOST_CALLS, LOST_CONNECT, LOST_LISTEN, LOST_LISTENERS, LOST_UDP, LOST_UNLISTEN,
+    CALLS, CONNECTS_MAX, Counters, HOOK_ACCEPT, HOOK_BIND, HOOK_CONNECT, HOOK_LISTEN, HOOK_UNLISTEN, HOOKS, LOSSES,
+    LOST_ACCEPT, LOST_BIND, LOST_CALLS, LOST_CONNECT, LOST_LISTEN, LOST_LISTENERS, LOST_UDP, LOST_UNLISTEN, Record,
 };
+
+use super::hooks;
 
 /// Names of the hooks with a run counter, in the order of `HOOK_*`.
 const RUNS: [&str; HOOKS] = ["listen", "unlisten", "bind", "connect", "accept"];
@@ -35,6 +37,8 @@ const _: () = {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
     sums: Counters,
+    misses: [u64; CALLS],
+    displaced: u64,
 }
 
 impl KernelCounters {
@@ -44,8 +48,14 @@ impl KernelCounters {
     }
 
     /// Losses at each edge on the kernel's side.
-    pub fn lost(&self) -> [(&'static str, u64); LOSSES] {
-        named(EDGES, self.sums.lost)
+    pub fn lost(&self) -> Vec<(&'static str, u64)> {
+        let displaced = ("connects_map", self.displaced);
+        named(EDGES, self.sums.lost).into_iter().chain([displaced]).collect()
+    }
+
+    /// Calls whose return was not seen, by the function that is hooked.
+    pub fn misses(&self) -> [(&'static str, u64); CALLS] {
+        named(hooks::CALLS, self.misses)
     }
 }
 
@@ -54,10 +64,19 @@ fn named<const N: usize>(names: [&'static str; N], values: [u64; N]) -> [(&'stat
     names.map(|name| (name, values.next().unwrap_or(0)))
 }
 
-/// Reads the counters; a read is one system call.
+/// Reads the counters; a read is one system call, and a few more where calls or connects are under way.
 pub struct CountersReader {
     map: PerCpuArray<MapData, Plain>,
+    calls: BpfMap<MapData, u64, PlainCall>,
+    connects: BpfMap<MapData, u64, [u8; Record::SIZE]>,
 }
+
+/// How long a call may be under way before its return is taken to be missed: nanoseconds. The functions that are hooked at
+/// both ends wait for a lock at most.
+const LOST_AFTER: u64 = 10_000_000_000;
+
+/// A call under way: address of the socket, address of the argument, and when it was entered, in nanoseconds since boot.
+type PlainCall = [u64; 3];
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -68,22 +87,68 @@ unsafe impl aya::Pod for Plain {}
 
 impl CountersReader {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
-        let map = ebpf
-            .take_map("COUNTERS")
-            .context("the kernel object has no map COUNTERS")?;
+        let mut take = |name: &str| {
+            ebpf.take_map(name)
+                .with_context(|| format!("the kernel object has no map {name}"))
+        };
         Ok(Self {
-            map: PerCpuArray::try_from(map).context("cannot use the map COUNTERS")?,
+            map: PerCpuArray::try_from(take("COUNTERS")?).context("cannot use the map COUNTERS")?,
+            calls: BpfMap::try_from(take("CALLS")?).context("cannot use the map CALLS")?,
+            connects: BpfMap::try_from(take("CONNECTS")?).context("cannot use the map CONNECTS")?,
         })
     }
 
-    /// The sums now.
-    pub fn read(&self) -> Result<KernelCounters> {
+    /// The sums now; `now` is in nanoseconds since boot.
+    pub fn read(&mut self, now: u64) -> Result<KernelCounters> {
+        // What is under way is looked at first: what returns meanwhile is then counted as returned, and not as missed.
+        let under_way = self.under_way(now)?;
         let each = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
-        let mut sum = KernelCounters::default();
+        let mut sums = Counters::default();
         for Plain(counters) in each.iter() {
-            add(&mut sum.sums, counters);
+            add(&mut sums, counters);
         }
-        Ok(sum)
+        let mut misses = [0; CALLS];
+        let calls = sums.entered.into_iter().zip(sums.returned).zip(under_way);
+        for (misses, ((entered, returned), under_way)) in misses.iter_mut().zip(calls) {
+            *misses = entered.saturating_sub(returned).saturating_sub(under_way);
+        }
+        let waiting = sums.connects_stored.saturating_sub(sums.connects_ended);
+        // The map makes room by itself only when it is full, but for what each processor has set aside.
+        let displaced = if waiting > u64::from(CONNECTS_MAX / 2) {
+            waiting.saturating_sub(self.connects.keys().count() as u64)
+        } else {
+            0
+        };
+        Ok(KernelCounters {
+            sums,
+            misses,
+            displaced,
+        })
+    }
+
+    /// Calls that were entered and may still return, by function. Those that have been under way for too long are taken
+    /// out: their return was missed.
+    fn under_way(&mut self, now: u64) -> Result<[u64; CALLS]> {
+        let mut under_way = [0; CALLS];
+        let mut lost = Vec::new();
+        for entry in self.calls.iter() {
+            let (key, [_, _, entered]) = match entry {
+                Ok(entry) => entry,
+                // It returned meanwhile.
+                Err(MapError::KeyNotFound) => continue,
+                Err(error) => return Err(error).context("cannot read the map of calls"),
+            };
+            if now.saturating_sub(entered) > LOST_AFTER {
+                lost.push(key);
+            } else if let Some(count) = under_way.get_mut((key & 0xff) as usize) {
+                *count += 1;
+            }
+        }
+        for key in lost {
+            // It may have returned at last.
+            let _ = self.calls.remove(&key);
+        }
+        Ok(under_way)
     }
 }
 

@@ -10,6 +10,7 @@ mod counters;
 mod hooks;
 mod log;
 mod memory;
+mod misses;
 mod offsets;
 mod ring;
 mod symbols;
@@ -22,6 +23,7 @@ pub use counters::{CountersReader, KernelCounters};
 pub use hooks::Subject;
 pub use log::KernelLog;
 pub use memory::give_back_memory;
+pub use misses::HookMisses;
 pub use ring::{Events, RawRecord};
 pub use udp::BoundUdp;
 
@@ -59,6 +61,8 @@ pub struct Armed {
     pub service: Service,
     /// The hooks.
     pub hooks: Vec<HookState>,
+    /// What the kernel left out of them.
+    pub misses: HookMisses,
     _ebpf: Ebpf,
     _filter: Array<MapData, Filter>,
     _listeners: MapData,
@@ -146,6 +150,7 @@ impl Probe {
             }
             let armed = Armed {
                 service,
+                misses: HookMisses::of(&self.ebpf, &attempt.hooks),
                 hooks: attempt.hooks.clone(),
                 _ebpf: self.ebpf,
                 _filter: self.filter,

@@ -4,7 +4,7 @@
 //! soon. So the ring never sees the ports that resolvers bind for each query. What is still in the map after
 //! [`UDP_COUNTS_AFTER`] is read here; a socket that ends later than that is reported by the kernel side itself, and whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -14,6 +14,7 @@ use aya::{
 use monitor_common::{Record, UDP_COUNTS_AFTER};
 
 use super::ring::RawRecord;
+use crate::event::SocketKey;
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -62,6 +63,15 @@ impl BoundUdp {
         self.told.keep(&present);
         Ok(due)
     }
+
+    /// The sockets that are bound now; `None` where that cannot be read.
+    pub fn present(&self) -> Option<HashSet<SocketKey>> {
+        self.map
+            .keys()
+            .map(|key| key.map(SocketKey::new))
+            .collect::<Result<_, _>>()
+            .ok()
+    }
 }
 
 impl Told {
@@ -81,4 +91,37 @@ impl Told {
 fn bytes_of(record: &Record) -> &[u8] {
     // SAFETY: a record is integers without padding, so each of its bytes is initialised; it is borrowed for as long.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), Record::SIZE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use monitor_common::FLAG_LATE;
+
+    use super::*;
+
+    fn record(opened: u64, flags: u32) -> Record {
+        // SAFETY: integers, for which zero is a value.
+        let mut record: Record = unsafe { std::mem::zeroed() };
+        (record.opened, record.flags) = (opened, flags);
+        record
+    }
+
+    #[test]
+    fn a_socket_counts_once_when_it_is_old_enough_and_its_port_is_not_named() {
+        let mut told = Told::default();
+        let old = UDP_COUNTS_AFTER;
+        assert!(!told.is_due(1, &record(5, FLAG_LATE), 5 + old - 1));
+        assert!(told.is_due(1, &record(5, FLAG_LATE), 5 + old));
+        assert!(!told.is_due(1, &record(5, FLAG_LATE), 6 + old));
+        assert!(!told.is_due(2, &record(5, 0), 9 + old), "a named port was told at once");
+    }
+
+    #[test]
+    fn a_socket_in_the_memory_of_another_is_another() {
+        let mut told = Told::default();
+        assert!(told.is_due(1, &record(5, FLAG_LATE), 5 + UDP_COUNTS_AFTER));
+        assert!(told.is_due(1, &record(9, FLAG_LATE), 9 + UDP_COUNTS_AFTER));
+        told.keep(&HashMap::new());
+        assert!(told.0.is_empty());
+    }
 }

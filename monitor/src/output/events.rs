@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::Report;
 use crate::{
-    event::{Event, Family, Kind, Outcome, errno_name},
+    event::{Endpoint, Event, Family, Kind, Outcome, Protocol, errno_name},
     identity::Clock,
     policy::alerts::Alert,
     registry::Registration,
@@ -54,12 +54,15 @@ struct Line<'a> {
     family: &'static str,
     address: IpAddr,
     port: u16,
-    automatic: bool,
-    peer: Option<()>,
-    local: Option<()>,
+    automatic: Option<bool>,
+    peer: Option<End>,
+    local: Option<End>,
     scope: &'static str,
     dual_stack: Option<bool>,
-    backlog: u32,
+    backlog: Option<u32>,
+    reuseport: Option<bool>,
+    mptcp: Option<bool>,
+    reason: Option<&'static str>,
     netns: u32,
     host_netns: bool,
     socket: u64,
@@ -76,6 +79,19 @@ struct Line<'a> {
     verdict: &'static str,
     rule: Option<&'a str>,
     missing: Vec<&'static str>,
+}
+
+/// One end of a connection.
+#[derive(Serialize)]
+struct End {
+    address: IpAddr,
+    port: u16,
+}
+
+impl From<Endpoint> for End {
+    fn from(Endpoint { address, port }: Endpoint) -> Self {
+        Self { address, port }
+    }
 }
 
 #[derive(Serialize)]
@@ -220,60 +236,73 @@ impl Lines {
             Kind::Unlisten => (Some("ok"), None),
             _ => result_of(event.outcome),
         };
-        let line = Line {
-            schema: SCHEMA,
-            id,
-            host: &self.host,
-            time: rfc3339(clock, event.time),
-            event: kind_name(event.kind),
-            origin: report.origin.as_str(),
-            result,
-            errno,
-            protocol: socket.protocol.as_str(),
-            family: match socket.family {
-                Family::Ipv4 => "ipv4",
-                Family::Ipv6 => "ipv6",
-            },
+        let subject = event.subject();
+        // A listener, or what may become one: not one end of a connection.
+        let is_local = !matches!(event.kind, Kind::Connect | Kind::Accept);
+        let has_backlog = is_local && event.kind != Kind::Bind && socket.protocol == Protocol::Tcp;
+        let local = Endpoint {
             address: socket.address,
             port: socket.port,
-            automatic: socket.automatic,
-            peer: None,
-            local: None,
-            scope: socket.scope().as_str(),
-            dual_stack: socket.dual_stack(),
-            backlog: socket.backlog,
-            netns: socket.netns,
-            host_netns: report.host_netns,
-            socket: socket.inode,
-            cookie: socket.cookie.map(|cookie| cookie.to_string()),
-            process: Some(Process {
-                pid: opener.tgid,
-                tid: opener.tid,
-                comm: &opener.comm,
-                thread: &opener.thread,
-                exe: process.exe.as_deref(),
-                exe_state: process.exe_state.map(|state| state.as_str()),
-                cmdline: process.cmdline.as_deref(),
-                started: rfc3339(clock, opener.start_time),
-                uid: opener.uid,
-                user: process.user.as_deref(),
-                ancestors: None,
-            }),
-            // Process 0 is the kernel's idle task: nobody held the socket any more.
-            holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
-                pid: event.holder.0,
-                comm: &event.holder.1,
-            }),
-            kernel_thread: opener.kernel_thread,
-            container: None,
-            unit: None,
-            cgroup: None,
-            package: None,
-            registry: report.registrations.iter().map(Registered::from).collect(),
-            verdict: report.verdict.as_str(),
-            rule: report.findings.first().map(|finding| finding.rule.as_str()),
-            missing: report.missing(event),
         };
+        let line =
+            Line {
+                schema: SCHEMA,
+                id,
+                host: &self.host,
+                time: rfc3339(clock, event.time),
+                event: kind_name(event.kind),
+                origin: report.origin.as_str(),
+                result,
+                errno,
+                protocol: socket.protocol.as_str(),
+                family: match socket.family {
+                    Family::Ipv4 => "ipv4",
+                    Family::Ipv6 => "ipv6",
+                },
+                address: subject.address,
+                port: subject.port,
+                automatic: is_local.then_some(socket.automatic),
+                peer: event.peer.filter(|_| event.kind == Kind::Accept).map(End::from),
+                local: (event.kind == Kind::Connect && local.port != 0).then(|| End::from(local)),
+                scope: event.scope().as_str(),
+                dual_stack: socket.dual_stack().filter(|_| is_local),
+                backlog: has_backlog.then_some(socket.backlog),
+                reuseport: is_local.then_some(socket.reuseport),
+                mptcp: is_local.then_some(socket.mptcp),
+                reason: (event.kind == Kind::Unlisten && socket.protocol == Protocol::Udp)
+                    .then_some(if event.connected { "connected" } else { "closed" }),
+                netns: socket.netns,
+                host_netns: report.host_netns,
+                socket: socket.inode,
+                cookie: socket.cookie.map(|cookie| cookie.to_string()),
+                process: Some(Process {
+                    pid: opener.tgid,
+                    tid: opener.tid,
+                    comm: &opener.comm,
+                    thread: &opener.thread,
+                    exe: process.exe.as_deref(),
+                    exe_state: process.exe_state.map(|state| state.as_str()),
+                    cmdline: process.cmdline.as_deref(),
+                    started: rfc3339(clock, opener.start_time),
+                    uid: opener.uid,
+                    user: process.user.as_deref(),
+                    ancestors: None,
+                }),
+                // Process 0 is the kernel's idle task: nobody held the socket any more.
+                holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
+                    pid: event.holder.0,
+                    comm: &event.holder.1,
+                }),
+                kernel_thread: opener.kernel_thread,
+                container: None,
+                unit: None,
+                cgroup: None,
+                package: None,
+                registry: report.registrations.iter().map(Registered::from).collect(),
+                verdict: report.verdict.as_str(),
+                rule: report.findings.first().map(|finding| finding.rule.as_str()),
+                missing: report.missing(event),
+            };
         json(&line)
     }
 

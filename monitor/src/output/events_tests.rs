@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The keys of a socket's line, in the contract's order.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 36] = [
     "schema",
     "id",
     "host",
@@ -37,6 +37,9 @@ const KEYS: [&str; 33] = [
     "scope",
     "dual_stack",
     "backlog",
+    "reuseport",
+    "mptcp",
+    "reason",
     "netns",
     "host_netns",
     "socket",
@@ -114,7 +117,7 @@ fn a_listen_on_1992_is_this_line() {
             r#"{"schema":1,"id":"7f1c-1","host":"web-7","time":"2100-11-23T03:20:00.123456789Z","event":"listen","#,
             r#""origin":"event","result":"ok","errno":null,"protocol":"tcp","family":"ipv4","address":"0.0.0.0","#,
             r#""port":1992,"automatic":false,"peer":null,"local":null,"scope":"wildcard","dual_stack":null,"#,
-            r#""backlog":5,"netns":4026531840,"host_netns":true,"socket":4711,"cookie":null,"#,
+            r#""backlog":5,"reuseport":false,"mptcp":false,"reason":null,"netns":4026531840,"host_netns":true,"socket":4711,"cookie":null,"#,
             r#""process":{"pid":812,"tid":813,"comm":"python3","thread":"pool-1","exe":"/usr/bin/python3.11","#,
             r#""exe_state":"file","cmdline":["python3","-m","http.server","1992"],"#,
             r#""started":"2100-11-23T03:19:58.500000000Z","uid":0,"user":"root","ancestors":null},"#,
@@ -306,6 +309,58 @@ fn a_reader_that_stops_reading_costs_lines_and_never_holds_up_the_caller() {
     );
 }
 
+/// The event on 1992, as another one, with another end.
+fn of_kind(kind: Kind) -> Event {
+    let mut event = listen();
+    event.kind = kind;
+    if matches!(kind, Kind::Connect | Kind::Accept) {
+        event.peer = Some(Endpoint {
+            address: "10.0.0.5".parse().unwrap(),
+            port: 8080,
+        });
+    }
+    event
+}
+
+#[test]
+fn a_connect_shows_its_destination_and_an_accept_its_listener_and_both_the_other_end() {
+    let line = |event: &Event| value(&line_of(event, &report(event)));
+    let mut event = of_kind(Kind::Connect);
+    let connect = line(&event);
+    assert_eq!(
+        (&connect["address"], &connect["port"]),
+        (&"10.0.0.5".into(), &8080.into())
+    );
+    assert_eq!(
+        connect["local"],
+        serde_json::json!({"address": "0.0.0.0", "port": 1992})
+    );
+    for key in ["peer", "automatic", "backlog", "dual_stack", "reuseport", "reason"] {
+        assert_eq!(connect[key], Value::Null, "{key}");
+    }
+    event.socket.port = 0;
+    event.outcome = Outcome::Failed(None);
+    let failed = line(&event);
+    assert_eq!((&failed["local"], &failed["errno"]), (&Value::Null, &Value::Null));
+    assert_eq!(failed["missing"], serde_json::json!(["errno"]));
+
+    let accept = line(&of_kind(Kind::Accept));
+    assert_eq!((&accept["address"], &accept["port"]), (&"0.0.0.0".into(), &1992.into()));
+    assert_eq!(accept["peer"], serde_json::json!({"address": "10.0.0.5", "port": 8080}));
+    assert_eq!(accept["local"], Value::Null);
+}
+
+#[test]
+fn the_end_of_a_udp_socket_says_why() {
+    let mut event = of_kind(Kind::Unlisten);
+    let reason = |event: &Event| value(&line_of(event, &report(event)))["reason"].clone();
+    assert_eq!(reason(&event), Value::Null, "a TCP socket");
+    event.socket.protocol = Protocol::Udp;
+    assert_eq!(reason(&event), "closed");
+    event.connected = true;
+    assert_eq!(reason(&event), "connected");
+}
+
 #[test]
 fn lines_for_a_reader_that_is_gone_are_counted() {
     let (reader, output) = pipe().unwrap();
@@ -328,8 +383,16 @@ fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
     let clock = Clock::read();
     let event = listen();
     let socket = line_of(&event, &report(&event));
+    let of_kind = |kind| {
+        let event = of_kind(kind);
+        line_of(&event, &report(&event))
+    };
     let real = [
         ("listen", socket.clone()),
+        ("bind", of_kind(Kind::Bind)),
+        ("connect", of_kind(Kind::Connect)),
+        ("accept", of_kind(Kind::Accept)),
+        ("unlisten", of_kind(Kind::Unlisten)),
         ("alert", lines().alert(&alert(1), &event, &report(&event), "", clock)),
         ("alert_resolved", lines().alert_resolved(&alert(1), 2, clock)),
         ("lost", lines().lost("ring_listen", 1, 2, clock)),

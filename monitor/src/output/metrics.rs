@@ -4,6 +4,7 @@
 //! `increase()` stands at 0 from the start. `budget` bounds the number of series whose labels strangers choose.
 
 mod budget;
+mod counting;
 mod ports;
 
 use std::collections::HashMap;
@@ -13,17 +14,15 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families, TextEncoder,
 };
 
+use budget::Budget;
 pub use budget::ListenerSeries;
-use budget::{Budget, OTHER, Place};
-use ports::EPHEMERAL;
 
 use super::{
-    Report,
-    events::{kind_name, result_of},
-    report::RESULT,
+    events::kind_name,
+    report::{ERRNO, RESULT},
 };
 use crate::{
-    event::{Event, Kind, Protocol},
+    event::{Kind, Protocol},
     identity::Missing,
     kernel::{HookState, KernelCounters, Service},
     policy::{Policy, Severity},
@@ -32,6 +31,15 @@ use crate::{
 
 /// Edges at which user space can lose something.
 pub const EDGES: [&str; 6] = ["queue", "decode", "pending", "inventory", "alerts", "stdout"];
+
+/// Metrics with labels that strangers choose.
+const BUDGETED: [&str; 5] = [
+    "portreeve_listeners",
+    "portreeve_listens_total",
+    "portreeve_connects_total",
+    "portreeve_accepts_total",
+    "portreeve_port_info",
+];
 
 /// All metrics of one agent.
 pub struct Metrics {
@@ -48,6 +56,13 @@ pub struct Metrics {
     listeners: IntGaugeVec,
     opened: GaugeVec,
     listens: IntCounterVec,
+    binds: IntCounterVec,
+    watched_binds: IntCounterVec,
+    connects: IntCounterVec,
+    accepts: IntCounterVec,
+    hook_misses: IntCounterVec,
+    /// Sums of the kernel side's misses when they were last read, by hook.
+    misses: HashMap<&'static str, u64>,
     port_info: IntGaugeVec,
     alerts: IntGaugeVec,
     alerts_fired: IntCounterVec,
@@ -108,7 +123,7 @@ impl Metrics {
             watched,
             budget: Budget::new(max_series),
             runs: nothing.runs().to_vec(),
-            kernel_lost: nothing.lost().to_vec(),
+            kernel_lost: nothing.lost(),
             ephemeral,
             watched_listeners: gauges(
                 "portreeve_watched_port_listeners",
@@ -143,6 +158,32 @@ impl Metrics {
                 "Calls of listen(), by result: ok, error, or unknown where it could not be learned.",
                 &["protocol", "port", "process", "result"],
             )?,
+            binds: counters(
+                "portreeve_binds_total",
+                "Calls of bind() to a port that a rule or the watch list names, and binds of UDP sockets that count as listeners.",
+                &["protocol", "result", "errno"],
+            )?,
+            watched_binds: counters(
+                "portreeve_watched_port_binds_total",
+                "Calls of bind() to a watched port.",
+                &["protocol", "port", "result"],
+            )?,
+            connects: counters(
+                "portreeve_connects_total",
+                "TCP connections tried to a port that a rule or the watch list names, by outcome.",
+                &["protocol", "port", "process", "result"],
+            )?,
+            accepts: counters(
+                "portreeve_accepts_total",
+                "Connections accepted on a port that a rule or the watch list names.",
+                &["protocol", "port", "process"],
+            )?,
+            hook_misses: counters(
+                "portreeve_hook_misses_total",
+                "Calls that a hook was not run for, or whose return it did not see.",
+                &["hook"],
+            )?,
+            misses: HashMap::new(),
             port_info: gauges(
                 "portreeve_port_info",
                 "What IANA's registry says of a port that is ruled or in use; always 1.",
@@ -229,9 +270,15 @@ impl Metrics {
     /// The series that stand at 0 (or at 1) before anything happens.
     fn prepare(&self, policy: &Policy, registry: &Registry) {
         for (protocol, port) in &self.watched {
-            let labels = [protocol.as_str(), &port.to_string()];
+            let (protocol_name, number) = (protocol.as_str(), port.to_string());
+            let labels = [protocol_name, &number];
             self.watched_listeners.with_label_values(&labels).set(0);
             self.watched_listens.with_label_values(&labels).reset();
+            for result in ["ok", "error"] {
+                self.watched_binds
+                    .with_label_values(&[protocol_name, &number, result])
+                    .reset();
+            }
             self.describe_port(registry, *protocol, *port);
         }
         for rule in policy.rules() {
@@ -241,7 +288,7 @@ impl Metrics {
                 self.alerts_fired.with_label_values(&labels).reset();
             }
         }
-        for kind in [Kind::Listen, Kind::Unlisten] {
+        for kind in [Kind::Listen, Kind::Unlisten, Kind::Bind, Kind::Connect, Kind::Accept] {
             self.events.with_label_values(&[kind_name(kind)]).reset();
         }
         for (edge, _) in &self.kernel_lost {
@@ -256,8 +303,10 @@ impl Metrics {
         for field in Missing::ALL {
             self.identity_incomplete.with_label_values(&[field.as_str()]).reset();
         }
-        self.identity_incomplete.with_label_values(&[RESULT]).reset();
-        for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
+        for field in [RESULT, ERRNO] {
+            self.identity_incomplete.with_label_values(&[field]).reset();
+        }
+        for metric in BUDGETED {
             self.series_limited.with_label_values(&[metric]).reset();
         }
         self.build_info
@@ -283,6 +332,7 @@ impl Metrics {
         for hook in hooks {
             let attached = i64::from(hook.is_attached());
             self.hook_attached.with_label_values(&[hook.hook]).set(attached);
+            self.hook_misses.with_label_values(&[hook.hook]).reset();
         }
         for situation in service.blind_spots() {
             self.blind_spot.with_label_values(&[situation.name]).set(1);
@@ -300,7 +350,7 @@ impl Metrics {
     }
 
     /// The kernel side's counters stand here now. Returns what was lost since the last time, by edge.
-    pub fn kernel_counters(&mut self, now: KernelCounters) -> Vec<(&'static str, u64)> {
+    pub fn kernel_counters(&mut self, now: &KernelCounters) -> Vec<(&'static str, u64)> {
         self.kernel_sums(&now.runs(), &now.lost())
     }
 
@@ -320,6 +370,16 @@ impl Metrics {
         }
         (self.runs, self.kernel_lost) = (runs.to_vec(), lost.to_vec());
         losses
+    }
+
+    /// Misses of hooks stand at these sums now.
+    pub fn hooks_missed(&mut self, now: &[(&'static str, u64)]) {
+        for (hook, now) in now {
+            let before = self.misses.insert(hook, *now).unwrap_or(0);
+            self.hook_misses
+                .with_label_values(&[hook])
+                .inc_by(now.saturating_sub(before));
+        }
     }
 
     /// The self-test saw its own listener.
@@ -346,120 +406,6 @@ impl Metrics {
     /// An alert fired.
     pub fn alert_fired(&self, rule: &str, severity: Severity) {
         self.alerts_fired.with_label_values(&[rule, severity.as_str()]).inc();
-    }
-
-    /// A listen succeeded, failed, or ended nobody knows how.
-    pub fn listened(&mut self, event: &Event, report: &Report) {
-        let (result, _) = result_of(event.outcome);
-        let result = result.unwrap_or("unknown");
-        let port = self.port_label(event, report);
-        let watched = self.is_watched(event.socket.protocol, event.socket.port);
-        let labels = |process: &str| {
-            [event.socket.protocol.as_str(), &port, process, result]
-                .map(str::to_owned)
-                .to_vec()
-        };
-        let metric = "portreeve_listens_total";
-        let place = self
-            .budget
-            .keep(metric, watched, labels(&report.label), Some(labels(OTHER)));
-        if let Some(labels) = self.placed(metric, place) {
-            self.listens.with_label_values(&labels).inc();
-        }
-        for missing in report.missing(event) {
-            self.identity_incomplete.with_label_values(&[missing]).inc();
-        }
-    }
-
-    /// A listener opened. What comes back is handed to [`Metrics::closed`] when it ends; `None` where the budget left
-    /// no series for it.
-    pub fn opened(
-        &mut self,
-        event: &Event,
-        report: &Report,
-        registry: &Registry,
-        seconds: f64,
-    ) -> Option<ListenerSeries> {
-        let (protocol, number) = (event.socket.protocol, event.socket.port);
-        let watched = self.is_watched(protocol, number);
-        if watched {
-            let labels = [protocol.as_str(), &number.to_string()];
-            self.watched_listeners.with_label_values(&labels).inc();
-            self.watched_listens.with_label_values(&labels).inc();
-        }
-        let port = self.port_label(event, report);
-        if port != EPHEMERAL && !watched {
-            self.describe_within_budget(registry, protocol, number);
-        }
-        let registration = if port == EPHEMERAL {
-            String::new()
-        } else {
-            report.names().join(",")
-        };
-        let netns = if report.host_netns { "host" } else { OTHER };
-        let series = |process: &str| ListenerSeries {
-            labels: [
-                protocol.as_str(),
-                &port,
-                &registration,
-                event.socket.scope().as_str(),
-                netns,
-                process,
-                report.verdict.as_str(),
-            ]
-            .map(str::to_owned),
-            watched,
-        };
-        let place = self.budget.open(series(&report.label), series(OTHER), seconds);
-        self.placed("portreeve_listeners", place)
-    }
-
-    /// A listener ended. Its series goes with the last of them.
-    pub fn closed(&mut self, event: &Event, series: Option<&ListenerSeries>) {
-        let (protocol, port) = (event.socket.protocol, event.socket.port);
-        if self.is_watched(protocol, port) {
-            self.watched_listeners
-                .with_label_values(&[protocol.as_str(), &port.to_string()])
-                .dec();
-        }
-        if let Some(series) = series {
-            self.budget.close(series);
-        }
-    }
-
-    /// Whether the port has series of its own.
-    fn is_watched(&self, protocol: Protocol, port: u16) -> bool {
-        self.watched.contains(&(protocol, port))
-    }
-
-    fn port_label(&self, event: &Event, report: &Report) -> String {
-        let watched = self.is_watched(event.socket.protocol, event.socket.port);
-        ports::label(&event.socket, watched || !report.findings.is_empty(), self.ephemeral)
-    }
-
-    fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
-        let metric = "portreeve_port_info";
-        let key = vec![protocol.as_str().to_owned(), port.to_string()];
-        let place = self.budget.keep(metric, false, key, None);
-        if self.placed(metric, place).is_some() {
-            self.describe_port(registry, protocol, port);
-        }
-    }
-
-    fn describe_port(&self, registry: &Registry, protocol: Protocol, port: u16) {
-        let labels = ports::described(registry, protocol, port);
-        self.port_info.with_label_values(&labels).set(1);
-    }
-
-    /// Counts what the budget refused; `None` where there is no series at all.
-    fn placed<T>(&self, metric: &str, place: Place<T>) -> Option<T> {
-        if !matches!(place, Place::Own(_)) {
-            self.series_limited.with_label_values(&[metric]).inc();
-        }
-        match place {
-            Place::Own(series) | Place::Folded(series) => Some(series),
-            Place::LeftOut => None,
-        }
     }
 
     /// The page, in Prometheus's text format.

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::*;
-use crate::kernel::{Attempt, Backend, Subject};
+use super::{budget::ListenerSeries, *};
 use crate::{
-    event::Outcome,
+    event::{Endpoint, Event, Outcome},
     identity::ProcessIdentity,
+    kernel::{Attempt, Backend, Subject},
+    output::Report,
     output::samples::{end_of, listen, listen_at, listen_on, policy, report, report_of},
     output::scrape::{Sample, scrape},
     policy::{Rule, Verdict},
@@ -45,7 +46,7 @@ fn metrics() -> Metrics {
 
 /// What the pipeline does when a listen succeeded.
 fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<ListenerSeries> {
-    metrics.listened(event, report);
+    metrics.happened(event, report);
     metrics.opened(event, report, Registry::embedded(), seconds)
 }
 
@@ -75,17 +76,36 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
         expected.push(("alerts", dormant(severity)));
         expected.push(("alerts_fired_total", dormant(severity)));
     }
-    for kind in ["listen", "unlisten"] {
+    for protocol in ["tcp", "udp"] {
+        for port in ["1990", "1991", "1992", "1994"] {
+            for result in ["ok", "error"] {
+                let labels = vec![("protocol", protocol), ("port", port), ("result", result)];
+                expected.push(("watched_port_binds_total", labels));
+            }
+        }
+    }
+    for kind in ["listen", "unlisten", "bind", "connect", "accept"] {
         expected.push(("events_total", vec![("event", kind)]));
         expected.push(("hook_runs_total", vec![("hook", kind)]));
     }
-    for edge in ["ring_listen", "ring_unlisten", "listeners_map"].iter().chain(&EDGES) {
+    let kernel_edges = [
+        "ring_listen",
+        "ring_unlisten",
+        "ring_bind",
+        "ring_connect",
+        "ring_accept",
+        "listeners_map",
+        "udp_map",
+        "calls_map",
+        "connects_map",
+    ];
+    for edge in kernel_edges.iter().chain(&EDGES) {
         expected.push(("events_lost_total", vec![("edge", edge)]));
     }
-    for field in ["exe", "cmdline", "user", "result"] {
+    for field in ["exe", "cmdline", "user", "result", "errno"] {
         expected.push(("identity_incomplete_total", vec![("field", field)]));
     }
-    for metric in ["portreeve_listeners", "portreeve_listens_total", "portreeve_port_info"] {
+    for metric in BUDGETED {
         expected.push(("series_limited_total", vec![("metric", metric)]));
     }
     for (name, labels) in &expected {
@@ -103,6 +123,62 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
         values(&metrics, "registry_records", &[]),
         [Registry::embedded().records() as f64]
     );
+}
+
+#[test]
+fn connects_binds_and_accepts_are_counted_by_port_and_outcome() {
+    let mut metrics = metrics();
+    let mut event = listen();
+    event.kind = Kind::Connect;
+    event.peer = Some(Endpoint {
+        address: "10.0.0.5".parse().unwrap(),
+        port: 1992,
+    });
+    event.socket.port = 40_000;
+    for (errno, result) in [
+        (None, "ok"),
+        (Some(111), "refused"),
+        (Some(110), "timeout"),
+        (Some(101), "unreachable"),
+        (Some(125), "error"),
+    ] {
+        event.outcome = errno.map_or(Outcome::Succeeded, |errno| Outcome::Failed(Some(errno)));
+        metrics.happened(&event, &report(&event));
+        let labels = [("port", "1992"), ("result", result)];
+        assert_eq!(values(&metrics, "connects_total", &labels), [1.0], "{result}");
+    }
+    event.socket.protocol = Protocol::Udp;
+    metrics.happened(&event, &report(&event));
+    assert_eq!(
+        values(&metrics, "connects_total", &[]).iter().sum::<f64>(),
+        5.0,
+        "a peer of UDP is no connection"
+    );
+
+    let mut event = listen_on(1992);
+    event.kind = Kind::Accept;
+    metrics.happened(&event, &report(&event));
+    assert_eq!(values(&metrics, "accepts_total", &ON_1992), [1.0]);
+
+    event.kind = Kind::Bind;
+    event.outcome = Outcome::Failed(Some(98));
+    metrics.happened(&event, &report(&event));
+    assert_eq!(values(&metrics, "binds_total", &[("errno", "EADDRINUSE")]), [1.0]);
+    let labels = [ON_1992[0], ON_1992[1], ("result", "error")];
+    assert_eq!(values(&metrics, "watched_port_binds_total", &labels), [1.0]);
+    assert!(values(&metrics, "listens_total", &[]).is_empty());
+}
+
+#[test]
+fn misses_of_a_hook_add_up() {
+    let mut metrics = metrics();
+    for sum in [0, 3, 3, 5] {
+        metrics.hooks_missed(&[("__inet_bind", sum)]);
+        assert_eq!(
+            values(&metrics, "hook_misses_total", &[("hook", "__inet_bind")]),
+            [sum as f64]
+        );
+    }
 }
 
 /// Arms with one hook.
@@ -164,7 +240,7 @@ fn what_the_agent_learns_of_itself_is_on_the_page() {
         ..ProcessIdentity::default()
     }
     .into();
-    metrics.listened(&unknown, &thin);
+    metrics.happened(&unknown, &thin);
     assert_eq!(
         values(&metrics, "identity_incomplete_total", &[("field", "exe")]),
         [1.0]
@@ -250,7 +326,7 @@ fn listens_are_counted_by_their_result() {
         let event = Event { outcome, ..listen() };
         let count = |metrics: &Metrics| -> f64 { values(metrics, "listens_total", &[("result", result)]).iter().sum() };
         let before = count(&metrics);
-        metrics.listened(&event, &report(&event));
+        metrics.happened(&event, &report(&event));
         assert_eq!(count(&metrics) - before, 1.0, "{outcome:?}");
     }
     assert_eq!(values(&metrics, "listens_total", &ON_1992).iter().sum::<f64>(), 4.0);
@@ -321,7 +397,7 @@ fn names_stand_in_the_registrys_order_and_join_the_ports_description() {
     }
 }
 
-const BUDGETED: [&str; 4] = [
+const BUDGETED_SERIES: [&str; 4] = [
     "portreeve_listeners",
     "portreeve_listens_total",
     "portreeve_listener_opened_timestamp_seconds",
@@ -331,7 +407,9 @@ const BUDGETED: [&str; 4] = [
 /// Series that count against the budget: those on watched ports, and all others.
 fn budgeted(metrics: &Metrics) -> (usize, usize) {
     let all = samples(metrics).into_iter();
-    let counted: Vec<_> = all.filter(|sample| BUDGETED.contains(&sample.name.as_str())).collect();
+    let counted: Vec<_> = all
+        .filter(|sample| BUDGETED_SERIES.contains(&sample.name.as_str()))
+        .collect();
     let watched = ["1990", "1991", "1992", "1994"];
     let on_watched = counted
         .iter()
@@ -444,7 +522,7 @@ fn the_kernels_counters_add_up_and_only_what_is_new_is_reported() {
             );
         }
     }
-    assert!(metrics.kernel_counters(KernelCounters::default()).is_empty());
+    assert!(metrics.kernel_counters(&KernelCounters::default()).is_empty());
 }
 
 #[test]
@@ -499,6 +577,10 @@ fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() 
     arm(&metrics, Backend::Fexit, "inet_csk_listen_start");
     let event = listen();
     open(&mut metrics, &event, &report(&event), 1.0);
+    for kind in [Kind::Bind, Kind::Connect, Kind::Accept] {
+        let event = Event { kind, ..listen() };
+        metrics.happened(&event, &report(&event));
+    }
     let page = text(&metrics);
     let exported: BTreeMap<String, Documented> = samples(&metrics)
         .into_iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    event::{Event, Outcome},
+    event::{Event, Kind, Outcome},
     identity::{Missing, ProcessIdentity},
     policy::{Severity, Verdict},
     registry::Registration,
@@ -59,6 +59,9 @@ pub struct Report {
 /// What `missing` calls a result that could not be learned.
 pub const RESULT: &str = "result";
 
+/// What `missing` calls the reason of a failure that could not be learned, where a backend usually knows it.
+pub const ERRNO: &str = "errno";
+
 /// Bytes that a process's name may have in a label.
 const LABEL_MAX: usize = 32;
 
@@ -76,7 +79,12 @@ impl Report {
 
     /// What could not be learned, by the names of the event's fields.
     pub fn missing(&self, event: &Event) -> Vec<&'static str> {
-        let result = (event.outcome == Outcome::Unconfirmed).then_some(RESULT);
+        let result = match event.outcome {
+            Outcome::Unconfirmed => Some(RESULT),
+            // Of a listen, a backend that cannot know it never does, and says so at the start.
+            Outcome::Failed(None) if event.kind == Kind::Connect => Some(ERRNO),
+            _ => None,
+        };
         result
             .into_iter()
             .chain(self.process.missing.iter().copied().map(Missing::as_str))

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    event::{Event, Kind, Outcome, Protocol, errno_name},
+    event::{Endpoint, Event, Kind, Outcome, Protocol, errno_name},
     identity::ExeState,
     policy::{
         Verdict,
@@ -17,16 +17,16 @@ use super::Report;
 /// Logs an event: a warning where it is unexpected.
 pub fn log(event: &Event, report: &Report) {
     let level = match (report.verdict, event.kind) {
-        (Verdict::Unexpected, Kind::Listen) => log::Level::Warn,
+        (Verdict::Unexpected, Kind::Listen | Kind::Bind) => log::Level::Warn,
         _ => log::Level::Info,
     };
-    let socket = &event.socket;
+    let (socket, subject) = (&event.socket, event.subject());
     log::log!(
         level,
         event = super::events::kind_name(event.kind),
         protocol = socket.protocol.as_str(),
-        port = socket.port,
-        address = socket.address.to_string(),
+        port = subject.port,
+        address = subject.address.to_string(),
         netns = socket.netns,
         socket = socket.inode,
         pid = event.opener.tgid,
@@ -43,22 +43,39 @@ pub fn log(event: &Event, report: &Report) {
     );
 }
 
-/// Who did what, and what the port is for.
+/// Who did what, how it ended, and what the port is for.
 fn sentence(event: &Event, report: &Report) -> String {
-    let port = port(event);
     let who = if event.opener.kernel_thread {
         format!("the kernel ({})", report.label)
     } else {
         report.label.clone()
     };
-    let what = match (event.kind, event.outcome) {
-        (Kind::Unlisten, _) => "stopped listening on",
-        (_, Outcome::Failed(_)) => "failed to listen on",
-        (_, Outcome::Unconfirmed) => "called listen(), with a result that could not be learned, on",
+    let failed = matches!(event.outcome, Outcome::Failed(_));
+    let unknown = event.outcome == Outcome::Unconfirmed;
+    let udp = event.socket.protocol == Protocol::Udp;
+    let what = match event.kind {
+        Kind::Unlisten if event.connected => "connected, and no longer takes what anybody sends to",
+        Kind::Unlisten => "stopped listening on",
+        Kind::Bind if failed => "failed to bind",
+        Kind::Bind if udp => "takes what is sent to",
+        Kind::Bind => "bound",
+        Kind::Connect if failed => "failed to connect to",
+        Kind::Connect => "connected to",
+        Kind::Accept => "accepted a connection on",
+        _ if failed => "failed to listen on",
+        _ if unknown => "called listen(), with a result that could not be learned, on",
         _ => "listens on",
     };
+    let place = match event.kind {
+        Kind::Connect => format!("{}/{}", endpoint(event.subject()), event.socket.protocol),
+        _ => port(event),
+    };
+    let from = match event.peer {
+        Some(peer) if event.kind == Kind::Accept => format!(" from {}", endpoint(peer)),
+        _ => String::new(),
+    };
     let errno = match event.outcome {
-        Outcome::Failed(Some(errno)) if event.kind == Kind::Listen => {
+        Outcome::Failed(Some(errno)) if event.kind != Kind::Unlisten => {
             format!(
                 ": {}",
                 errno_name(errno).map_or_else(|| errno.to_string(), str::to_owned)
@@ -72,7 +89,7 @@ fn sentence(event: &Event, report: &Report) -> String {
     } else {
         format!("registered: {}", names.join(", "))
     };
-    format!("{who} {what} {port}{errno} ({registered})")
+    format!("{who} {what} {place}{from}{errno} ({registered})")
 }
 
 /// The sentence of an alert: who, where, what the port was registered for, and how to check.
@@ -142,11 +159,24 @@ fn registration(row: &Registration<'_>) -> Option<String> {
 }
 
 fn port(event: &Event) -> String {
-    let address = match event.socket.address {
+    let subject = event.subject();
+    format!(
+        "{}/{} on {}",
+        subject.port,
+        event.socket.protocol,
+        bracketed(subject.address)
+    )
+}
+
+fn endpoint(end: Endpoint) -> String {
+    format!("{}:{}", bracketed(end.address), end.port)
+}
+
+fn bracketed(address: IpAddr) -> String {
+    match address {
         IpAddr::V6(address) => format!("[{address}]"),
         IpAddr::V4(address) => address.to_string(),
-    };
-    format!("{}/{} on {address}", event.socket.port, event.socket.protocol)
+    }
 }
 
 #[cfg(test)]

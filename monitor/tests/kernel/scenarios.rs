@@ -202,7 +202,7 @@ fn on_1992(backend: &str) -> Test {
         1.0,
     )?;
     assert_metric(&agent, "portreeve_probe_info", &[("backend", backend)], 1.0)?;
-    assert_metric(&agent, "portreeve_blind_spot", &[("situation", "udp")], 1.0)?;
+    assert_metric(&agent, "portreeve_blind_spot", &[("situation", "sctp")], 1.0)?;
     assert_metric(&agent, "portreeve_build_info", &[], 1.0)?;
     for edge in ["ring_listen", "ring_unlisten", "listeners_map", "stdout"] {
         assert_metric(&agent, "portreeve_events_lost_total", &[("edge", edge)], 0.0)?;

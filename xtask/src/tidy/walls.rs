@@ -7,7 +7,8 @@ use crate::tidy::tokens::{Token, tokens, without_tests};
 const KERNEL: &str = "monitor/src/kernel/";
 /// Code that runs in the kernel.
 const KERNEL_SIDE: &str = "monitor-ebpf/";
-const METRICS: &str = "monitor/src/output/metrics.rs";
+/// The metrics page: a file, and the folder of its parts.
+const METRICS: &str = "monitor/src/output/metrics";
 /// Stages that are pure: no I/O, no clock.
 const PURE: &[&str] = &["inventory", "policy", "registry"];
 
@@ -58,8 +59,11 @@ pub(crate) fn check(file: &str, text: &str) -> Vec<Violation> {
         violations
             .extend(used.map(|token| Violation::new(file, token.line, "`unsafe` stands only in monitor/src/kernel")));
     }
-    if file != METRICS {
-        let sentence = "prometheus is used only in monitor/src/output/metrics.rs";
+    if !file
+        .strip_prefix(METRICS)
+        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    {
+        let sentence = "prometheus is used only in monitor/src/output/metrics.rs and its folder";
         violations.extend(crates(file, &all, &["prometheus"], sentence));
     }
     if let Some(stage) = pure_stage(file) {
@@ -213,7 +217,12 @@ mod tests {
     #[test]
     fn prometheus_outside_the_metrics_file_is_refused() {
         assert_eq!(refused("monitor/src/output/http.rs", "use prometheus::Registry;"), [1]);
+        assert_eq!(
+            refused("monitor/src/output/metrics_page.rs", "use prometheus::Registry;"),
+            [1]
+        );
         assert!(refused("monitor/src/output/metrics.rs", "use prometheus::Registry;").is_empty());
+        assert!(refused("monitor/src/output/metrics/counting.rs", "use prometheus::Registry;").is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    event::{Protocol, Socket},
+    event::Protocol,
     policy::{Policy, covers},
     registry::{Registry, Status, Transport},
 };
@@ -41,12 +41,12 @@ pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
 
 /// The label `port`: the number, unless nobody chose the port and nothing names it. `range` is the host's range of
 /// automatic ports.
-pub(super) fn label(socket: &Socket, named: bool, range: Option<(u16, u16)>) -> String {
-    let in_range = range.is_some_and(|(first, last)| (first..=last).contains(&socket.port));
-    if (socket.automatic || in_range) && !named {
+pub(super) fn label(port: u16, automatic: bool, named: bool, range: Option<(u16, u16)>) -> String {
+    let in_range = range.is_some_and(|(first, last)| (first..=last).contains(&port));
+    if (automatic || in_range) && !named {
         EPHEMERAL.to_owned()
     } else {
-        socket.port.to_string()
+        port.to_string()
     }
 }
 

@@ -1,0 +1,75 @@
+//! Runs that the kernel left out: a program is not run where it, or on older kernels any program, runs on the same
+//! processor already.
+
+use std::{fs, os::fd::AsRawFd};
+
+use aya::{Ebpf, programs::ProgramFd};
+
+use super::{attach::programs_of, backend::HookState};
+
+/// The programs that are attached, and what they serve.
+#[derive(Default)]
+pub struct HookMisses {
+    programs: Vec<(&'static str, ProgramFd)>,
+}
+
+impl HookMisses {
+    pub(super) fn of(ebpf: &Ebpf, hooks: &[HookState]) -> Self {
+        let mut programs = Vec::new();
+        for hook in hooks.iter().filter(|hook| hook.is_attached()) {
+            for name in programs_of(hook) {
+                let program = ebpf
+                    .program(name)
+                    .and_then(|program| program.fd().ok()?.try_clone().ok());
+                programs.extend(program.map(|program| (hook.hook, program)));
+            }
+        }
+        Self { programs }
+    }
+
+    /// Adds, to what was missed of each function's returns, the runs that the kernel left out (since 5.12 it counts them).
+    /// The sums only grow.
+    pub fn add(&self, returns: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        let own = self.programs.iter().map(|(hook, program)| (*hook, left_out(program)));
+        for (hook, count) in returns.iter().copied().chain(own) {
+            match sums.iter_mut().find(|(known, _)| *known == hook) {
+                Some((_, sum)) => *sum += count,
+                None => sums.push((hook, count)),
+            }
+        }
+        sums
+    }
+}
+
+/// The line `recursion_misses` of /proc/self/fdinfo of a program; 0 where the kernel does not tell.
+fn left_out(program: &ProgramFd) -> u64 {
+    use std::os::fd::AsFd;
+    let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
+    fs::read_to_string(path).map_or(0, |text| parse(&text))
+}
+
+fn parse(fdinfo: &str) -> u64 {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_count_is_read_and_an_old_kernel_has_none() {
+        assert_eq!(
+            parse("pos:\t0\nprog_type:\t17\nrecursion_misses:\t12\nverified_insns:\t90\n"),
+            12
+        );
+        assert_eq!(parse("pos:\t0\nprog_type:\t17\n"), 0);
+    }
+
+    #[test]
+    fn sums_of_one_function_are_one_series() {
+        let misses = HookMisses::default();
+        assert_eq!(misses.add(&[("a", 1), ("b", 0), ("a", 2)]), [("a", 3), ("b", 0)]);
+    }
+}

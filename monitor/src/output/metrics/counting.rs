@@ -1,0 +1,182 @@
+//! What each event does to the metrics.
+
+use prometheus::IntCounterVec;
+
+use super::{
+    Metrics,
+    budget::{ListenerSeries, OTHER, Place},
+    ports::{self, EPHEMERAL},
+};
+use crate::{
+    event::{Event, Kind, Outcome, Protocol, errno_name},
+    output::{Report, events::result_of},
+    registry::Registry,
+};
+
+impl Metrics {
+    /// A call succeeded, failed, or ended nobody knows how; every kind but the end of a listener.
+    pub fn happened(&mut self, event: &Event, report: &Report) {
+        let protocol = event.socket.protocol;
+        let (result, errno) = result_of(event.outcome);
+        let result = result.unwrap_or("unknown");
+        let subject = event.subject();
+        let port = self.port_label(event, report);
+        let watched = self.is_watched(protocol, subject.port);
+        let mut count = |metric: &'static str, family: &IntCounterVec, last: Option<&str>| {
+            let labels = |process: &str| {
+                let labels = [protocol.as_str(), &port, process].into_iter().chain(last);
+                labels.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let place = self
+                .budget
+                .keep(metric, watched, labels(&report.label), Some(labels(OTHER)));
+            count_limited(&self.series_limited, metric, &place);
+            if let Place::Own(labels) | Place::Folded(labels) = place {
+                family.with_label_values(&labels).inc();
+            }
+        };
+        match event.kind {
+            Kind::Listen => count("portreeve_listens_total", &self.listens, Some(result)),
+            Kind::Connect if protocol == Protocol::Tcp => {
+                count(
+                    "portreeve_connects_total",
+                    &self.connects,
+                    Some(connect_result(event.outcome)),
+                );
+            }
+            Kind::Accept => count("portreeve_accepts_total", &self.accepts, None),
+            Kind::Bind => {
+                let errno = errno.unwrap_or_default();
+                self.binds.with_label_values(&[protocol.as_str(), result, &errno]).inc();
+                if watched {
+                    let port = subject.port.to_string();
+                    self.watched_binds
+                        .with_label_values(&[protocol.as_str(), &port, result])
+                        .inc();
+                }
+            }
+            _ => {}
+        }
+        for missing in report.missing(event) {
+            self.identity_incomplete.with_label_values(&[missing]).inc();
+        }
+    }
+
+    /// A listener opened. What comes back is handed to [`Metrics::closed`] when it ends; `None` where the budget left
+    /// no series for it.
+    pub fn opened(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        registry: &Registry,
+        seconds: f64,
+    ) -> Option<ListenerSeries> {
+        let (protocol, number) = (event.socket.protocol, event.socket.port);
+        let watched = self.is_watched(protocol, number);
+        if watched {
+            let labels = [protocol.as_str(), &number.to_string()];
+            self.watched_listeners.with_label_values(&labels).inc();
+            self.watched_listens.with_label_values(&labels).inc();
+        }
+        let port = self.port_label(event, report);
+        if port != EPHEMERAL && !watched {
+            self.describe_within_budget(registry, protocol, number);
+        }
+        let registration = if port == EPHEMERAL {
+            String::new()
+        } else {
+            report.names().join(",")
+        };
+        let netns = if report.host_netns { "host" } else { OTHER };
+        let series = |process: &str| ListenerSeries {
+            labels: [
+                protocol.as_str(),
+                &port,
+                &registration,
+                event.socket.scope().as_str(),
+                netns,
+                process,
+                report.verdict.as_str(),
+            ]
+            .map(str::to_owned),
+            watched,
+        };
+        let place = self.budget.open(series(&report.label), series(OTHER), seconds);
+        self.placed("portreeve_listeners", place)
+    }
+
+    /// A listener ended. Its series goes with the last of them.
+    pub fn closed(&mut self, event: &Event, series: Option<&ListenerSeries>) {
+        let (protocol, port) = (event.socket.protocol, event.socket.port);
+        if self.is_watched(protocol, port) {
+            self.watched_listeners
+                .with_label_values(&[protocol.as_str(), &port.to_string()])
+                .dec();
+        }
+        if let Some(series) = series {
+            self.budget.close(series);
+        }
+    }
+
+    /// Whether the port has series of its own.
+    fn is_watched(&self, protocol: Protocol, port: u16) -> bool {
+        self.watched.contains(&(protocol, port))
+    }
+
+    fn port_label(&self, event: &Event, report: &Report) -> String {
+        let port = event.subject().port;
+        let chosen = event.socket.automatic && !matches!(event.kind, Kind::Connect | Kind::Accept);
+        // Connects and accepts are reported of named ports alone.
+        let named = !chosen && matches!(event.kind, Kind::Connect | Kind::Accept);
+        let watched = self.is_watched(event.socket.protocol, port);
+        ports::label(
+            port,
+            chosen,
+            named || watched || !report.findings.is_empty(),
+            self.ephemeral,
+        )
+    }
+
+    fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
+        let metric = "portreeve_port_info";
+        let key = vec![protocol.as_str().to_owned(), port.to_string()];
+        let place = self.budget.keep(metric, false, key, None);
+        if self.placed(metric, place).is_some() {
+            self.describe_port(registry, protocol, port);
+        }
+    }
+
+    pub(super) fn describe_port(&self, registry: &Registry, protocol: Protocol, port: u16) {
+        let labels = ports::described(registry, protocol, port);
+        self.port_info.with_label_values(&labels).set(1);
+    }
+
+    /// Counts what the budget refused; `None` where there is no series at all.
+    fn placed<T>(&self, metric: &str, place: Place<T>) -> Option<T> {
+        count_limited(&self.series_limited, metric, &place);
+        match place {
+            Place::Own(series) | Place::Folded(series) => Some(series),
+            Place::LeftOut => None,
+        }
+    }
+}
+
+fn count_limited<T>(limited: &IntCounterVec, metric: &str, place: &Place<T>) {
+    if !matches!(place, Place::Own(_)) {
+        limited.with_label_values(&[metric]).inc();
+    }
+}
+
+/// The outcome of a connect, as its metric names it.
+fn connect_result(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "ok",
+        Outcome::Failed(Some(errno)) => match errno_name(errno) {
+            Some("ECONNREFUSED") => "refused",
+            Some("ETIMEDOUT") => "timeout",
+            Some("ENETUNREACH" | "EHOSTUNREACH" | "ENETDOWN" | "EHOSTDOWN") => "unreachable",
+            _ => "error",
+        },
+        Outcome::Failed(None) | Outcome::Unconfirmed => "error",
+    }
+}
