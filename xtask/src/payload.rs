@@ -16,11 +16,16 @@ pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Name of the integration test that runs on a real kernel.
 pub(crate) const KERNEL_TEST: &str = "kernel";
 
+/// Package and program that play scenarios.
+const SCENARIOS: &str = "scenarios";
+
 /// What was built.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload {
     /// The agent.
     pub(crate) agent: PathBuf,
+    /// The program that plays scenarios for them.
+    pub(crate) scenarios: PathBuf,
     /// The integration tests that need a kernel.
     pub(crate) kernel_tests: PathBuf,
     /// The other integration tests, as (package, test) pairs.
@@ -57,18 +62,25 @@ pub(crate) fn build(workspace: &Workspace, selection: &[&str], object: Option<&P
     } else {
         selection
     };
-    let messages = output(
+    let mut messages = output(
         static_cargo(workspace, object)
             .args(["test", "--no-run", "--quiet", "--locked", "--target", TARGET])
             .arg("--message-format=json-render-diagnostics")
             .args(selection),
     )?;
+    // The program by itself: a build of tests makes those of its units alone.
+    messages.push_str(&output(
+        static_cargo(workspace, object)
+            .args(["build", "--quiet", "--locked", "--target", TARGET])
+            .arg("--message-format=json-render-diagnostics")
+            .args(["--package", SCENARIOS]),
+    )?);
     found_in(&messages)
 }
 
 /// Finds the programs in cargo's messages.
 fn found_in(messages: &str) -> Result<Payload> {
-    let (mut agent, mut kernel_tests, mut other_tests) = (None, None, BTreeSet::new());
+    let (mut agent, mut scenarios, mut kernel_tests, mut other_tests) = (None, None, None, BTreeSet::new());
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<Value>(line) else {
             continue;
@@ -83,6 +95,7 @@ fn found_in(messages: &str) -> Result<Payload> {
             .unwrap_or(false);
         match (text("/target/kind/0"), text("/target/name"), is_test) {
             ("bin", "portreeve", false) => agent = Some(PathBuf::from(executable)),
+            ("bin", SCENARIOS, false) => scenarios = Some(PathBuf::from(executable)),
             ("test", KERNEL_TEST, _) => kernel_tests = Some(PathBuf::from(executable)),
             ("test", name, _) => {
                 let package = Path::new(text("/manifest_path"))
@@ -96,6 +109,7 @@ fn found_in(messages: &str) -> Result<Payload> {
     }
     Ok(Payload {
         agent: agent.context("cargo built no program portreeve")?,
+        scenarios: scenarios.context("cargo built no program scenarios")?,
         kernel_tests: kernel_tests.context("cargo built no integration test `kernel` in monitor/tests")?,
         other_tests,
     })
@@ -108,11 +122,12 @@ mod tests {
     const AGENT: &str = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"portreeve"},"profile":{"test":false},"executable":"/t/portreeve"}"#;
     const AGENTS_UNIT_TESTS: &str = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"portreeve"},"profile":{"test":true},"executable":"/t/portreeve-1"}"#;
     const KERNEL: &str = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},"profile":{"test":true},"executable":"/t/kernel-2"}"#;
+    const PLAYER: &str = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"scenarios"},"profile":{"test":false},"executable":"/t/scenarios"}"#;
     const OTHER: &str = r#"{"reason":"compiler-artifact","manifest_path":"/w/monitor/Cargo.toml","target":{"kind":["test"],"name":"cli"},"profile":{"test":true},"executable":"/t/cli-3"}"#;
 
     #[test]
     fn the_agent_is_told_from_its_unit_tests() {
-        let payload = found_in(&[AGENTS_UNIT_TESTS, AGENT, KERNEL, OTHER, "noise"].join("\n")).unwrap();
+        let payload = found_in(&[AGENTS_UNIT_TESTS, AGENT, KERNEL, PLAYER, OTHER, "noise"].join("\n")).unwrap();
         assert_eq!(payload.agent.to_str(), Some("/t/portreeve"));
         assert_eq!(payload.kernel_tests.to_str(), Some("/t/kernel-2"));
         assert!(payload.other_tests.contains(&("monitor".to_owned(), "cli".to_owned())));
@@ -120,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_build_without_the_integration_tests_is_refused() {
-        assert!(found_in(AGENT).unwrap_err().to_string().contains("`kernel`"));
+        let both = [AGENT, PLAYER].join("\n");
+        assert!(found_in(&both).unwrap_err().to_string().contains("`kernel`"));
+        assert!(found_in(AGENT).unwrap_err().to_string().contains("scenarios"));
         assert!(found_in(KERNEL).unwrap_err().to_string().contains("portreeve"));
     }
 }

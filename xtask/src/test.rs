@@ -174,6 +174,7 @@ fn native(workspace: &Workspace, payload: &Payload, report: &mut Report) {
             .current_dir(workspace.root.join("monitor"));
         command
             .env("PORTREEVE_BIN", &payload.agent)
+            .env("PORTREEVE_SCENARIOS", &payload.scenarios)
             .env("PORTREEVE_KERNEL_LABEL", "native");
         apt::ensure(
             workspace,

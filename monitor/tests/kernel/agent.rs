@@ -21,6 +21,9 @@ use serde_json::Value;
 /// How long anything may take. Guests are emulated, so this is generous; nothing waits longer than it must.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long an event may take that has happened already.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The agent's binary.
 pub fn binary() -> PathBuf {
     std::env::var_os("PORTREEVE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_portreeve").into(), PathBuf::from)
@@ -163,6 +166,31 @@ impl Agent {
                     let log = self.log().join("\n");
                     return Err(format!("never saw {what}; saw:\n{}\nlog:\n{log}", seen.join("\n")).into());
                 }
+            }
+        }
+    }
+
+    /// Waits for a line behind the first so many that this holds of.
+    pub fn wait_for_new(
+        &mut self,
+        behind: usize,
+        what: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<(), Box<dyn Error>> {
+        let end = Instant::now() + PATIENCE;
+        let mut looked = behind;
+        loop {
+            while let Some(line) = self.seen.get(looked) {
+                if is_it(line) {
+                    return Ok(());
+                }
+                looked += 1;
+            }
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self
+                    .seen
+                    .push(serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))?),
+                Err(_) => return Err(format!("never saw {what}").into()),
             }
         }
     }

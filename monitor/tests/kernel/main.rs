@@ -2,6 +2,7 @@
 //! it prints and serves. The same test binary runs on the machine's own kernel and inside guests.
 //!
 //! Environment: `PORTREEVE_BIN` (the agent; cargo's own otherwise), `PORTREEVE_BUSYBOX` (a static busybox),
+//! `PORTREEVE_SCENARIOS` (the program that plays situations; without it none is played),
 //! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
 //! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker).
 //!
@@ -18,6 +19,7 @@ mod kernel_fields;
 mod listeners;
 mod refusals;
 mod scenarios;
+mod world;
 
 use std::process::ExitCode;
 
@@ -37,8 +39,30 @@ fn main() -> ExitCode {
         }
     };
     let mut trials = Vec::new();
+    let played = match world::names() {
+        Ok(names) => names,
+        Err(error) => {
+            eprintln!("cannot ask the scenario program what it plays: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     for backend in BACKENDS {
         let refusal = refusal(&doctor, backend);
+        for (name, suffix) in &played {
+            let title = format!("{backend}::plays_{name}{suffix}");
+            let name = name.clone();
+            match &refusal {
+                None => trials.push(Trial::test(title, move || run(|| played_well(backend, &name)))),
+                Some(reason) if is_required(backend) => {
+                    let reason = format!("{backend}: {reason}");
+                    trials.push(Trial::test(title, move || Err(Failed::from(reason))));
+                }
+                Some(reason) => {
+                    cell(&name, backend, &format!("not run: {reason}"));
+                    trials.push(not_run(title, reason));
+                }
+            }
+        }
         for (name, scenario) in scenarios::ALL {
             let name = format!("{backend}::{name}");
             match &refusal {
@@ -67,7 +91,26 @@ fn main() -> ExitCode {
             "PROMTOOL names no promtool here; it runs on the machine's own kernel",
         )),
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    world::end();
+    conclusion.exit_code()
+}
+
+/// Plays a scenario, and says in a line of its own how it went, for the table of kernels.
+fn played_well(backend: &str, name: &str) -> Test {
+    let outcome = world::play(backend, name);
+    let words = match &outcome {
+        Ok(world::Cell::Passed) => "pass".to_owned(),
+        Ok(world::Cell::Partly(unseen)) => format!("not seen: {}", unseen.join(", ")),
+        Ok(world::Cell::Unavailable(reason)) => format!("not there: {reason}"),
+        Err(_) => "FAILED".to_owned(),
+    };
+    cell(name, backend, &words);
+    outcome.map(drop)
+}
+
+fn cell(name: &str, backend: &str, words: &str) {
+    eprintln!("cell: {name} | {backend} | {words}");
 }
 
 /// A test and its name.

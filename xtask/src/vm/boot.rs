@@ -224,6 +224,7 @@ impl Guest {
         archive.file("lib/modules/order", 0o644, order.as_bytes())?;
         archive.program("payload/portreeve", &self.payload.agent)?;
         archive.program("payload/tests", &self.payload.kernel_tests)?;
+        archive.program("payload/scenarios", &self.payload.scenarios)?;
         archive.file("payload/run", 0o755, self.run_script().as_bytes())?;
         archive.finish()?;
         Ok(())
@@ -244,6 +245,7 @@ impl Guest {
         let mut script = String::from("#!/bin/sh\n");
         for (name, value) in [
             ("PORTREEVE_BIN", "/payload/portreeve"),
+            ("PORTREEVE_SCENARIOS", "/payload/scenarios"),
             ("PORTREEVE_BUSYBOX", "/bin/busybox"),
             ("PORTREEVE_KERNEL_LABEL", self.kernel_label),
             ("PORTREEVE_REQUIRE_BACKENDS", "fexit,kprobe,tracepoint"),

@@ -1,0 +1,246 @@
+//! Each situation that the agent must get right, played by the scenario program, which says itself what it did: none of
+//! it may be missing from what the agent prints, none be there twice, none invented, and each field must be right.
+//!
+//! One agent a backend serves all scenarios, as on a real host.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    error::Error,
+    net::TcpListener,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::Value;
+
+use super::{
+    agent::{Agent, brief, output_of},
+    listeners::inode,
+};
+
+/// The ports that the agent is told to watch: those that the scenario program calls named.
+const NAMED: &str = "1992,24000-24499";
+
+/// Ports that nobody but a scenario uses.
+const OWN: std::ops::Range<u64> = 24_000..25_000;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The agents, by backend.
+static AGENTS: Mutex<BTreeMap<String, Agent>> = Mutex::new(BTreeMap::new());
+
+/// How a scenario went that did not fail.
+pub enum Cell {
+    /// All of it was seen.
+    Passed,
+    /// What this backend can see was seen; the rest is named.
+    Partly(Vec<&'static str>),
+    /// This kernel cannot play it.
+    Unavailable(String),
+}
+
+/// The scenarios: names with the numbers of their traps. Empty where there is no scenario program.
+pub fn names() -> Outcome<Vec<(String, String)>> {
+    let Some(program) = program() else {
+        return Ok(Vec::new());
+    };
+    let output = output_of(Command::new(program).arg("list"))?;
+    let mut names = Vec::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        let name = line["name"].as_str().ok_or("a scenario without a name")?.to_owned();
+        let traps: Vec<_> = line["traps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|trap| format!("_{trap}"))
+            .collect();
+        let suffix = if traps.is_empty() {
+            String::new()
+        } else {
+            format!("_trap{}", traps.concat())
+        };
+        names.push((name, suffix));
+    }
+    Ok(names)
+}
+
+fn program() -> Option<std::ffi::OsString> {
+    std::env::var_os("PORTREEVE_SCENARIOS")
+}
+
+/// Ends the agents that played along.
+pub fn end() {
+    AGENTS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+/// Plays a scenario and compares.
+pub fn play(backend: &str, name: &str) -> Outcome<Cell> {
+    let mut agents = AGENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !agents.contains_key(backend) {
+        // One at a time: two agents would see each other.
+        agents.clear();
+        let rules = ["--watch", NAMED];
+        agents.insert(backend.to_owned(), Agent::start(backend, &rules)?);
+    }
+    let agent = agents.get_mut(backend).ok_or("no agent")?;
+    let outcome = compare(agent, backend, name);
+    if outcome.is_err() {
+        // Whatever is wrong with it must not spoil the next one.
+        agents.remove(backend);
+    }
+    outcome
+}
+
+fn compare(agent: &mut Agent, backend: &str, name: &str) -> Outcome<Cell> {
+    let start = agent.seen().len();
+    let output = output_of(Command::new(program().ok_or("no scenario program")?).args(["play", name]))?;
+    if !output.status.success() {
+        return Err(format!(
+            "the scenario itself failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    let did: Vec<Value> = String::from_utf8(output.stdout)?
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    if let Some(line) = did.iter().find(|line| line["did"] == "unavailable") {
+        return Ok(Cell::Unavailable(
+            line["reason"].as_str().unwrap_or_default().to_owned(),
+        ));
+    }
+    if did.last().is_none_or(|line| line["did"] != "end") {
+        return Err("the scenario did not come to its end".into());
+    }
+    let mut unseen = Vec::new();
+    let mut expected = Vec::new();
+    for mut line in did.into_iter().filter(|line| line["did"] != "end") {
+        match blind(backend, &mut line) {
+            Some(reason) if !unseen.contains(&reason) => unseen.push(reason),
+            Some(_) => {}
+            None => expected.push(line),
+        }
+    }
+    let pids: HashSet<_> = expected
+        .iter()
+        .filter_map(|line| line["process"]["pid"].as_u64())
+        .collect();
+    let mut taken = HashSet::new();
+    for line in &expected {
+        taken.insert(find(agent, start, &taken, line)?);
+    }
+    // Whatever is still to come of the scenario comes before this one.
+    let last = TcpListener::bind(("127.0.0.1", 0))?;
+    agent.event("listen", inode(&last)?)?;
+    let invented = agent.seen().iter().enumerate().skip(start).find(|(index, line)| {
+        let its = line["process"]["pid"].as_u64().is_some_and(|pid| pids.contains(&pid))
+            || line["port"].as_u64().is_some_and(|port| OWN.contains(&port));
+        let event = line["event"].as_str().unwrap_or_default();
+        its && !event.starts_with("alert") && !taken.contains(index)
+    });
+    if let Some((_, line)) = invented {
+        return Err(format!("nobody did this, or it was told twice: {line}").into());
+    }
+    if let Some(lost) = agent.seen().iter().skip(start).find(|line| line["event"] == "lost") {
+        return Err(format!("something was lost: {lost}").into());
+    }
+    Ok(if unseen.is_empty() {
+        Cell::Passed
+    } else {
+        Cell::Partly(unseen)
+    })
+}
+
+/// Why a backend does not see this; `None` where it does. What it sees of it but cannot know is taken out of the line.
+fn blind(backend: &str, line: &mut Value) -> Option<&'static str> {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    if line["by_worker"] == true && (kernel.starts_with("5.10.") || kernel.starts_with("5.11.")) {
+        // Its workers are threads of the kernel, with process ids of their own.
+        remove(line, "process");
+        remove(line, "kernel_thread");
+    }
+    remove(line, "by_worker");
+    if backend != "tracepoint" {
+        return None;
+    }
+    let did = line["did"].as_str().unwrap_or_default().to_owned();
+    match (did.as_str(), line["protocol"].as_str(), line["errno"].as_str()) {
+        (_, Some("udp"), _) => Some("UDP"),
+        ("bind", ..) => Some("binds"),
+        ("accept", ..) => Some("accepts"),
+        ("connect", _, Some("ENETUNREACH")) => Some("connects that fail before a packet leaves"),
+        ("connect", _, Some("ECANCELED")) => {
+            // A connect that was given up looks like one whose call failed, unless the socket was closed.
+            line["errno"].take();
+            remove(line, "errno");
+            None
+        }
+        ("listen", _, Some(_)) => {
+            line["errno"] = Value::Null;
+            None
+        }
+        _ => None,
+    }
+}
+
+fn remove(line: &mut Value, key: &str) {
+    if let Some(line) = line.as_object_mut() {
+        line.remove(key);
+    }
+}
+
+/// Waits for a line that says all that this one says, and gives its place.
+fn find(agent: &mut Agent, start: usize, taken: &HashSet<usize>, expected: &Value) -> Outcome<usize> {
+    let says = |line: &Value| line["event"] == expected["did"] && includes(line, expected);
+    let at = |agent: &Agent| {
+        let lines = agent.seen().iter().enumerate().skip(start);
+        let mut found = lines.filter(|(index, line)| !taken.contains(index) && says(line));
+        found.next().map(|(index, _)| index)
+    };
+    if let Some(index) = at(agent) {
+        return Ok(index);
+    }
+    let before = agent.seen().len();
+    agent
+        .wait_for_new(before, "what the scenario did", says)
+        .map_err(|error| explain(agent, start, expected, error.as_ref()))?;
+    at(agent).ok_or_else(|| "a line came and went".into())
+}
+
+/// Whether a line has all keys of another, with the same values.
+fn includes(line: &Value, expected: &Value) -> bool {
+    match (line, expected) {
+        (Value::Object(line), Value::Object(expected)) => expected
+            .iter()
+            .filter(|(key, _)| *key != "did")
+            .all(|(key, value)| line.get(key).is_some_and(|found| includes(found, value))),
+        (line, expected) => line == expected,
+    }
+}
+
+/// What comes nearest to a line that was not found, and where it differs.
+fn explain(agent: &Agent, start: usize, expected: &Value, error: &dyn Error) -> String {
+    let near = agent.seen().iter().skip(start).filter(|line| {
+        line["event"] == expected["did"] && (line["socket"] == expected["socket"] || line["port"] == expected["port"])
+    });
+    let differences: Vec<String> = near
+        .take(3)
+        .map(|line| {
+            let keys = expected.as_object().into_iter().flatten();
+            let wrong = keys.filter(|(key, value)| *key != "did" && !includes(&line[key.as_str()], value));
+            let wrong: Vec<_> = wrong
+                .map(|(key, value)| format!("{key}: {} and not {value}", line[key.as_str()]))
+                .collect();
+            format!("{} has {}", brief(line), wrong.join(", "))
+        })
+        .collect();
+    let cause: String = error.to_string().lines().take(1).collect();
+    if differences.is_empty() {
+        let all: Vec<_> = agent.seen().iter().skip(start).map(brief).collect();
+        format!("{cause}: {expected}; seen: {}", all.join(" | "))
+    } else {
+        format!("{cause}: {expected}; {}", differences.join("; "))
+    }
+}

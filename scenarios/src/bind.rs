@@ -1,0 +1,81 @@
+//! Binds, and every way to be refused one.
+
+use std::{fs, os::unix::process::CommandExt, process::Command};
+
+use anyhow::{Result, ensure};
+use rustix::io::Errno;
+
+use crate::{
+    Scenario, raw,
+    sock::{Sock, any4, any6, v4, v6},
+};
+
+pub const ALL: &[Scenario] = &[
+    ("bind_refused_in_use", &[6, 54], || {
+        let mut holder = Sock::tcp4()?;
+        holder.bind(v4(24_060))??;
+        holder.listen(1, false)??;
+        refused(Sock::tcp4()?, any4(24_060), Errno::ADDRINUSE)?;
+        let mut holder6 = Sock::tcp6()?;
+        holder6.bind(v6(24_060))??;
+        holder6.listen(1, false)??;
+        refused(Sock::tcp6()?, any6(24_060), Errno::ADDRINUSE)?;
+        let mut bound = Sock::udp4()?;
+        bound.bind(v4(24_060))??;
+        refused(Sock::udp4()?, v4(24_060), Errno::ADDRINUSE)?;
+        bound.close()?;
+        holder6.close()?;
+        holder.close()
+    }),
+    ("bind_refused_no_such_address", &[6, 54], || {
+        refused(Sock::tcp4()?, "192.0.2.1:24061".parse()?, Errno::ADDRNOTAVAIL)?;
+        refused(Sock::tcp6()?, "[2001:db8::1]:24061".parse()?, Errno::ADDRNOTAVAIL)?;
+        refused(Sock::udp4()?, "192.0.2.1:24061".parse()?, Errno::ADDRNOTAVAIL)
+    }),
+    ("bind_refused_no_privilege", &[6, 54], || {
+        // The first port that everyone may take is a setting of each namespace.
+        raw::wait(raw::in_child(|| {
+            raw::unshare(libc::CLONE_NEWNET)?;
+            raw::loopback_up()?;
+            fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "30000")?;
+            let error = Command::new("/proc/self/exe")
+                .args(["part", "bind", "24062"])
+                .uid(65_534)
+                .gid(65_534)
+                .exec();
+            Err(error.into())
+        })?)
+    }),
+    ("bind_refused_bound_already", &[6, 54], || {
+        let mut sock = Sock::tcp4()?;
+        sock.bind(v4(24_063))??;
+        let again = sock.bind(v4(24_064))?;
+        ensure!(again == Err(Errno::INVAL), "the second bind gave {again:?}");
+        Ok(())
+    }),
+    ("bind_without_listen", &[32], || {
+        for (mut sock, to) in [(Sock::tcp4()?, v4(24_065)), (Sock::tcp6()?, any6(24_065))] {
+            sock.bind(to)??;
+        }
+        Ok(())
+    }),
+    ("bind_of_an_unnamed_port_is_not_reported", &[32], || {
+        let mut sock = Sock::tcp4()?;
+        sock.bind(v4(24_566))??;
+        Ok(())
+    }),
+];
+
+fn refused(mut sock: Sock, to: std::net::SocketAddr, why: Errno) -> Result<()> {
+    let outcome = sock.bind(to)?;
+    ensure!(outcome == Err(why), "bind to {to} gave {outcome:?}");
+    Ok(())
+}
+
+/// The part of a program without privileges.
+pub fn refused_for_want_of_privilege(port: &str) -> Result<()> {
+    let port = port.parse()?;
+    refused(Sock::tcp4()?, v4(port), Errno::ACCESS)?;
+    refused(Sock::tcp6()?, v6(port), Errno::ACCESS)?;
+    refused(Sock::udp4()?, v4(port), Errno::ACCESS)
+}
