@@ -82,6 +82,8 @@ pub const ALL: &[Scenario] = &[
     ("connect_unreachable", &[27, 58], || {
         raw::wait(raw::in_child(|| {
             raw::unshare(libc::CLONE_NEWNET)?;
+            // Without any interface IPv6 has not even an address to come from.
+            raw::loopback_up()?;
             for (client, to) in [
                 (Sock::tcp4()?, "192.0.2.1:24107".parse()?),
                 (Sock::tcp6()?, "[2001:db8::1]:24107".parse()?),

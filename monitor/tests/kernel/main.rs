@@ -48,7 +48,14 @@ fn main() -> ExitCode {
     };
     for backend in BACKENDS {
         let refusal = refusal(&doctor, backend);
-        for (name, suffix) in &played {
+        // How a listen is confirmed makes a difference to one backend alone.
+        let without = std::env::var("PORTREEVE_GUEST_WITHOUT").is_ok_and(|part| !part.is_empty());
+        let played: &[_] = if without && backend != "tracepoint" {
+            &[]
+        } else {
+            &played
+        };
+        for (name, suffix) in played {
             let title = format!("{backend}::plays_{name}{suffix}");
             let name = name.clone();
             match &refusal {

@@ -193,7 +193,13 @@ fn remove(line: &mut Value, key: &str) {
 
 /// Waits for a line that says all that this one says, and gives its place.
 fn find(agent: &mut Agent, start: usize, taken: &HashSet<usize>, expected: &Value) -> Outcome<usize> {
-    let says = |line: &Value| line["event"] == expected["did"] && includes(line, expected);
+    // What is left of a process whose executable is missing.
+    let mut nameless = expected["process"].clone();
+    remove(&mut nameless, "exe");
+    remove(&mut nameless, "exe_state");
+    let says = |line: &Value| {
+        line["event"] == expected["did"] && includes(line, expected) && includes(&line["process"], &nameless)
+    };
     let at = |agent: &Agent| {
         let lines = agent.seen().iter().enumerate().skip(start);
         let mut found = lines.filter(|(index, line)| !taken.contains(index) && says(line));
@@ -212,12 +218,22 @@ fn find(agent: &mut Agent, start: usize, taken: &HashSet<usize>, expected: &Valu
 /// Whether a line has all keys of another, with the same values.
 fn includes(line: &Value, expected: &Value) -> bool {
     match (line, expected) {
-        (Value::Object(line), Value::Object(expected)) => expected
+        (Value::Object(keys), Value::Object(expected)) => expected
             .iter()
             .filter(|(key, _)| *key != "did")
-            .all(|(key, value)| line.get(key).is_some_and(|found| includes(found, value))),
+            .all(|(key, value)| keys.get(key).is_some_and(|found| includes(found, value)) || may_be_missing(line, key)),
         (line, expected) => line == expected,
     }
+}
+
+/// Of a connect or an accept the kernel side does not take the executable's path: where the process is gone before it is
+/// looked up, the line says that it is missing.
+fn may_be_missing(line: &Value, key: &str) -> bool {
+    let has_path = !matches!(line["event"].as_str(), Some("connect" | "accept"));
+    let is_missing = line["missing"]
+        .as_array()
+        .is_some_and(|missing| missing.iter().any(|field| field == "exe"));
+    key == "process" && !has_path && is_missing
 }
 
 /// What comes nearest to a line that was not found, and where it differs.

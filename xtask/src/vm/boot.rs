@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) payload: Payload,
     pub(crate) busybox: PathBuf,
     pub(crate) filter: Option<String>,
+    /// Whether to play floods at their full length.
+    pub(crate) full: bool,
     pub(crate) accelerator: Accelerator,
     /// After this it is ended, which is a failure.
     pub(crate) limit: Duration,
@@ -248,6 +250,7 @@ impl Guest {
             ("PORTREEVE_SCENARIOS", "/payload/scenarios"),
             ("PORTREEVE_BUSYBOX", "/bin/busybox"),
             ("PORTREEVE_KERNEL_LABEL", self.kernel_label),
+            ("SCENARIOS_FLOOD", if self.full { "200000" } else { "20000" }),
             ("PORTREEVE_REQUIRE_BACKENDS", "fexit,kprobe,tracepoint"),
             ("PORTREEVE_GUEST_WITHOUT", self.without.as_deref().unwrap_or_default()),
         ] {

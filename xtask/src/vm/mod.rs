@@ -144,8 +144,9 @@ fn guests(
                 payload: payload.clone(),
                 busybox: busybox.to_path_buf(),
                 filter: args.filter.clone(),
+                full: args.full,
                 accelerator: args.accel,
-                limit: Duration::from_secs(300),
+                limit: Duration::from_secs(900),
             });
         }
     }
