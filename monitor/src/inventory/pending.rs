@@ -14,6 +14,10 @@ const WAITING_MAX: usize = 4_096;
 /// How long a look may find nothing before the listen is reported without a result.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a namespace may stay closed to looks: it is as a rule because the process that was in it has ended, and then the
+/// end of its socket, which tells how the listen went, is about to be read.
+const PATIENCE_UNSEEN: Duration = Duration::from_millis(100);
+
 /// Looks that follow one another at once: `listen()` ends within microseconds of the event.
 const EAGER_LOOKS: u32 = 3;
 
@@ -108,12 +112,18 @@ impl Pending {
                     waiting.event.socket.cookie = Some(cookie);
                 }
             }
-            Look::NotListening if now.saturating_sub(waiting.since) < nanoseconds(PATIENCE) => {
-                waiting.looks += 1;
-                waiting.next = now + pause(waiting.looks);
-                return None;
+            Look::NotListening | Look::Unseen => {
+                let patience = if look == Look::Unseen {
+                    PATIENCE_UNSEEN
+                } else {
+                    PATIENCE
+                };
+                if now.saturating_sub(waiting.since) < nanoseconds(patience) {
+                    waiting.looks += 1;
+                    waiting.next = now + pause(waiting.looks);
+                    return None;
+                }
             }
-            Look::NotListening | Look::Unseen => {}
         }
         self.waiting.remove(&key).map(|waiting| waiting.event)
     }
@@ -227,10 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_cannot_be_seen_leaves_the_result_unknown_at_once() {
+    fn a_namespace_that_cannot_be_seen_leaves_the_result_unknown_unless_the_end_tells() {
         let mut pending = holding(1);
-        let event = pending.looked(SocketKey::new(1), Look::Unseen, NOW).unwrap();
+        let (last, late) = (
+            NOW + nanoseconds(PATIENCE_UNSEEN) - 1,
+            NOW + nanoseconds(PATIENCE_UNSEEN),
+        );
+        assert_eq!(pending.looked(SocketKey::new(1), Look::Unseen, last), None);
+        let event = pending.looked(SocketKey::new(1), Look::Unseen, late).unwrap();
         assert_eq!(event.outcome, Outcome::Unconfirmed);
+        let mut pending = holding(1);
+        assert_eq!(pending.looked(SocketKey::new(1), Look::Unseen, last), None);
+        assert_eq!(pending.ended(&end(1, FLAG_CLOSED)).unwrap().outcome, Outcome::Succeeded);
     }
 
     #[test]

@@ -198,7 +198,9 @@ fn find(agent: &mut Agent, start: usize, taken: &HashSet<usize>, expected: &Valu
     remove(&mut nameless, "exe");
     remove(&mut nameless, "exe_state");
     let says = |line: &Value| {
-        line["event"] == expected["did"] && includes(line, expected) && includes(&line["process"], &nameless)
+        line["event"] == expected["did"]
+            && includes(line, expected)
+            && (nameless.is_null() || includes(&line["process"], &nameless))
     };
     let at = |agent: &Agent| {
         let lines = agent.seen().iter().enumerate().skip(start);

@@ -2,6 +2,7 @@
 
 mod boot;
 mod initramfs;
+mod table;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -33,6 +34,9 @@ pub(crate) struct VmArgs {
     /// All five kernels.
     #[arg(long)]
     pub(crate) full: bool,
+    /// Write how the scenarios went into docs/kernels.md.
+    #[arg(long, requires = "full", conflicts_with = "filter")]
+    pub(crate) table: bool,
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Option<String>,
@@ -99,7 +103,16 @@ pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, repor
         let folder = workspace.target.join("vm");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let guests = guests(&fetched, args, payload, &folder, &busybox);
-        boot_all(guests, |guest, ended| count(&guest, ended, args, report));
+        let mut table = table::Table::default();
+        boot_all(guests, |guest, ended| {
+            if let (Ok(ended), None) = (&ended, &guest.without) {
+                table.take(guest.kernel_label, &guest.kernel.version, &ended.console);
+            }
+            count(&guest, ended, args, report);
+        });
+        if args.table {
+            table.write(workspace)?;
+        }
         Ok(Outcome::Counted)
     });
 }
