@@ -62,7 +62,7 @@ impl Findings {
 fn examine(paths: &PathArgs) -> Result<Findings> {
     let procfs = paths.paths().procfs;
     capability::check_procfs(&procfs)?;
-    let attempts = Probe::load(&paths.sysfs).map(|mut probe| probe.survey(true));
+    let attempts = Probe::load(&paths.sysfs, None).map(|mut probe| probe.survey(true));
     let capabilities = Effective::of_self(&procfs);
     let mut obstacles: Vec<String> = CAPABILITIES
         .iter()

@@ -46,6 +46,10 @@ pub struct Args {
     #[arg(long, value_enum)]
     backend: Option<Backend>,
 
+    /// Bytes of the ring between kernel and agent: a power of two from 4096 on [default: 1048576]
+    #[arg(long = "probe.ring-bytes", value_name = "BYTES", value_parser = ring_bytes)]
+    probe_ring_bytes: Option<u32>,
+
     /// Write each event to stdout, as one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT")]
     events: Option<EventsFormat>,
@@ -129,6 +133,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992, [::1]:19992 or :19992 for every address".to_owned())
 }
 
+/// What the kernel takes for a ring: whole pages, and a power of two. More than 64 MiB would be a slip.
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes @ 4_096..=67_108_864) if bytes.is_power_of_two() => Ok(bytes),
+        _ => Err("write a power of two from 4096 to 67108864".to_owned()),
+    }
+}
+
 /// Runs the agent until it is told to stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
     log::start(args.log_level, args.log_format);
@@ -141,6 +153,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         paths: args.paths.paths(),
         sysfs: args.paths.sysfs.clone(),
         backend: args.backend,
+        ring_bytes: args.probe_ring_bytes,
         events: matches!(args.events, Some(EventsFormat::Json)),
     };
     let settings = config::Settings::new(file, flags, registry)?;

@@ -40,6 +40,8 @@ pub struct Settings {
     pub sysfs: PathBuf,
     /// The backend that is asked for; `None` for the best that attaches.
     pub backend: Option<Backend>,
+    /// Bytes of the ring between kernel and agent; `None` for the usual size.
+    pub ring_bytes: Option<u32>,
     /// Whether events go to stdout as JSON lines.
     pub events: bool,
 }
@@ -59,6 +61,8 @@ pub struct Flags {
     pub sysfs: PathBuf,
     /// `--backend`.
     pub backend: Option<Backend>,
+    /// `--probe.ring-bytes`.
+    pub ring_bytes: Option<u32>,
     /// `--events=json`.
     pub events: bool,
 }
@@ -104,6 +108,7 @@ impl Settings {
             paths: flags.paths,
             sysfs: flags.sysfs,
             backend: flags.backend,
+            ring_bytes: flags.ring_bytes,
             events: flags.events,
         })
     }

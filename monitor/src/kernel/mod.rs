@@ -70,7 +70,9 @@ pub struct Armed {
 
 impl Probe {
     /// Reads the kernel's BTF below `sysfs`, fills in the offsets and loads maps and code. Attaches nothing.
-    pub fn load(sysfs: &Path) -> Result<Self> {
+    ///
+    /// The ring gets `ring_bytes`: a power of two, of whole pages; `None` for the usual size.
+    pub fn load(sysfs: &Path, ring_bytes: Option<u32>) -> Result<Self> {
         let memlock = memory::raise_memlock_limit();
         let btf = Btf::of_kernel(sysfs, &offsets::structs(), &offsets::functions())?;
         let globals = offsets::globals(&btf)?;
@@ -79,6 +81,9 @@ impl Probe {
         loader.btf(None);
         for (name, value) in &globals {
             loader.override_global(name, value, true);
+        }
+        if let Some(bytes) = ring_bytes {
+            loader.map_max_entries("EVENTS", bytes);
         }
         let level = log::level();
         loader.override_global(aya_log::LEVEL, &level, true);

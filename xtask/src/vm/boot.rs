@@ -250,6 +250,7 @@ impl Guest {
             ("PORTREEVE_SCENARIOS", "/payload/scenarios"),
             ("PORTREEVE_BUSYBOX", "/bin/busybox"),
             ("PORTREEVE_KERNEL_LABEL", self.kernel_label),
+            ("PORTREEVE_CYCLES", if self.full { "100000" } else { "20000" }),
             ("SCENARIOS_FLOOD", if self.full { "200000" } else { "20000" }),
             ("PORTREEVE_REQUIRE_BACKENDS", "fexit,kprobe,tracepoint"),
             ("PORTREEVE_GUEST_WITHOUT", self.without.as_deref().unwrap_or_default()),
