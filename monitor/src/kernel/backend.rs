@@ -85,15 +85,23 @@ impl Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.backend)?;
-        let mut separator = ": ";
+        // Mostly all hooks are refused for one reason, which is said once.
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for hook in self.hooks.iter().filter(|hook| !hook.absent) {
-            if let Some(refusal) = &hook.refusal {
-                write!(f, "{separator}{}: {refusal}", hook.hook)?;
-                separator = ", ";
+            let Some(refusal) = hook.refusal.as_deref() else {
+                continue;
+            };
+            match reasons.iter_mut().find(|(reason, _)| *reason == refusal) {
+                Some((_, hooks)) => hooks.push(hook.hook),
+                None => reasons.push((refusal, vec![hook.hook])),
             }
         }
-        Ok(())
+        let reasons: Vec<_> = reasons
+            .iter()
+            .map(|(reason, hooks)| format!("{}: {reason}", hooks.join(", ")))
+            .collect();
+        let separator = if reasons.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.backend, reasons.join("; "))
     }
 }
 

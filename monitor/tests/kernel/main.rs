@@ -14,6 +14,7 @@
 )]
 
 mod agent;
+mod capabilities;
 mod command_line;
 mod kernel_fields;
 mod listeners;
@@ -21,7 +22,7 @@ mod refusals;
 mod scenarios;
 mod world;
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -85,7 +86,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    let singles = command_line::ALL.iter().chain(refusals::ALL).chain(kernel_fields::ALL);
+    let singles = command_line::ALL
+        .iter()
+        .chain(refusals::ALL)
+        .chain(kernel_fields::ALL)
+        .chain(capabilities::ALL);
     for (name, test) in singles {
         trials.push(Trial::test(*name, move || run(test)));
     }
@@ -151,7 +156,14 @@ fn refusal(doctor: &Value, backend: &str) -> Option<String> {
         .as_array()?
         .iter()
         .filter_map(|hook| hook["refusal"].as_str());
-    Some(refusals.collect::<Vec<_>>().join("; "))
+    // Mostly all hooks are refused for one reason.
+    Some(
+        refusals
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join("; "),
+    )
 }
 
 fn is_required(backend: &str) -> bool {
