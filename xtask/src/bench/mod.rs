@@ -9,7 +9,6 @@ mod latency;
 mod lines;
 mod listeners;
 mod memory;
-mod process;
 mod sample;
 mod start;
 mod table;
