@@ -1,7 +1,8 @@
 //! `cargo xtask vm`: the integration tests inside guests with kernels of their own.
 
-mod boot;
+pub(crate) mod boot;
 mod initramfs;
+pub(crate) mod programs;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -19,7 +20,7 @@ use crate::setup::guest_tools;
 use crate::setup::kernels::{self, Fetched, KERNELS, Kernel};
 use crate::workspace::Workspace;
 use crate::{say, test_output};
-use boot::{Ended, Guest};
+use boot::{Ended, Guest, Work};
 
 /// Guests at a time: each has two virtual processors, and the machines that run this have two.
 const AT_ONCE: usize = 2;
@@ -141,9 +142,12 @@ fn guests(
                 kernel_label: kernel.label,
                 kernel: fetched.clone(),
                 without: without.map(str::to_owned),
-                payload: payload.clone(),
+                work: Work::Tests {
+                    payload: payload.clone(),
+                    filter: args.filter.clone(),
+                },
                 busybox: busybox.to_path_buf(),
-                filter: args.filter.clone(),
+                memory: 1024,
                 accelerator: args.accel,
                 limit: Duration::from_secs(300),
             });

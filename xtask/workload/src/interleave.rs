@@ -9,6 +9,7 @@ use crate::bpf::Held;
 use crate::calls::{Kind, MEASURED, Made, round};
 use crate::plan::{Cell, Cost, MadeOn, Plan, Port, Tool, Turn};
 use crate::process::{cpu, memory};
+use crate::processors::Processors;
 use crate::tool::Running;
 
 /// Does what a plan says, and writes each turn as a JSON line as soon as it is over. A tool that does not run is a turn with
@@ -17,6 +18,8 @@ use crate::tool::Running;
 /// # Errors
 /// Where the calls themselves fail, or a turn cannot be written.
 pub fn run(plan: &Plan, folder: &Path, to: &mut impl Write) -> Result<()> {
+    let processors = Processors::divided()?;
+    processors.take_calls()?;
     let mut refused: Vec<&str> = Vec::new();
     for repetition in 0..plan.repetitions {
         write(bare(plan, repetition)?, to)?;
@@ -29,7 +32,7 @@ pub fn run(plan: &Plan, folder: &Path, to: &mut impl Write) -> Result<()> {
             if refused.contains(&tool.name.as_str()) {
                 continue;
             }
-            let turn = match beside(tool, plan, folder) {
+            let turn = match beside(tool, plan, folder, &processors) {
                 Ok(turn) => Turn { repetition, ..turn },
                 Err(error) => {
                     refused.push(&tool.name);
@@ -83,8 +86,8 @@ fn bare(plan: &Plan, repetition: u32) -> Result<Turn> {
 }
 
 /// The same calls beside a tool.
-fn beside(tool: &Tool, plan: &Plan, folder: &Path) -> Result<Turn> {
-    let running = Running::start(tool, plan, folder)?;
+fn beside(tool: &Tool, plan: &Plan, folder: &Path, processors: &Processors) -> Result<Turn> {
+    let running = Running::start(tool, plan, folder, processors)?;
     running.await_quiet()?;
     let before = cpu(running.pid())?;
     let kinds: Vec<Kind> = tool.sights.iter().map(|sight| sight.kind).collect();

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::calls::{MEASURED, Made, PROBE, round};
 use crate::plan::{MadeOn, Plan, Port, Sight, Told, Tool, is_about};
+use crate::processors::Processors;
 
 /// How long a tool may take until it tells what it sees; under emulation some take a while.
 const READY: Duration = Duration::from_secs(120);
@@ -49,18 +50,19 @@ impl<'a> Running<'a> {
     ///
     /// # Errors
     /// Where it cannot be started, ends, or does not tell in time: with what it said.
-    pub fn start(tool: &'a Tool, plan: &Plan, folder: &Path) -> Result<Self> {
+    pub fn start(tool: &'a Tool, plan: &Plan, folder: &Path, processors: &Processors) -> Result<Self> {
         let (program, arguments) = tool.command.split_first().context("a tool without a program")?;
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
         let file = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
         let start = Instant::now();
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file(&stdout)?)
-            .stderr(file(&stderr)?)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+            .stderr(file(&stderr)?);
+        let spawn = || command.spawn().with_context(|| format!("cannot start {program}"));
+        let child = processors.among_tools(spawn)?;
         let mut running = Self {
             tool,
             child,
@@ -281,7 +283,7 @@ mod tests {
              echo listen 127.0.0.1:21891; while :; do sleep 0.01; done",
         );
         let (plan, folder) = (plan(), folder("ready"));
-        let running = Running::start(&tool, &plan, &folder).unwrap();
+        let running = Running::start(&tool, &plan, &folder, &Processors::divided().unwrap()).unwrap();
         running.await_quiet().unwrap();
         let made = Port::ALL.map(|port| (port, Default::default()));
         let told = running.stop(&plan, &made).unwrap();
@@ -299,7 +301,9 @@ mod tests {
     fn a_tool_that_ends_says_why_in_its_own_words() {
         let tool = shell("echo cannot load >&2; exit 3");
         let folder = folder("refused");
-        let error = Running::start(&tool, &plan(), &folder).unwrap_err().to_string();
+        let error = Running::start(&tool, &plan(), &folder, &Processors::divided().unwrap())
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "it ended with status 3: cannot load");
         fs::remove_dir_all(folder).unwrap();
     }
