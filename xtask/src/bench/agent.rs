@@ -35,9 +35,18 @@ impl Agent {
     /// # Errors
     /// Where it cannot be started or is not armed in time.
     pub(super) fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, &[])
+    }
+
+    /// The same with further flags.
+    ///
+    /// # Errors
+    /// As those of [`Agent::start`].
+    pub(super) fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(binary)
             .args(["run", "--events=json", "--web.listen-address", "127.0.0.1:0"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

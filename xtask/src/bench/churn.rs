@@ -10,9 +10,9 @@ use anyhow::{Result, bail};
 
 use super::agent::Agent;
 use super::lines::Tally;
-use super::process::cpu;
 use super::sample::Shown;
 use super::table::Table;
+use workload::process::cpu;
 
 const CYCLES: u64 = 100_000;
 const THREADS: u64 = 2;

@@ -11,9 +11,9 @@ use super::agent::Agent;
 use super::latency::listens;
 use super::lines::{Lines, event};
 use super::listeners;
-use super::process::{cpu, memory};
 use super::sample::{Sample, Shown};
 use super::table::{Table, mebibytes};
+use workload::process::{cpu, memory};
 
 /// How long after it is armed an agent is taken to be idle.
 const SETTLED: Duration = Duration::from_secs(5);

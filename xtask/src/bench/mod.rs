@@ -1,25 +1,26 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
-//! Reading order: `latency`, `memory`, `start` and `churn` are what is measured; `agent` and `lines` run the agent and read
+//! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost; `agent` and `lines` run the agent and read
 //! what it says; `sample` and `table` turn times into rows.
 
 mod agent;
 mod churn;
+mod kernel;
 mod latency;
 mod lines;
 mod listeners;
 mod memory;
-mod process;
 mod sample;
 mod start;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use self::table::Table;
 use crate::command::{cargo, run};
@@ -27,15 +28,24 @@ use crate::say;
 use crate::setup::apt::is_root;
 use crate::workspace::Workspace;
 
-/// Measures the agent on this machine's kernel: latency, memory, start, churn, beside the figures to reach.
+/// Measures the agent on this machine's kernel, and the cost of its hooks in a guest, beside the figures to reach.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What to measure; everything where nothing is named.
+    /// What to measure; where nothing is named, everything but `kernel`, which takes a quarter of an hour.
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// Measures this binary instead of building one.
+    /// Measures this binary instead of building one; a static one for `kernel`.
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new. On 6.1 most peers load.
+    #[arg(long, value_name = "KERNEL", default_value = kernel::KERNEL)]
+    guest: String,
+    /// How often each tool is started and measured for `kernel`.
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+    /// Writes the figures as JSON as well, with every single time of `kernel`.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// What can be measured by itself.
@@ -49,16 +59,60 @@ enum Part {
     Start,
     /// Listen and close as fast as it goes: is anything lost?
     Churn,
+    /// What the hooks cost the calls that they see, beside their peers in one guest, and natively.
+    Kernel,
 }
 
 impl Part {
-    fn measure(self, workspace: &Workspace, agent: &std::path::Path, table: &mut Table) -> Result<()> {
-        match self {
-            Self::Latency => latency::measure(agent, table),
-            Self::Memory => memory::measure(agent, table),
-            Self::Start => start::measure(workspace, agent, table),
-            Self::Churn => churn::measure(agent, table),
+    /// Where nothing is named.
+    const BY_DEFAULT: [Self; 4] = [Self::Latency, Self::Memory, Self::Start, Self::Churn];
+}
+
+/// What is measured, with what.
+struct Bench<'a> {
+    workspace: &'a Workspace,
+    args: &'a BenchArgs,
+    /// The agent, once one is needed that was not given.
+    built: Option<PathBuf>,
+    table: Table,
+    /// Every single time of `kernel`.
+    kernel: Value,
+}
+
+impl Bench<'_> {
+    fn measure(&mut self, part: Part) -> Result<()> {
+        if part == Part::Kernel {
+            let asked = kernel::Asked {
+                kernel: &self.args.guest,
+                agent: self.args.agent.as_deref(),
+                repetitions: self.args.repetitions,
+            };
+            self.kernel = kernel::measure(self.workspace, &asked, &mut self.table)?;
+            return Ok(());
         }
+        let agent = &self.agent()?;
+        match part {
+            Part::Latency => latency::measure(agent, &mut self.table),
+            Part::Memory => memory::measure(agent, &mut self.table),
+            Part::Start => start::measure(self.workspace, agent, &mut self.table),
+            Part::Churn => churn::measure(agent, &mut self.table),
+            Part::Kernel => Ok(()),
+        }
+    }
+
+    /// The agent as it is released, or the one that was given.
+    fn agent(&mut self) -> Result<PathBuf> {
+        if let Some(agent) = self.args.agent.as_ref().or(self.built.as_ref()) {
+            return Ok(agent.clone());
+        }
+        let agent = build(self.workspace)?;
+        self.built = Some(agent.clone());
+        Ok(agent)
+    }
+
+    fn write_json(&self, file: &Path) -> Result<()> {
+        let all = json!({ "conditions": conditions()?, "rows": self.table.json(), "kernel": self.kernel });
+        fs::write(file, format!("{all:#}\n")).with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
@@ -71,27 +125,32 @@ pub(crate) fn main(workspace: &Workspace, args: &BenchArgs) -> Result<bool> {
     if !is_root() {
         bail!("the agent loads programs into the kernel, so measuring it needs root; run cargo xtask bench as root");
     }
-    let agent = match &args.agent {
-        Some(agent) => agent.clone(),
-        None => build(workspace)?,
-    };
     let parts = if args.parts.is_empty() {
-        Part::value_variants()
+        &Part::BY_DEFAULT
     } else {
-        &args.parts
+        args.parts.as_slice()
     };
     say!("{}", conditions()?);
-    let mut table = Table::default();
+    let mut bench = Bench {
+        workspace,
+        args,
+        built: None,
+        table: Table::default(),
+        kernel: Value::Null,
+    };
     for part in parts {
         let load = one_line("/proc/loadavg")?;
         say!("measuring {part:?} (load {load})");
-        if let Err(error) = part.measure(workspace, &agent, &mut table) {
-            table.not_measured(format!("{part:?}"), format!("{error:#}"));
+        if let Err(error) = bench.measure(*part) {
+            bench.table.not_measured(format!("{part:?}"), format!("{error:#}"));
         }
     }
-    table.print();
+    bench.table.print();
     say!("load at the end: {}", one_line("/proc/loadavg")?);
-    Ok(table.is_complete())
+    if let Some(file) = &args.json {
+        bench.write_json(file)?;
+    }
+    Ok(bench.table.is_complete())
 }
 
 /// The agent as it is released.

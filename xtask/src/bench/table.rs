@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::sample::Shown;
 use crate::say;
 
@@ -53,6 +55,12 @@ impl Table {
     /// Whether everything could be measured.
     pub(super) fn is_complete(&self) -> bool {
         !self.missing
+    }
+
+    /// The rows as JSON: an object each, with the heads as names.
+    pub(super) fn json(&self) -> Value {
+        let object = |[what, figure, target, verdict, more]: &[String; 5]| json!({ "what": what.trim(), "figure": figure, "target": target, "verdict": verdict, "more": more });
+        self.rows.iter().map(object).collect()
     }
 
     /// Prints the table.

@@ -13,6 +13,7 @@ use crate::payload::Payload;
 use crate::setup::kernels::Fetched;
 use crate::vm::Accelerator;
 use crate::vm::initramfs::Initramfs;
+use crate::vm::programs::Programs;
 
 /// A guest that is to be booted.
 #[derive(Debug)]
@@ -24,16 +25,28 @@ pub(crate) struct Guest {
     pub(crate) kernel: Fetched,
     /// A module that this guest does not load, nor what depends on it.
     pub(crate) without: Option<String>,
-    pub(crate) payload: Payload,
+    pub(crate) work: Work,
     pub(crate) busybox: PathBuf,
-    pub(crate) filter: Option<String>,
-    /// Whether to play floods at their full length.
-    pub(crate) full: bool,
+    /// Memory in MiB.
+    pub(crate) memory: u32,
     pub(crate) accelerator: Accelerator,
     /// After this it is ended, which is a failure.
     pub(crate) limit: Duration,
     /// Path of its logs without their extensions.
     pub(crate) folder: PathBuf,
+}
+
+/// What a guest does once it is up.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// The integration tests, or those whose name holds the filter; floods at their full length or shorter.
+    Tests {
+        payload: Payload,
+        filter: Option<String>,
+        full: bool,
+    },
+    /// A script of its own. Its standard output is taken for the tests'.
+    Script { script: String, programs: Programs },
 }
 
 /// How a guest ended, and what it wrote.
@@ -162,17 +175,8 @@ impl Guest {
             Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]),
             Accelerator::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         };
-        qemu.args([
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ]);
+        qemu.args(["-smp", "2", "-m", &self.memory.to_string()]);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel")
             .arg(&self.kernel.vmlinuz)
             .arg("-initrd")
@@ -224,10 +228,19 @@ impl Guest {
             order.push_str(&format!("{name}\n"));
         }
         archive.file("lib/modules/order", 0o644, order.as_bytes())?;
-        archive.program("payload/portreeve", &self.payload.agent)?;
-        archive.program("payload/tests", &self.payload.kernel_tests)?;
-        archive.program("payload/scenarios", &self.payload.scenarios)?;
-        archive.file("payload/run", 0o755, self.run_script().as_bytes())?;
+        let script = match &self.work {
+            Work::Tests { payload, filter, full } => {
+                archive.program("payload/portreeve", &payload.agent)?;
+                archive.program("payload/tests", &payload.kernel_tests)?;
+                archive.program("payload/scenarios", &payload.scenarios)?;
+                self.run_script(filter.as_deref(), *full)
+            }
+            Work::Script { script, programs } => {
+                programs.add_to(&mut archive)?;
+                script.clone()
+            }
+        };
+        archive.file("payload/run", 0o755, script.as_bytes())?;
         archive.finish()?;
         Ok(())
     }
@@ -243,21 +256,21 @@ impl Guest {
             .is_some_and(|stem| left_out.iter().any(|name| stem == *name))
     }
 
-    fn run_script(&self) -> String {
+    fn run_script(&self, filter: Option<&str>, full: bool) -> String {
         let mut script = String::from("#!/bin/sh\n");
         for (name, value) in [
             ("PORTREEVE_BIN", "/payload/portreeve"),
             ("PORTREEVE_SCENARIOS", "/payload/scenarios"),
             ("PORTREEVE_BUSYBOX", "/bin/busybox"),
             ("PORTREEVE_KERNEL_LABEL", self.kernel_label),
-            ("PORTREEVE_CYCLES", if self.full { "100000" } else { "20000" }),
-            ("SCENARIOS_FLOOD", if self.full { "200000" } else { "20000" }),
+            ("PORTREEVE_CYCLES", if full { "100000" } else { "20000" }),
+            ("SCENARIOS_FLOOD", if full { "200000" } else { "20000" }),
             ("PORTREEVE_REQUIRE_BACKENDS", "fexit,kprobe,tracepoint"),
             ("PORTREEVE_GUEST_WITHOUT", self.without.as_deref().unwrap_or_default()),
         ] {
             script.push_str(&format!("export {name}={}\n", quoted(value)));
         }
-        let filter = self.filter.as_deref().map(quoted).unwrap_or_default();
+        let filter = filter.map(quoted).unwrap_or_default();
         script.push_str(&format!(
             "exec /payload/tests --test-threads=1 --color=never {filter}\n"
         ));

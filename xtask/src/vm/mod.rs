@@ -1,7 +1,8 @@
 //! `cargo xtask vm`: the integration tests inside guests with kernels of their own.
 
-mod boot;
+pub(crate) mod boot;
 mod initramfs;
+pub(crate) mod programs;
 mod table;
 
 use std::collections::VecDeque;
@@ -20,7 +21,7 @@ use crate::setup::guest_tools;
 use crate::setup::kernels::{self, Fetched, KERNELS, Kernel};
 use crate::workspace::Workspace;
 use crate::{say, test_output};
-use boot::{Ended, Guest};
+use boot::{Ended, Guest, Work};
 
 /// Guests at a time: each has two virtual processors, and the machines that run this have two.
 const AT_ONCE: usize = 2;
@@ -154,10 +155,13 @@ fn guests(
                 kernel_label: kernel.label,
                 kernel: fetched.clone(),
                 without: without.map(str::to_owned),
-                payload: payload.clone(),
+                work: Work::Tests {
+                    payload: payload.clone(),
+                    filter: args.filter.clone(),
+                    full: args.full,
+                },
                 busybox: busybox.to_path_buf(),
-                filter: args.filter.clone(),
-                full: args.full,
+                memory: 1024,
                 accelerator: args.accel,
                 limit: Duration::from_secs(900),
             });

@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 const TICK: Duration = Duration::from_millis(10);
 
 /// Resident memory in bytes: now, and the most so far.
-pub(super) fn memory(pid: u32) -> Result<(u64, u64)> {
+///
+/// # Errors
+/// Where the process has ended.
+pub fn memory(pid: u32) -> Result<(u64, u64)> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let both = || Some((status_bytes(&text, "VmRSS")?, status_bytes(&text, "VmHWM")?));
@@ -17,7 +20,10 @@ pub(super) fn memory(pid: u32) -> Result<(u64, u64)> {
 }
 
 /// CPU time of all its threads so far: in user space, and in the kernel.
-pub(super) fn cpu(pid: u32) -> Result<(Duration, Duration)> {
+///
+/// # Errors
+/// Where the process has ended.
+pub fn cpu(pid: u32) -> Result<(Duration, Duration)> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     stat_times(&text).with_context(|| format!("{path} shows no CPU times"))

@@ -1,0 +1,86 @@
+//! What the hooks cost the calls that they see, beside their peers: in a guest, where everything loads, and natively with
+//! the one backend that needs neither kprobes nor trampolines.
+//!
+//! Reading order: `tools` says what runs, `guest` runs it, `figures` makes ratios of times, `rows` puts them into the
+//! table; `native` stands by itself.
+
+mod figures;
+mod guest;
+mod native;
+mod rows;
+mod tools;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::table::Table;
+use crate::command::run;
+use crate::payload::{TARGET, static_cargo};
+use crate::say;
+use crate::workspace::Workspace;
+
+/// The kernel on which most peers load.
+pub(super) const KERNEL: &str = "6.1";
+
+/// What the command line asks for.
+pub(super) struct Asked<'a> {
+    /// Label of the guest's kernel.
+    pub(super) kernel: &'a str,
+    /// A static agent, if one is given.
+    pub(super) agent: Option<&'a Path>,
+    /// How often each tool is started and measured.
+    pub(super) repetitions: u32,
+}
+
+/// Measures both, and gives all that was measured as JSON. What cannot be measured stands in the table.
+///
+/// # Errors
+/// Where the programs for the guest cannot be built.
+pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Table) -> Result<Value> {
+    let (built, workload) = build(workspace, asked.agent.is_none())?;
+    let agent = asked.agent.unwrap_or(&built);
+    let native = match native::measure(agent, table) {
+        Ok(phases) => phases,
+        Err(error) => {
+            table.not_measured("natively", format!("{error:#}"));
+            Value::Null
+        }
+    };
+    say!(
+        "    in a guest with kernel {}: this takes a quarter of an hour",
+        asked.kernel
+    );
+    let turns = match guest::run(workspace, asked, agent, &workload) {
+        Ok(measured) => {
+            rows::add(&measured, table);
+            json!({ "kernel": measured.version, "plan": measured.plan, "turns": measured.turns })
+        }
+        Err(error) => {
+            table.not_measured(format!("guest {}", asked.kernel), format!("{error:#}"));
+            Value::Null
+        }
+    };
+    Ok(json!({ "native": native, "guest": turns }))
+}
+
+/// Agent and workload as a guest needs them: released, and static.
+fn build(workspace: &Workspace, with_agent: bool) -> Result<(PathBuf, PathBuf)> {
+    let mut command = static_cargo(workspace, None);
+    command.args([
+        "build",
+        "--release",
+        "--locked",
+        "--target",
+        TARGET,
+        "--package",
+        "workload",
+    ]);
+    if with_agent {
+        command.args(["--package", "monitor"]);
+    }
+    run(&mut command)?;
+    let folder = workspace.target.join(TARGET).join("release");
+    Ok((folder.join("portreeve"), folder.join("workload")))
+}
