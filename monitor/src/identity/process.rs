@@ -32,7 +32,6 @@ pub(super) struct Processes {
     buffer: Vec<u8>,
     /// Device of the kernel's own tmpfs, on which every memfd lives; learned when it is first asked for.
     memfd_device: Option<u64>,
-    ticks_per_second: u64,
 }
 
 impl Processes {
@@ -41,7 +40,6 @@ impl Processes {
             procfs,
             buffer: Vec::new(),
             memfd_device: None,
-            ticks_per_second: rustix::param::clock_ticks_per_second(),
         }
     }
 
@@ -57,7 +55,7 @@ impl Processes {
         )?;
         self.read_file(&directory, "stat", MAX_STAT)?;
         let stat = parse_stat(&self.buffer)?;
-        if stat.start_ticks != ticks(start_boottime_ns, self.ticks_per_second) {
+        if stat.start_ticks != ticks(start_boottime_ns) {
             return None;
         }
         if stat.flags & PF_KTHREAD != 0 {
@@ -138,10 +136,14 @@ fn open(directory: impl AsFd, path: impl rustix::path::Arg, flags: OFlags) -> Op
     rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Clock ticks (`USER_HZ`) of a time in nanoseconds, rounded as the kernel's `nsec_to_clock_t()` does.
-fn ticks(nanoseconds: u64, ticks_per_second: u64) -> u64 {
-    let ticks = u128::from(nanoseconds) * u128::from(ticks_per_second) / 1_000_000_000;
-    u64::try_from(ticks).unwrap_or(u64::MAX)
+/// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture but alpha and ia64, and part of the interface to
+/// user space (include/uapi/asm-generic/param.h). Asking for it means to read the auxiliary vector, which a process with
+/// capabilities on its file may not do by /proc/self/auxv, and before 6.4 in no other way.
+pub(super) const TICK: u64 = 1_000_000_000 / 100;
+
+/// Clock ticks of a time in nanoseconds, rounded as the kernel's `nsec_to_clock_t()` does.
+fn ticks(nanoseconds: u64) -> u64 {
+    nanoseconds / TICK
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -230,10 +232,10 @@ mod tests {
 
     #[test]
     fn ticks_are_rounded_down_as_the_kernel_does() {
-        assert_eq!(ticks(0, 100), 0);
-        assert_eq!(ticks(9_999_999, 100), 0);
-        assert_eq!(ticks(10_000_000, 100), 1);
-        assert_eq!(ticks(u64::MAX, 100), 1_844_674_407_370);
+        assert_eq!(ticks(0), 0);
+        assert_eq!(ticks(9_999_999), 0);
+        assert_eq!(ticks(10_000_000), 1);
+        assert_eq!(ticks(u64::MAX), 1_844_674_407_370);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::process::TICK;
 use super::*;
 
 /// A child that is killed by its own pid at the end of the test.
@@ -50,7 +51,7 @@ fn started(pid: u32) -> u64 {
         .unwrap()
         .parse()
         .unwrap();
-    ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()
+    ticks * TICK
 }
 
 fn look(child: &Own) -> ProcessIdentity {
@@ -173,14 +174,13 @@ fn a_process_that_has_exited_but_is_not_waited_for_is_reported_missing() {
 fn note_18_a_process_that_started_at_another_time_is_another_process() {
     let child = start(Command::new("/bin/sleep").arg("600"));
     let (pid, start) = (child.0.id(), started(child.0.id()));
-    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
     let mut identity = Identity::new(&Paths::default());
-    for other in [start - tick, start - 1, start + tick] {
+    for other in [start - TICK, start - 1, start + TICK] {
         let seen = identity.process(pid, other, 0);
         assert_eq!(seen.exe, None, "started at {start}, asked for {other}");
         assert_eq!(seen.missing, [Missing::Exe, Missing::Cmdline]);
     }
-    for same in [start, start + tick - 1] {
+    for same in [start, start + TICK - 1] {
         assert_eq!(
             identity.process(pid, same, 0).missing,
             [],
