@@ -13,8 +13,8 @@ const HOLDS: u64 = 20_000_000;
 /// Processes that are kept for that long.
 const MAX: usize = 1_024;
 
-/// A process at one stage of its life: id, start, and the executable's inode and device, which an exec changes.
-type Key = (u32, u64, Option<(u64, u32)>);
+/// A process at one stage of its life: id, start, user, and the executable's inode and device, which an exec changes.
+type Key = (u32, u64, u32, Option<(u64, u32)>);
 
 /// Looks processes up, and remembers them for an instant.
 #[derive(Debug)]
@@ -37,27 +37,31 @@ impl Processes {
             .executable
             .as_ref()
             .map(|executable| (executable.inode, executable.device));
-        let key = (actor.tgid, actor.start_time, file);
+        let key = (actor.tgid, actor.start_time, actor.uid, file);
         let holds = |learned: u64| now.saturating_sub(learned) < HOLDS;
-        if let Some((learned, process)) = self.recent.get(&key)
-            && holds(*learned)
-        {
-            return Arc::clone(process);
-        }
-        let mut process = self.identity.process(actor.tgid, actor.start_time, actor.uid);
-        if let Some(Executable {
-            path: Some(path),
-            state,
-            ..
-        }) = &actor.executable
-        {
-            process.was_executing(path, *state);
+        let seen = match &actor.executable {
+            Some(Executable {
+                path: Some(path),
+                state,
+                ..
+            }) => Some((path, *state)),
+            _ => None,
+        };
+        let known = self.recent.get(&key).filter(|(learned, _)| holds(*learned));
+        let mut process = match (known, seen) {
+            // It was looked up when it was gone, for an event that carried no path.
+            (Some((_, process)), Some(_)) if process.exe.is_none() => ProcessIdentity::clone(process),
+            (Some((_, process)), _) => return Arc::clone(process),
+            (None, _) => self.identity.process(actor.tgid, actor.start_time, actor.uid),
+        };
+        if let Some((path, state)) = seen {
+            process.was_executing(path, state);
         }
         let process = Arc::new(process);
         if self.recent.len() >= MAX {
             self.recent.retain(|_, (learned, _)| holds(*learned));
         }
-        if self.recent.len() < MAX {
+        if self.recent.len() < MAX || self.recent.contains_key(&key) {
             self.recent.insert(key, (now, Arc::clone(&process)));
         }
         process
@@ -116,5 +120,38 @@ mod tests {
         assert_eq!(process.exe.as_deref(), Some("/usr/bin/nc"));
         assert_eq!(process.exe_state, Some(ExeState::Deleted));
         assert_eq!(process.missing, [Missing::Cmdline]);
+    }
+
+    #[test]
+    fn a_path_that_comes_after_the_process_was_not_found_is_taken_and_then_kept() {
+        let mut processes = Processes::new(Identity::new(&Paths::default()));
+        let mut actor = RecordBytes::listen().decode().opener;
+        actor.tgid = std::process::id();
+        let executable = |path: Option<&str>| {
+            Some(Executable {
+                inode: 7,
+                device: 1,
+                path: path.map(str::to_owned),
+                state: ExecutableState::File,
+            })
+        };
+        for (path, exe) in [
+            (None, None),
+            (Some("/usr/bin/nc"), Some("/usr/bin/nc")),
+            (None, Some("/usr/bin/nc")),
+        ] {
+            actor.executable = executable(path);
+            assert_eq!(processes.of(&actor, 0).exe.as_deref(), exe);
+        }
+    }
+
+    #[test]
+    fn a_process_that_changes_its_user_is_looked_up_again() {
+        let mut processes = Processes::new(Identity::new(&Paths::default()));
+        let mut actor = RecordBytes::listen().decode().opener;
+        for (uid, user) in [(0, Some("root")), (4_000_000_000, None)] {
+            actor.uid = uid;
+            assert_eq!(processes.of(&actor, 0).user.as_deref(), user);
+        }
     }
 }
