@@ -61,6 +61,9 @@ macro_rules! for_each_kernel_field {
 /// Global that is 1 where the kernel lets a tracing program ask for a socket's cookie, else 0.
 pub const GLOBAL_HAVE_COOKIE: &str = "HAVE_COOKIE";
 
+/// Global that is 1 where the kernel hands out the running task as a pointer that the verifier follows, else 0.
+pub const GLOBAL_HAVE_TASK: &str = "HAVE_TASK";
+
 /// Packs a bit field for its global: the byte it lies in, the position of its lowest bit there, and its width.
 #[must_use]
 pub const fn bit_field(byte: u32, shift: u32, width: u32) -> u32 {

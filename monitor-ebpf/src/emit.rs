@@ -1,6 +1,9 @@
 //! The only writer to the ring. What does not fit is counted by kind.
 
-use core::ptr;
+use core::{
+    ops::{Deref, DerefMut},
+    ptr,
+};
 
 use monitor_common::{
     FLAG_KERNEL_THREAD, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT,
@@ -8,10 +11,7 @@ use monitor_common::{
 };
 
 use crate::{
-    kernel::{
-        executable::{Executable, ROOM, place},
-        task::Task,
-    },
+    kernel::executable::{Executable, ROOM, place},
     maps::{DRAFTS, EVENTS, count_loss},
 };
 
@@ -20,10 +20,39 @@ use crate::{
 pub struct Draft {
     pub record: Record,
     names: [u8; ROOM],
+    /// Not 0 while a program writes it.
+    busy: u64,
 }
 
-/// Which program a draft belongs to. Each has one of its own on each CPU: a program can be preempted by another, but not by
-/// itself, since the kernel keeps it from running twice at a time on one CPU.
+/// A draft that a program writes, until it lets go of it.
+pub struct Writing(&'static mut Draft);
+
+impl Drop for Writing {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.busy = 0;
+    }
+}
+
+impl Deref for Writing {
+    type Target = Draft;
+
+    #[inline(always)]
+    fn deref(&self) -> &Draft {
+        self.0
+    }
+}
+
+impl DerefMut for Writing {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Draft {
+        self.0
+    }
+}
+
+/// Which program a draft belongs to. Each has two of its own on each CPU: before 6.1 the kernel lets a program at a raw
+/// tracepoint, which runs in system calls, be interrupted by itself, running where packets are received. From then on it
+/// leaves the inner run out, and counts that.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Slot {
@@ -41,15 +70,27 @@ pub enum Slot {
     SetState,
 }
 
+/// Number of programs that write drafts.
+const SLOTS: u32 = Slot::SetState as u32 + 1;
+
 /// Number of drafts on each CPU.
-pub const SLOTS: u32 = Slot::SetState as u32 + 1;
+pub const DRAFTS_MAX: u32 = 2 * SLOTS;
 
 impl Draft {
     /// This CPU's draft of a program. Whatever it held is overwritten.
     #[inline(always)]
-    pub fn of(slot: Slot) -> Option<&'static mut Self> {
-        // SAFETY: the map's value is a `Draft`, of any bytes, and nobody else's while the program runs: see `Slot`.
-        DRAFTS.get_ptr_mut(slot as u32).map(|draft| unsafe { &mut *draft })
+    pub fn of(slot: Slot) -> Option<Writing> {
+        let first = DRAFTS.get_ptr_mut(slot as u32)?;
+        // SAFETY: the map's value is a `Draft`, of any bytes, and of this CPU alone.
+        let draft = if unsafe { (*first).busy } == 0 {
+            first
+        } else {
+            DRAFTS.get_ptr_mut(slot as u32 + SLOTS)?
+        };
+        // SAFETY: nobody else writes it: see `Slot`.
+        let draft = unsafe { &mut *draft };
+        draft.busy = 1;
+        Some(Writing(draft))
     }
 
     /// Sends the record to the agent, or counts it as lost.
@@ -62,12 +103,12 @@ impl Draft {
 
     /// Sends the record with the path of the opener's executable behind it.
     #[inline(always)]
-    pub fn emit_with_path(&mut self, opener: &Task) {
+    #[expect(clippy::cast_possible_truncation, reason = "a place is below ROOM")]
+    pub fn emit_with_path(&mut self, executable: &Executable) {
         if self.record.flags & FLAG_KERNEL_THREAD != 0 {
             self.emit();
             return;
         }
-        let executable: Executable = opener.executable();
         // SAFETY: the names are `ROOM` bytes, and lie right behind the record.
         unsafe {
             let (length, flags) = executable.write_path((&raw mut self.names).cast());
@@ -93,4 +134,4 @@ fn lost(kind: u32) {
     };
 }
 
-const _: () = assert!(size_of::<Draft>() == Record::SIZE + ROOM);
+const _: () = assert!(size_of::<Draft>() == Record::SIZE + ROOM + 8);

@@ -48,24 +48,28 @@ fn listen_stop(ctx: FEntryContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv4/af_inet.c:int __inet_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)
+/// match-proto:v6.19:net/ipv4/af_inet.c:int __inet_bind(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len, u32 flags)
 #[fexit(function = "__inet_bind")]
 fn bind4(ctx: FExitContext) -> u32 {
     bind::returned::<Typed>(Slot::Bind4, ctx.arg(0), ctx.arg(1), ctx.arg(4))
 }
 
 /// match-proto:v5.10:net/ipv6/af_inet6.c:int __inet6_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)
+/// match-proto:v6.19:net/ipv6/af_inet6.c:int __inet6_bind(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len, u32 flags)
 #[fexit(function = "__inet6_bind")]
 fn bind6(ctx: FExitContext) -> u32 {
     bind::returned::<Typed>(Slot::Bind6, ctx.arg(0), ctx.arg(1), ctx.arg(4))
 }
 
 /// match-proto:v5.10:net/ipv4/tcp_ipv4.c:int tcp_v4_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv4/tcp_ipv4.c:int tcp_v4_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[fexit(function = "tcp_v4_connect")]
 fn connect4(ctx: FExitContext) -> u32 {
     connect::returned::<Typed>(Slot::Connect4, ctx.arg(0), ctx.arg(1), ctx.arg(3), Version::V4)
 }
 
 /// match-proto:v5.10:net/ipv6/tcp_ipv6.c:int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv6/tcp_ipv6.c:int tcp_v6_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[fexit(function = "tcp_v6_connect")]
 fn connect6(ctx: FExitContext) -> u32 {
     connect::returned::<Typed>(Slot::Connect6, ctx.arg(0), ctx.arg(1), ctx.arg(3), Version::V6)
@@ -90,12 +94,14 @@ fn udp_unhash(ctx: FEntryContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv4/datagram.c:int __ip4_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv4/datagram.c:int __ip4_datagram_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[fexit(function = "__ip4_datagram_connect")]
 fn udp_connect4(ctx: FExitContext) -> u32 {
     connect::udp_returned::<Typed>(Slot::UdpConnect4, ctx.arg(0), ctx.arg(1), ctx.arg(3), Version::V4)
 }
 
 /// match-proto:v5.10:net/ipv6/datagram.c:int __ip6_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv6/datagram.c:int __ip6_datagram_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[fexit(function = "__ip6_datagram_connect")]
 fn udp_connect6(ctx: FExitContext) -> u32 {
     connect::udp_returned::<Typed>(Slot::UdpConnect6, ctx.arg(0), ctx.arg(1), ctx.arg(3), Version::V6)
@@ -142,6 +148,7 @@ fn listen_stop_entry(ctx: ProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv4/af_inet.c:int __inet_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)
+/// match-proto:v6.19:net/ipv4/af_inet.c:int __inet_bind(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len, u32 flags)
 #[kprobe(function = "__inet_bind")]
 fn bind4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -168,6 +175,7 @@ fn bind4_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv6/af_inet6.c:int __inet6_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)
+/// match-proto:v6.19:net/ipv6/af_inet6.c:int __inet6_bind(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len, u32 flags)
 #[kprobe(function = "__inet6_bind")]
 fn bind6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -194,6 +202,7 @@ fn bind6_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv4/tcp_ipv4.c:int tcp_v4_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv4/tcp_ipv4.c:int tcp_v4_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[kprobe(function = "tcp_v4_connect")]
 fn connect4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -216,6 +225,7 @@ fn connect4_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv6/tcp_ipv6.c:int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv6/tcp_ipv6.c:int tcp_v6_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[kprobe(function = "tcp_v6_connect")]
 fn connect6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -256,6 +266,7 @@ fn udp_unhash_entry(ctx: ProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv4/datagram.c:int __ip4_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv4/datagram.c:int __ip4_datagram_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[kprobe(function = "__ip4_datagram_connect")]
 fn udp_connect4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -278,6 +289,7 @@ fn udp_connect4_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// match-proto:v5.10:net/ipv6/datagram.c:int __ip6_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)
+/// match-proto:v6.19:net/ipv6/datagram.c:int __ip6_datagram_connect(struct sock *sk, struct sockaddr_unsized *uaddr, int addr_len)
 #[kprobe(function = "__ip6_datagram_connect")]
 fn udp_connect6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
@@ -302,7 +314,7 @@ fn udp_connect6_return(ctx: RetProbeContext) -> u32 {
 // The raw tracepoint: the outcome of connects on every backend, and all there is for kernels that offer neither
 // trampolines nor kprobes.
 
-/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
+/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn connect_outcome(ctx: RawTracePointContext) -> i32 {
     connect::ended(Slot::Outcome, ctx.arg(0), ctx.arg(1), ctx.arg(2));
@@ -311,7 +323,7 @@ fn connect_outcome(ctx: RawTracePointContext) -> i32 {
 
 /// Where the functions that connect cannot be hooked.
 ///
-/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
+/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn connect_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
@@ -322,7 +334,7 @@ fn connect_state(ctx: RawTracePointContext) -> i32 {
 
 /// The backend `tracepoint`.
 ///
-/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
+/// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn set_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));

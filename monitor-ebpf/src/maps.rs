@@ -7,7 +7,7 @@ use aya_ebpf::{
 use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
 
 use crate::{
-    emit::{Draft, SLOTS},
+    emit::{DRAFTS_MAX, Draft},
     hooks::call::Call,
 };
 
@@ -44,9 +44,9 @@ pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(CALLS_MAX, 0);
 #[map]
 pub static ACCEPTS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(CALLS_MAX, 0);
 
-/// The drafts of records, one for each program on each CPU.
+/// The drafts of records: see `emit::Slot`.
 #[map]
-pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(SLOTS, 0);
+pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(DRAFTS_MAX, 0);
 
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);

@@ -9,7 +9,7 @@ use crate::{
     kernel::{
         Access, Probed,
         sock::{AF_INET, AF_INET6, Sock},
-        task,
+        task::Ids,
     },
     maps::{ACCEPTS, count_run},
 };
@@ -30,7 +30,7 @@ pub fn returned<A: Access>(listener: *const u8, child: *const u8) -> u32 {
 pub fn entered(listener: *const u8) -> u32 {
     if filter::passes(Sock::<Probed>::new(listener).port(), WATCH_ACCEPT) {
         // A full map makes room by itself.
-        let _ = ACCEPTS.insert(task::tid(), listener as u64, 0);
+        let _ = ACCEPTS.insert(Ids::current().tid, listener as u64, 0);
     }
     0
 }
@@ -49,7 +49,7 @@ pub fn grafted(child: *const u8) -> u32 {
     if !filter::passes(port, WATCH_ACCEPT) {
         return 0;
     }
-    let tid = task::tid();
+    let tid = Ids::current().tid;
     // SAFETY: the entry is read at once; only this thread writes it.
     let Some(listener) = (unsafe { ACCEPTS.get(tid) }).copied() else {
         return 0;
@@ -66,9 +66,11 @@ pub fn grafted(child: *const u8) -> u32 {
 #[inline(always)]
 fn taken<A: Access>(listener: &Sock<A>, child: &Sock<A>) {
     count_run::<HOOK_ACCEPT>();
-    let Some(draft) = Draft::of(Slot::Accept) else { return };
+    let Some(mut draft) = Draft::of(Slot::Accept) else {
+        return;
+    };
     let record = &mut draft.record;
-    describe(record, KIND_ACCEPT, listener, &task::current());
+    describe(record, KIND_ACCEPT, listener);
     record.peer_port = child.peer_port();
     record.peer_address = child.peer_address(record.family);
     draft.emit();

@@ -2,7 +2,7 @@
 //! as good as a listener, until it is closed or connected.
 
 use monitor_common::{
-    FLAG_AUTOMATIC, FLAG_CONNECTED, FLAG_LATE, HOOK_BIND, HOOK_UNLISTEN, KIND_BIND, LOST_UDP, UDP_COUNTS_AFTER,
+    FLAG_AUTOMATIC, FLAG_CONNECTED, FLAG_LATE, HOOK_BIND, HOOK_UNLISTEN, KIND_BIND, LOST_UDP, Record, UDP_COUNTS_AFTER,
     WATCH_BIND,
 };
 
@@ -14,7 +14,6 @@ use crate::{
         Access,
         sock::{IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
-        task,
     },
     maps::{BOUND_UDP, count_loss, count_run, count_udp_waiting},
 };
@@ -55,10 +54,9 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
         return 0;
     }
     count_run::<HOOK_BIND>();
-    let Some(draft) = Draft::of(slot) else { return 0 };
-    let opener = task::current();
+    let Some(mut draft) = Draft::of(slot) else { return 0 };
     let record = &mut draft.record;
-    describe(record, KIND_BIND, &sock, &opener);
+    let executable = describe(record, KIND_BIND, &sock);
     record.result = result;
     if result != 0 {
         let (family, requested) = SockAddr(address).address();
@@ -75,12 +73,13 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
             record.flags |= FLAG_LATE;
             count_udp_waiting();
         }
-        if BOUND_UDP.insert(record.socket, &*record, 0).is_err() {
+        let bound: &Record = record;
+        if BOUND_UDP.insert(bound.socket, bound, 0).is_err() {
             count_loss::<LOST_UDP>();
         }
     }
     if is_named {
-        draft.emit_with_path(&opener);
+        draft.emit_with_path(&executable);
     }
     0
 }
@@ -100,7 +99,7 @@ fn udp_ended(slot: Slot, socket: u64, reason: u32) {
         return;
     };
     count_run::<HOOK_UNLISTEN>();
-    let Some(draft) = Draft::of(slot) else { return };
+    let Some(mut draft) = Draft::of(slot) else { return };
     let record = &mut draft.record;
     *record = *bound;
     let _ = BOUND_UDP.remove(socket);

@@ -3,7 +3,7 @@
 use monitor_common::LOST_CALLS;
 
 use crate::{
-    kernel::task,
+    kernel::task::{self, Ids},
     maps::{CALLS, count_entered, count_loss, count_returned},
 };
 
@@ -22,7 +22,7 @@ pub struct Call {
 /// A thread is in one call of a function at a time, and IPv6's functions call IPv4's.
 #[inline(always)]
 fn key<const CALL: usize>() -> u64 {
-    (u64::from(task::tid()) << 8) | CALL as u64
+    (u64::from(Ids::current().tid) << 8) | CALL as u64
 }
 
 /// Keeps what the entry knows.

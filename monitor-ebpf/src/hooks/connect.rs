@@ -8,7 +8,7 @@ use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WAT
 
 use super::{Version, bind, describe, state};
 use crate::{
-    emit::{Draft, Slot},
+    emit::{Draft, Slot, Writing},
     filter,
     kernel::{
         Access, Probed,
@@ -64,7 +64,7 @@ pub fn began(sk: *const u8, new: u32) {
         return;
     }
     count_run::<HOOK_CONNECT>();
-    if let Some(draft) = started(Slot::SetState, &sock) {
+    if let Some(mut draft) = started(Slot::SetState, &sock) {
         // Where the call itself fails after this, it does so without a word on the socket.
         draft.record.flags |= FLAG_ERRNO_UNKNOWN;
         store(&draft.record);
@@ -88,7 +88,7 @@ pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
     let Some(stored) = (unsafe { CONNECTS.get(key) }) else {
         return;
     };
-    let Some(draft) = Draft::of(slot) else { return };
+    let Some(mut draft) = Draft::of(slot) else { return };
     let record = &mut draft.record;
     *record = *stored;
     if CONNECTS.remove(key).is_err() {
@@ -142,10 +142,10 @@ pub fn is_udp_awaited<A: Access>(sk: *const u8, address: *const u8) -> bool {
 
 /// Describes a connect whose destination the socket holds.
 #[inline(always)]
-fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<&'static mut Draft> {
-    let draft = Draft::of(slot)?;
+fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<Writing> {
+    let mut draft = Draft::of(slot)?;
     let record = &mut draft.record;
-    describe(record, KIND_CONNECT, sock, &task::current());
+    describe(record, KIND_CONNECT, sock);
     record.peer_port = sock.peer_port();
     record.peer_address = sock.peer_address(record.family);
     Some(draft)
@@ -155,9 +155,9 @@ fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<&'static mut Draft> 
 #[inline(always)]
 fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32) {
     count_run::<HOOK_CONNECT>();
-    let Some(draft) = Draft::of(slot) else { return };
+    let Some(mut draft) = Draft::of(slot) else { return };
     let record = &mut draft.record;
-    describe(record, KIND_CONNECT, sock, &task::current());
+    describe(record, KIND_CONNECT, sock);
     let (family, requested) = SockAddr(address).address();
     if family != record.family {
         // An IPv6 socket and an IPv4 destination.

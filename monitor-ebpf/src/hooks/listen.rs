@@ -7,7 +7,7 @@ use monitor_common::{
     WATCH_LISTEN,
 };
 
-use super::{describe, state};
+use super::{describe, name_holder, state};
 use crate::{
     emit::{Draft, Slot},
     filter,
@@ -83,11 +83,10 @@ fn started<A: Access>(slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record)) {
     if sock.protocol() != IPPROTO_TCP || !filter::passes(sock.port(), WATCH_LISTEN) {
         return;
     }
-    let Some(draft) = Draft::of(slot) else { return };
-    let opener = task::current();
-    describe(&mut draft.record, KIND_LISTEN, sock, &opener);
+    let Some(mut draft) = Draft::of(slot) else { return };
+    let executable = describe(&mut draft.record, KIND_LISTEN, sock);
     amend(&mut draft.record);
-    draft.emit_with_path(&opener);
+    draft.emit_with_path(&executable);
 }
 
 /// Keeps the record, so that the end of this listener can name who opened it.
@@ -108,7 +107,7 @@ fn forget(slot: Slot, socket: u64, amend: impl Fn(&mut Record)) {
     let Some(opened) = (unsafe { LISTENERS.get(socket) }) else {
         return;
     };
-    let Some(draft) = Draft::of(slot) else { return };
+    let Some(mut draft) = Draft::of(slot) else { return };
     draft.record = *opened;
     end(&mut draft.record);
     amend(&mut draft.record);
@@ -120,9 +119,7 @@ fn forget(slot: Slot, socket: u64, amend: impl Fn(&mut Record)) {
 /// Makes the record of an opening that of its end: now, and by whoever runs.
 #[inline(always)]
 pub fn end(record: &mut Record) {
-    let holder = task::current();
     record.kind = KIND_UNLISTEN;
     record.time = task::boot_time();
-    record.holder_tgid = holder.tgid;
-    holder.process_name(&mut record.holder_comm);
+    name_holder(record);
 }

@@ -10,9 +10,10 @@ pub mod listen;
 use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 
 use crate::kernel::{
-    Access,
+    Access, HAVE_TASK, Probed, Typed,
+    executable::Executable,
     sock::Sock,
-    task::{self, Task},
+    task::{self, Ids, Task},
 };
 
 /// `TCP_*` of include/net/tcp_states.h, which are part of the user-space interface.
@@ -39,9 +40,9 @@ impl Version {
     }
 }
 
-/// Writes all that a socket and the task that acts on it tell, for an event that happens now.
+/// Writes all that a socket and the task that acts on it tell, for an event that happens now. Gives what the task executes.
 #[inline(always)]
-fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, opener: &Task) {
+fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>) -> Executable {
     let family = sock.family();
     let time = task::boot_time();
     let (inode, mptcp) = sock.file();
@@ -50,18 +51,12 @@ fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, opener: &
     record.socket = sock.address_of();
     record.cookie = sock.cookie();
     record.inode = inode;
-    record.cgroup = task::cgroup();
-    record.start_time = opener.start_time();
     record.kind = kind;
     record.flags = sock.flags() | mptcp;
     record.netns = sock.netns();
-    record.tgid = opener.tgid;
-    record.tid = opener.tid;
-    record.uid = opener.uid();
     record.result = 0;
     record.backlog = if kind == KIND_LISTEN { sock.backlog() } else { 0 };
     record.interface = sock.interface();
-    record.holder_tgid = opener.tgid;
     record.path_bytes = 0;
     record.family = family;
     record.protocol = sock.protocol();
@@ -69,17 +64,46 @@ fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, opener: &
     record.peer_port = 0;
     record.address = sock.local_address(family);
     record.peer_address = [0; 2];
-    opener.thread_name(&mut record.thread);
-    opener.process_name(&mut record.comm);
-    record.holder_comm = record.comm;
-    if opener.is_kernel_thread() {
-        record.flags |= FLAG_KERNEL_THREAD;
-        record.exe_inode = 0;
-        record.exe_device = 0;
+    // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
+    if HAVE_TASK.load() != 0 {
+        name_opener::<Typed>(record)
     } else {
-        let executable = opener.executable();
-        record.flags |= executable.flags;
-        record.exe_inode = executable.inode;
-        record.exe_device = executable.device;
+        name_opener::<Probed>(record)
     }
+}
+
+/// Writes who acts.
+#[inline(always)]
+fn name_opener<A: Access>(record: &mut Record) -> Executable {
+    let (ids, opener) = (Ids::current(), Task::<A>::current());
+    record.cgroup = task::cgroup();
+    record.start_time = opener.start_time();
+    record.tgid = ids.tgid;
+    record.tid = ids.tid;
+    record.uid = task::uid();
+    record.holder_tgid = ids.tgid;
+    task::thread_name(&mut record.thread);
+    record.comm = opener.process_name();
+    record.holder_comm = record.comm;
+    let executable = if opener.is_kernel_thread() {
+        record.flags |= FLAG_KERNEL_THREAD;
+        Executable::none()
+    } else {
+        opener.executable()
+    };
+    record.flags |= executable.flags;
+    record.exe_inode = executable.inode;
+    record.exe_device = executable.device;
+    executable
+}
+
+/// Writes who ends what somebody opened.
+#[inline(always)]
+fn name_holder(record: &mut Record) {
+    record.holder_tgid = Ids::current().tgid;
+    record.holder_comm = if HAVE_TASK.load() != 0 {
+        Task::<Typed>::current().process_name()
+    } else {
+        Task::<Probed>::current().process_name()
+    };
 }

@@ -1,5 +1,7 @@
 //! `struct file` of an executable: what it is, and what it is called.
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
 
@@ -26,6 +28,7 @@ const MOUNTS: usize = 8;
 /// The executable of a process.
 pub struct Executable {
     file: *const u8,
+    dentry: *const u8,
     pub inode: u64,
     pub device: u32,
     /// `FLAG_EXE_DELETED`, `FLAG_EXE_MEMFD` or 0.
@@ -35,19 +38,19 @@ pub struct Executable {
 impl Executable {
     /// What the `struct mm_struct` executes.
     #[inline(always)]
-    pub fn of(mm: *const u8) -> Self {
+    pub fn of<A: Access>(mm: *const u8) -> Self {
         // SAFETY: integers and pointers; a null pointer reads as zeroes.
         unsafe {
-            let file: *const u8 = Probed::read(at(mm, &field::MM_EXE));
-            let dentry: *const u8 = Probed::read(at(file, &field::FILE_DENTRY));
-            let inode: *const u8 = Probed::read(at(dentry, &field::DENTRY_INODE));
-            let superblock: *const u8 = Probed::read(at(inode, &field::INODE_SUPER));
-            let hashed: *const u8 = Probed::read(at(dentry, &field::DENTRY_HASHED));
+            let file: *const u8 = A::read(at(mm, &field::MM_EXE));
+            let dentry: *const u8 = A::read(at(file, &field::FILE_DENTRY));
+            let inode: *const u8 = A::read(at(dentry, &field::DENTRY_INODE));
+            let superblock: *const u8 = A::read(at(inode, &field::INODE_SUPER));
+            let hashed: *const u8 = A::read(at(dentry, &field::DENTRY_HASHED));
             let mut flags = 0;
             if hashed.is_null() {
                 // `d_unlinked()` of include/linux/dcache.h. What is its own parent without being the root of a mount
                 // was never in a folder: memory.
-                let parent: *const u8 = Probed::read(at(dentry, &field::DENTRY_PARENT));
+                let parent: *const u8 = A::read(at(dentry, &field::DENTRY_PARENT));
                 flags = if parent == dentry {
                     FLAG_EXE_MEMFD
                 } else {
@@ -56,10 +59,23 @@ impl Executable {
             }
             Self {
                 file,
-                inode: Probed::read(at(inode, &field::INODE_NUMBER)),
-                device: Probed::read(at(superblock, &field::SUPER_DEVICE)),
+                dentry,
+                inode: A::read(at(inode, &field::INODE_NUMBER)),
+                device: A::read(at(superblock, &field::SUPER_DEVICE)),
                 flags,
             }
+        }
+    }
+
+    /// That of a thread of the kernel.
+    #[inline(always)]
+    pub fn none() -> Self {
+        Self {
+            file: ptr::null(),
+            dentry: ptr::null(),
+            inode: 0,
+            device: 0,
+            flags: 0,
         }
     }
 
@@ -69,17 +85,22 @@ impl Executable {
     /// # Safety
     /// `names` must have room for [`ROOM`] bytes.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the length of a component is between 2 and COMPONENT_MAX"
+    )]
     pub unsafe fn write_path(&self, names: *mut u8) -> (usize, u32) {
         // SAFETY: integers and pointers are read, and names within the room that the caller promises.
         unsafe {
-            let mut dentry: *const u8 = Probed::read(at(self.file, &field::FILE_DENTRY));
+            let mut dentry = self.dentry;
             let mut mount: *const u8 = Probed::read(at(self.file, &field::FILE_MOUNT));
             let mut root: *const u8 = Probed::read(at(mount, &field::MOUNT_ROOT));
             let mut length = 0_usize;
             let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
             for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
-                let parent: *const u8 = Probed::read(at(dentry, &field::DENTRY_PARENT));
+                let (parent, name) = parent_and_name(dentry);
                 if !is_memory && (dentry == root || dentry == parent) {
                     // `struct vfsmount` lies inside `struct mount`.
                     let whole = mount.wrapping_sub(field::MOUNT_VFS.load() as usize);
@@ -95,7 +116,6 @@ impl Executable {
                 if length > PATH_MAX - COMPONENT_MAX {
                     break;
                 }
-                let name: *const u8 = Probed::read(at(dentry, &field::DENTRY_NAME));
                 let written =
                     bpf_probe_read_kernel_str(names.add(place(length)).cast(), COMPONENT_MAX as u32, name.cast());
                 // One byte is the NUL alone; all bytes may be a name that was cut.
@@ -109,6 +129,21 @@ impl Executable {
                 dentry = parent;
             }
             (length, FLAG_PATH_CUT)
+        }
+    }
+}
+
+/// `d_parent` and `d_name.name`, by one call where they lie side by side, with the name's hash and length between.
+#[inline(always)]
+fn parent_and_name(dentry: *const u8) -> (*const u8, *const u8) {
+    let parent = at(dentry, &field::DENTRY_PARENT);
+    // SAFETY: pointers, and an integer between them.
+    unsafe {
+        if field::DENTRY_NAME.load() == field::DENTRY_PARENT.load() + 16 {
+            let [parent, _, name]: [*const u8; 3] = Probed::read(parent);
+            (parent, name)
+        } else {
+            (Probed::read(parent), Probed::read(at(dentry, &field::DENTRY_NAME)))
         }
     }
 }

@@ -11,7 +11,9 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_kernel},
+    helpers::generated::{
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_probe_read_kernel,
+    },
 };
 
 macro_rules! globals {
@@ -32,6 +34,10 @@ monitor_common::for_each_kernel_field!(globals);
 #[unsafe(no_mangle)]
 pub static HAVE_COOKIE: Global<u32> = Global::new(0);
 
+/// Whether the running task can be had as a pointer that the verifier follows (`GLOBAL_HAVE_TASK`).
+#[unsafe(no_mangle)]
+pub static HAVE_TASK: Global<u32> = Global::new(0);
+
 /// How a kernel pointer may be read. It depends on where the pointer came from, so it is part of its type.
 pub trait Access {
     /// Reads a value; zeroes where nothing is mapped.
@@ -43,6 +49,9 @@ pub trait Access {
     /// The cookie of the `struct sock` at this address, made by the kernel where there was none. 0 where a pointer of
     /// this kind cannot be asked for it.
     fn cookie(sock: *const u8) -> u64;
+
+    /// The `struct task_struct` of the running task.
+    fn task() -> *const u8;
 }
 
 /// The verifier knows the pointer's type (an argument of a BTF trampoline, or what a plain load from one gave): a
@@ -68,24 +77,11 @@ impl Access for Typed {
         // SAFETY: the pointer is a `struct sock` to the verifier.
         unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) }
     }
-}
 
-impl Probed {
-    /// Reads into a place of the caller's, which spares the stack.
-    ///
-    /// # Safety
-    /// As [`Access::read`].
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "what is read is at most sixteen bytes")]
-    pub unsafe fn read_into<T: Copy>(place: &mut T, pointer: *const u8) {
-        // SAFETY: the helper writes all bytes, zeroes where the read fails; any bytes are a valid T.
-        unsafe {
-            bpf_probe_read_kernel(
-                ptr::from_mut(place).cast::<c_void>(),
-                size_of::<T>() as u32,
-                pointer.cast(),
-            );
-        }
+    fn task() -> *const u8 {
+        // SAFETY: the helper has no preconditions. It is there where `HAVE_TASK` says so.
+        unsafe { bpf_get_current_task_btf() as *const u8 }
     }
 }
 
@@ -108,6 +104,12 @@ impl Access for Probed {
     #[inline(always)]
     fn cookie(_sock: *const u8) -> u64 {
         0
+    }
+
+    #[inline(always)]
+    fn task() -> *const u8 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_get_current_task() as *const u8 }
     }
 }
 

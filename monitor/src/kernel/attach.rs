@@ -100,7 +100,7 @@ impl Attacher<'_> {
         match hook.way {
             Way::Fexit(programs) => {
                 let Some(count) = self.btf.parameters(hook.name) else {
-                    bail!("{NOT_IN_BTF}")
+                    bail!("{}", not_in_btf(hook.name))
                 };
                 let program = programs.iter().find(|(known, _)| *known == count);
                 let (_, name) = program.with_context(|| {
@@ -118,7 +118,7 @@ impl Attacher<'_> {
             }
             Way::Fentry(name) => {
                 if !self.btf.has_function(hook.name) {
-                    bail!("{NOT_IN_BTF}");
+                    bail!("{}", not_in_btf(hook.name));
                 }
                 let program: &mut FEntry = program_of(self.ebpf, name)?;
                 program.load(hook.name, kernel_types(self.types)?).map_err(refusal)?;
@@ -221,8 +221,14 @@ pub(super) fn programs_of(hook: &HookState) -> Vec<&'static str> {
     names
 }
 
-/// Why there is no trampoline: they are attached to what the kernel's own BTF describes, not to modules.
-const NOT_IN_BTF: &str = "the kernel's BTF has no such function";
+/// Why there is no trampoline: aya attaches them to what the kernel's own BTF describes, and to no module. A kprobe may
+/// still be had.
+fn not_in_btf(function: &str) -> String {
+    match symbols::module_of(function) {
+        Some(module) => format!("it is a function of the module {module}, where no trampoline is attached"),
+        None => "the kernel's BTF has no such function".to_owned(),
+    }
+}
 
 fn state(hook: &Hook, subject: Subject, backend: Backend, refusal: Option<String>) -> HookState {
     HookState {

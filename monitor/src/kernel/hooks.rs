@@ -197,7 +197,6 @@ const KPROBE_ACCEPTS: &[Group] = &[&[
 const TRACEPOINT_LISTENS: &[Group] = &[&[always(SET_STATE, Way::RawTracepoint("set_state"))]];
 
 /// As the backend it has the program above, which does both.
-/// As the backend it has the program above, which does both.
 const TRACEPOINT_CONNECTS: &[Group] = &[&[always(SET_STATE, Way::RawTracepoint("connect_state"))]];
 
 impl Backend {

@@ -24,6 +24,19 @@ pub fn has(function: &str) -> bool {
     })
 }
 
+/// The module that a function is part of; `None` where it is the kernel's own, or not there.
+pub fn module_of(function: &str) -> Option<String> {
+    module_in(&fs::read_to_string(KALLSYMS).ok()?, function)
+}
+
+fn module_in(symbols: &str, function: &str) -> Option<String> {
+    let line = symbols
+        .lines()
+        .find(|line| line.split_whitespace().nth(2) == Some(function))?;
+    let module = line.split_whitespace().nth(3)?;
+    Some(module.strip_prefix('[')?.strip_suffix(']')?.to_owned())
+}
+
 fn variants_in(symbols: &str, function: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in symbols.lines() {
@@ -73,6 +86,7 @@ mod tests {
 0000000000000000 t inet_csk_listen_start_other.isra.0
 0000000000000000 t inet_csk_listen_start.llvm.1234567890123
 0000000000000000 t tcp_v6_connect.constprop.0.isra.0\t[ipv6]
+0000000000000000 T __inet6_bind\t[ipv6]
 ";
 
     #[test]
@@ -92,6 +106,13 @@ mod tests {
             variants_in(SYMBOLS, "inet_csk_listen_stop").is_empty(),
             "its own name is tried first"
         );
+    }
+
+    #[test]
+    fn a_function_of_a_module_is_told_from_one_of_the_kernel() {
+        assert_eq!(module_in(SYMBOLS, "__inet6_bind").as_deref(), Some("ipv6"));
+        assert_eq!(module_in(SYMBOLS, "inet_csk_listen_stop"), None);
+        assert_eq!(module_in(SYMBOLS, "__inet_bind"), None);
     }
 
     #[test]
