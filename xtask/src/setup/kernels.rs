@@ -122,6 +122,14 @@ pub(crate) fn ensure(workspace: &Workspace, kernels: &[&'static Kernel]) -> Vec<
     fetched
 }
 
+/// The kernel out of the cache alone.
+///
+/// # Errors
+/// Where it has not been fetched.
+pub(crate) fn in_cache(workspace: &Workspace, kernel: &Kernel) -> Result<Fetched> {
+    cached(&workspace.target.join("kernels").join(kernel.label))
+}
+
 fn cached(place: &Path) -> Result<Fetched> {
     let version =
         fs::read_to_string(place.join("version")).with_context(|| format!("cannot read {}", place.display()))?;
