@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{bench, ebpf, registry, run, test, tidy, vm};
+use crate::{bench, ebpf, fuzz, protos, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -20,7 +20,9 @@ pub(crate) enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Checks the walls between the parts of portreeve.
+    Fuzz(fuzz::FuzzArgs),
+    Protos(protos::ProtosArgs),
+    /// Checks the walls between the parts of portreeve, and that each test kernel is what the hooks take it for.
     Tidy,
 }
 
@@ -37,7 +39,12 @@ impl Task {
             Self::Vm(args) => vm::main(workspace, args),
             Self::Bench(args) => bench::main(workspace, args),
             Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
-            Self::Tidy => tidy::check(workspace).map(|()| true),
+            Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),
+            Self::Protos(args) => protos::main(workspace, args).map(|()| true),
+            Self::Tidy => {
+                tidy::check(workspace)?;
+                protos::tidy(workspace).map(|()| true)
+            }
         }
     }
 }

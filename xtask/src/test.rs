@@ -13,10 +13,10 @@ use crate::payload::{self, Payload, TARGET, static_cargo};
 use crate::registry;
 use crate::report::{Outcome, Report};
 use crate::setup::apt::{self, Package};
-use crate::setup::{cargo_deny, guest_tools, promtool, rust_components};
+use crate::setup::{cargo_tools, guest_tools, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
-use crate::{say, test_output, tidy};
+use crate::{protos, say, test_output, tidy};
 
 /// Runs every check: format, lints, tests, the kernel object, the agent on real kernels.
 #[derive(Args, Debug)]
@@ -29,8 +29,8 @@ pub(crate) struct TestArgs {
     full: bool,
 }
 
-/// Packages that are built for the machine, as cargo's flags: all but the kernel side.
-const USER_SPACE: &[&str] = &["--workspace", "--exclude", "monitor-ebpf"];
+/// Packages that are built for the machine, as cargo's flags: all but the kernel side, and but the fuzz targets.
+const USER_SPACE: &[&str] = &["--workspace", "--exclude", "monitor-ebpf", "--exclude", "monitor-fuzz"];
 
 /// The tests that need not exist: examples in documentation.
 const DOCUMENTATION: &str = "documentation";
@@ -41,7 +41,7 @@ const DOCUMENTATION: &str = "documentation";
 /// None so far: what fails is in the report.
 pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
     let mut report = Report::default();
-    sources(workspace, &mut report);
+    sources(workspace, args, &mut report);
     let rebuilt = kernel_object(workspace, args, &mut report);
     lints(workspace, rebuilt.as_deref(), &mut report);
     let mut built = None;
@@ -79,13 +79,16 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
 }
 
 /// What needs no build: format, the walls, the generated registry.
-fn sources(workspace: &Workspace, report: &mut Report) {
+fn sources(workspace: &Workspace, args: &TestArgs, report: &mut Report) {
     report.step("format", |_| {
         rust_components::ensure("fmt", "rustfmt")?;
         run(cargo().args(["fmt", "--all", "--check"]).current_dir(&workspace.root))?;
         Ok(Outcome::Passed)
     });
     report.step("tidy", |_| tidy::check(workspace).map(|()| Outcome::Passed));
+    report.step("prototypes of what is hooked", |report| {
+        protos::step(workspace, !args.quick, report)
+    });
     report.step("registry", |_| {
         registry::generate(&workspace.root, true).map(|()| Outcome::Passed)
     });
@@ -234,7 +237,7 @@ fn dependencies(workspace: &Workspace, args: &TestArgs, report: &mut Report) {
         if !fs::exists(workspace.root.join("deny.toml")).unwrap_or(false) {
             return Ok(Outcome::NotRun("there is no deny.toml".to_owned()));
         }
-        match cargo_deny::ensure(workspace) {
+        match cargo_tools::DENY.ensure(workspace) {
             Ok(deny) => {
                 run(Command::new(deny)
                     .args(["--log-level", "error", "check", "licenses", "bans", "sources"])

@@ -237,6 +237,21 @@ fn a_bind_opens_a_listener_where_it_is_of_udp_and_succeeded() {
     assert!(!record.decode().opens_listener());
 }
 
+#[test]
+fn what_fuzzing_found_worth_keeping_is_an_event_or_an_error() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decode");
+    let (mut kinds, mut errors) = (std::collections::HashSet::new(), 0);
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        match Event::decode(&std::fs::read(entry.unwrap().path()).unwrap()) {
+            Ok(event) => drop(kinds.insert(std::mem::discriminant(&event.kind))),
+            Err(_) => errors += 1,
+        }
+    }
+    // Five that are known, and what is not.
+    assert_eq!(kinds.len(), 6);
+    assert!(errors > 0);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..Record::SIZE + PATH_MAX + 64)) {

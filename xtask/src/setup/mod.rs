@@ -2,7 +2,7 @@
 
 pub(crate) mod apt;
 pub(crate) mod bpf_toolchain;
-pub(crate) mod cargo_deny;
+pub(crate) mod cargo_tools;
 pub(crate) mod guest_tools;
 pub(crate) mod kernels;
 pub(crate) mod promtool;
