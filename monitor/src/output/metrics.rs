@@ -434,5 +434,4 @@ impl Metrics {
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

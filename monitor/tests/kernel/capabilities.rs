@@ -6,12 +6,16 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::channel,
+    thread,
 };
 
 use rustix::{
     fs::{XattrFlags, setxattr},
     process::{Resource, Rlimit, Signal, getrlimit, setrlimit},
 };
+
+use serde_json::Value;
 
 use super::{
     Named, Test,
@@ -32,6 +36,11 @@ pub const ALL: &[Named] = &[
         ptrace,
     ),
     ("sys_admin_alone_stands_for_bpf_and_perfmon", sys_admin),
+    (
+        "another_namespace_is_looked_into_with_sys_ptrace_and_left_unknown_without",
+        elsewhere,
+    ),
+    ("nobody_is_told_of_a_memlock_limit_that_is_too_small_trap_45", memlock),
 ];
 
 /// Numbers of include/uapi/linux/capability.h.
@@ -81,10 +90,17 @@ impl Capable {
     }
 }
 
-/// The best backend that this kernel takes from root.
-fn best() -> Result<String, Box<dyn std::error::Error>> {
+/// The backends that this kernel takes from root, the best first.
+fn backends() -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let doctor = super::agent::doctor()?;
-    Ok(doctor["chosen"].as_str().ok_or("no backend attaches")?.to_owned())
+    let backends = doctor["backends"].as_array().ok_or("no backends")?;
+    let attached = backends.iter().filter(|backend| backend["attaches"] == true);
+    let names = attached.filter_map(|backend| Some(backend["backend"].as_str()?.to_owned()));
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return Err("no backend attaches".into());
+    }
+    Ok(names)
 }
 
 fn unlimited_memlock() -> Test {
@@ -101,15 +117,19 @@ fn unlimited_memlock() -> Test {
 
 fn essential() -> Test {
     unlimited_memlock()?;
-    let mut agent = Capable::of(&[BPF, PERFMON])?.agent(&best()?)?;
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let line = agent.event("listen", inode(&listener)?)?;
     let own = std::env::current_exe()?;
-    if line["process"]["exe"].as_str().map(Path::new) != Some(own.as_path()) || line["result"] != "ok" {
-        return Err(format!("the executable of root's process, or the result, is wrong in {line}").into());
-    }
-    if !agent.stop(Signal::TERM)?.success() {
-        return Err("it did not end well".into());
+    for backend in backends()? {
+        let mut agent = Capable::of(&[BPF, PERFMON])?.agent(&backend)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let line = agent.event("listen", inode(&listener)?)?;
+        if line["process"]["exe"].as_str().map(Path::new) != Some(own.as_path()) || line["result"] != "ok" {
+            return Err(
+                format!("{backend}: the executable of root's process, or the result, is wrong in {line}").into(),
+            );
+        }
+        if !agent.stop(Signal::TERM)?.success() {
+            return Err(format!("{backend}: it did not end well").into());
+        }
     }
     Ok(())
 }
@@ -139,7 +159,8 @@ fn ptrace() -> Test {
         (&[BPF, PERFMON][..], false),
         (&[BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH], true),
     ] {
-        let mut agent = Capable::of(capabilities)?.agent(&best()?)?;
+        let backends = backends()?;
+        let mut agent = Capable::of(capabilities)?.agent(backends.first().ok_or("no backend")?)?;
         // Nobody listens there, and this process has not listened yet: its executable is not known from a listen.
         if std::net::TcpStream::connect(("127.0.0.1", 24_700)).is_ok() {
             return Err("somebody listens on port 24700".into());
@@ -162,6 +183,79 @@ fn sys_admin() -> Test {
     )?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() || said.contains("memlock") {
+        Ok(())
+    } else {
+        Err(format!("{}: {said}", output.status).into())
+    }
+}
+
+/// A listen by a thread that is alone in a network namespace and stays there, which the tracepoint has to confirm.
+fn elsewhere() -> Test {
+    unlimited_memlock()?;
+    for (capabilities, result) in [
+        (&[BPF, PERFMON][..], Value::Null),
+        (&[BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH], "ok".into()),
+        (&[BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH, SYS_ADMIN], "ok".into()),
+    ] {
+        let mut agent = Capable::of(capabilities)?.agent("tracepoint")?;
+        let (opened, socket) = channel();
+        let (stay, stays) = channel::<()>();
+        let there = thread::spawn(move || -> Result<(), String> {
+            let listener = listener_elsewhere().map_err(|error| error.to_string())?;
+            let inode = inode(&listener).map_err(|error| error.to_string())?;
+            opened.send(inode).map_err(|error| error.to_string())?;
+            // Ends when the other end is dropped.
+            let _ = stays.recv();
+            Ok(())
+        });
+        let line = match socket.recv() {
+            Ok(socket) => agent.event("listen", socket)?,
+            Err(_) => {
+                return Err(there
+                    .join()
+                    .map_err(|_| "the thread broke off")?
+                    .err()
+                    .unwrap_or_default()
+                    .into());
+            }
+        };
+        let is_missing = line["missing"]
+            .as_array()
+            .is_some_and(|keys| keys.contains(&"result".into()));
+        if line["result"] != result || is_missing != result.is_null() || line["host_netns"] != false {
+            return Err(format!("with {capabilities:?} the result is not {result} in {line}").into());
+        }
+        drop(stay);
+        there.join().map_err(|_| "the thread broke off")??;
+        agent.stop(Signal::TERM)?;
+    }
+    Ok(())
+}
+
+/// A listener in a network namespace that the calling thread makes and stays in.
+fn listener_elsewhere() -> Result<TcpListener, Box<dyn std::error::Error>> {
+    #[expect(
+        deprecated,
+        reason = "the thread opens a socket and ends; it shares nothing that moves with it"
+    )]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+    Ok(TcpListener::bind(("0.0.0.0", 0))?)
+}
+
+fn memlock() -> Test {
+    let capable = Capable::of(&[BPF, PERFMON])?;
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -l 64 && exec \"$0\" run --check"])
+        .arg(&capable.path);
+    shell.uid(NOBODY).gid(NOBODY);
+    let output = output_of(&mut shell)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    // From 5.11 on maps count elsewhere.
+    let counts = release.starts_with("5.10.");
+    let is_told = said.contains("64 KiB") && said.contains("LimitMEMLOCK=infinity") && said.lines().count() == 1;
+    if (counts && output.status.code() == Some(1) && is_told) || (!counts && output.status.success()) {
         Ok(())
     } else {
         Err(format!("{}: {said}", output.status).into())

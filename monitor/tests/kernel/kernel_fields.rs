@@ -20,14 +20,21 @@ monitor_common::for_each_kernel_field!(names);
 
 fn each_field_is_named() -> Test {
     let whole = std::fs::read("/sys/kernel/btf/vmlinux")?;
+    // `struct btf_header` of include/uapi/linux/btf.h: hdr_len, str_off. Before the strings may be the same bytes.
+    let word = |at: usize| -> Result<usize, Box<dyn std::error::Error>> {
+        let bytes = whole.get(at..at + 4).ok_or("a BTF without a header")?;
+        Ok(usize::try_from(u32::from_le_bytes(bytes.try_into()?))?)
+    };
+    let strings = word(4)? + word(16)?;
     for (structure, path) in FIELDS {
         let member = path.rsplit('.').next().unwrap_or(path);
         let wanted = format!("\0{member}\0");
-        let at = whole.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
+        let table = whole.get(strings..).ok_or("a BTF without strings")?;
+        let at = table.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
         let mut without = whole.clone();
         // In the string table every name stands once, so this takes the field out of its struct.
         *without
-            .get_mut(at.ok_or_else(|| format!("no {member} in the BTF"))? + 1)
+            .get_mut(strings + at.ok_or_else(|| format!("no {member} in the BTF"))? + 1)
             .ok_or("no byte")? = b'~';
         let (folder, _) = file("kernel/btf/vmlinux", &without)?;
         let sysfs = folder.path().to_str().ok_or("a path that is not UTF-8")?;

@@ -553,7 +553,7 @@ fn a_hostile_name_leaves_the_page_readable() {
 type Documented = (String, BTreeSet<String>, bool);
 
 fn documented() -> BTreeMap<String, Documented> {
-    let rows = include_str!("../../../docs/metrics.md")
+    let rows = include_str!("../../../../docs/metrics.md")
         .lines()
         .filter(|line| line.starts_with("| `portreeve_"));
     rows.map(|row| {
