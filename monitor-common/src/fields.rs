@@ -42,7 +42,15 @@ macro_rules! for_each_kernel_field {
             bytes TASK_COMM: "task_struct", "comm";
             bytes TASK_START: "task_struct", "start_boottime";
             bytes TASK_FLAGS: "task_struct", "flags";
+            bytes TASK_PID: "task_struct", "pid";
+            bytes TASK_TGID: "task_struct", "tgid";
+            bytes TASK_CRED: "task_struct", "cred";
+            bytes TASK_CGROUPS: "task_struct", "cgroups";
             bytes TASK_MM: "task_struct", "mm";
+            bytes CRED_UID: "cred", "uid.val";
+            bytes CSS_SET_CGROUP: "css_set", "dfl_cgrp";
+            bytes CGROUP_NODE: "cgroup", "kn";
+            bytes NODE_ID: "kernfs_node", "id";
             bytes MM_EXE: "mm_struct", "exe_file";
             bytes FILE_DENTRY: "file", "f_path.dentry";
             bytes FILE_MOUNT: "file", "f_path.mnt";

@@ -32,3 +32,9 @@ pub const CALLS_MAX: u32 = 4_096;
 
 /// Bytes of the ring: 4,854 records without a path, some 4,000 with one. A power of two.
 pub const RING_BYTES: u32 = 1 << 20;
+
+/// How often the agent looks at the ring by itself while it is attentive: nanoseconds.
+pub const ATTENTION_PERIOD: u64 = 250_000;
+
+/// For how long it stays so after a record: nanoseconds.
+pub const ATTENTION_SPAN: u64 = 2_000_000;

@@ -115,7 +115,8 @@ pub struct Record {
     /// Local port, host order. Of a bind that failed, the port that was asked for; of a connect, 0 where none was
     /// chosen yet.
     pub port: u16,
-    /// The other end's port, host order: of a connect its destination, of an accept the client. Else 0.
+    /// The other end's port, host order: of a connect its destination, of an accept the client. Of every other event it
+    /// says nothing.
     pub peer_port: u16,
     /// Local address: for `AF_INET` the first four bytes, for `AF_INET6` all sixteen, in network order. Of a bind that
     /// failed, the one that was asked for.

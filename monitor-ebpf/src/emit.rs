@@ -5,6 +5,7 @@ use core::{
     ptr,
 };
 
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use monitor_common::{
     FLAG_KERNEL_THREAD, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT,
     LOST_LISTEN, LOST_UNLISTEN, Record,
@@ -12,7 +13,7 @@ use monitor_common::{
 
 use crate::{
     kernel::executable::{Executable, ROOM, place},
-    maps::{DRAFTS, EVENTS, count_loss},
+    maps::{ATTENTION, DRAFTS, EVENTS, count_loss},
 };
 
 /// Where a record is put together, with the names that may follow it: more than a program's stack holds.
@@ -93,10 +94,23 @@ impl Draft {
         Some(Writing(draft))
     }
 
+    /// Takes over a record that was kept, word by word: left to itself the compiler calls a function that moves bytes.
+    #[inline(always)]
+    pub fn take(&mut self, kept: &Record) {
+        let (from, to) = (ptr::from_ref(kept).cast::<u64>(), (&raw mut self.record).cast::<u64>());
+        let mut word = 0;
+        while word < Record::SIZE / size_of::<u64>() {
+            // SAFETY: a record is integers without padding, its size and alignment are those of words (asserted where it is
+            // defined).
+            unsafe { ptr::write_volatile(to.add(word), ptr::read_volatile(from.add(word))) };
+            word += 1;
+        }
+    }
+
     /// Sends the record to the agent, or counts it as lost.
     #[inline(always)]
     pub fn emit(&self) {
-        if EVENTS.output::<Record>(&self.record, 0).is_err() {
+        if EVENTS.output::<Record>(&self.record, wake(self.record.time)).is_err() {
             lost(self.record.kind);
         }
     }
@@ -116,10 +130,21 @@ impl Draft {
             self.record.flags |= flags;
             self.record.path_bytes = length as u32;
             let bytes = ptr::slice_from_raw_parts((&raw const self.record).cast::<u8>(), Record::SIZE + length);
-            if EVENTS.output::<[u8]>(&*bytes, 0).is_err() {
+            if EVENTS.output::<[u8]>(&*bytes, wake(self.record.time)).is_err() {
                 lost(self.record.kind);
             }
         }
+    }
+}
+
+/// Whether the agent is woken for a record of this moment: the flags of `bpf_ringbuf_output`. 0 wakes it where it has read
+/// all that lay there before.
+#[inline(always)]
+fn wake(time: u64) -> u64 {
+    match ATTENTION.get_ptr(0) {
+        // SAFETY: an integer, which is written whole.
+        Some(until) if time < unsafe { ptr::read_volatile(until) } => u64::from(BPF_RB_NO_WAKEUP),
+        _ => 0,
     }
 }
 

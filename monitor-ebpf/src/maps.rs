@@ -15,6 +15,12 @@ use crate::{
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// Until when the agent looks at the ring by itself, in nanoseconds since boot. To wake it means an interrupt, which costs
+/// whoever makes the call as much as all the rest: so it is woken for the first record of a burst, and for the next ones it
+/// has said that it will come.
+#[map]
+pub static ATTENTION: Array<u64> = Array::with_max_entries(1, 0);
+
 /// What is reported for each port; written by the agent. One value, so that a look-up costs the same for one port
 /// that is watched and for all of them.
 #[map]

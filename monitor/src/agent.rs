@@ -205,7 +205,13 @@ async fn watch_events(
                 ::log::info!("stopping: {name}");
                 return Ok(());
             }
-            _ = tick.tick() => pipeline.tick(events.take_overflowed()),
+            _ = tick.tick() => {
+                // Whatever lies in the ring that nobody was woken for.
+                if events.take_present(&mut records, BATCH) {
+                    pipeline.take(&mut records);
+                }
+                pipeline.tick(events.take_overflowed());
+            }
             _ = selftest.tick() => pipeline.start_selftest(),
             () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
             Some(ended) = servers.join_next() => match ended {

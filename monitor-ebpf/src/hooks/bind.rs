@@ -100,8 +100,8 @@ fn udp_ended(slot: Slot, socket: u64, reason: u32) {
     };
     count_run::<HOOK_UNLISTEN>();
     let Some(mut draft) = Draft::of(slot) else { return };
+    draft.take(bound);
     let record = &mut draft.record;
-    *record = *bound;
     let _ = BOUND_UDP.remove(socket);
     listen::end(record);
     if record.flags & FLAG_LATE != 0 && record.time - record.opened < UDP_COUNTS_AFTER {

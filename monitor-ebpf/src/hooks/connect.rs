@@ -89,15 +89,15 @@ pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
         return;
     };
     let Some(mut draft) = Draft::of(slot) else { return };
+    draft.take(stored);
     let record = &mut draft.record;
-    *record = *stored;
     if CONNECTS.remove(key).is_err() {
         return;
     }
     count_connect_ended();
     count_run::<HOOK_CONNECT>();
     record.time = task::boot_time();
-    record.address = sock.local_address(record.family);
+    record.address = sock.common().local_address(record.family);
     // `skc_num` is already 0 where the port was automatic and the connection is over.
     record.port = sock.source_port();
     let is_unknown = record.flags & FLAG_ERRNO_UNKNOWN != 0;
@@ -144,10 +144,7 @@ pub fn is_udp_awaited<A: Access>(sk: *const u8, address: *const u8) -> bool {
 #[inline(always)]
 fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<Writing> {
     let mut draft = Draft::of(slot)?;
-    let record = &mut draft.record;
-    describe(record, KIND_CONNECT, sock);
-    record.peer_port = sock.peer_port();
-    record.peer_address = sock.peer_address(record.family);
+    describe(&mut draft.record, KIND_CONNECT, sock);
     Some(draft)
 }
 
@@ -162,7 +159,9 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
     if family != record.family {
         // An IPv6 socket and an IPv4 destination.
         record.family = family;
-        record.address = [0; 2];
+        // One by one: as one value it would be a call.
+        record.address[0] = 0;
+        record.address[1] = core::hint::black_box(0);
     }
     record.result = result;
     record.peer_address = requested;

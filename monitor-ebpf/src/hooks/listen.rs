@@ -7,7 +7,7 @@ use monitor_common::{
     WATCH_LISTEN,
 };
 
-use super::{describe, name_holder, state};
+use super::{describe_as, name_holder, state};
 use crate::{
     emit::{Draft, Slot},
     filter,
@@ -80,11 +80,12 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
 fn started<A: Access>(slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record)) {
     count_run::<HOOK_LISTEN>();
     // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
-    if sock.protocol() != IPPROTO_TCP || !filter::passes(sock.port(), WATCH_LISTEN) {
+    let common = sock.common();
+    if sock.protocol() != IPPROTO_TCP || !filter::passes(common.port(), WATCH_LISTEN) {
         return;
     }
     let Some(mut draft) = Draft::of(slot) else { return };
-    let executable = describe(&mut draft.record, KIND_LISTEN, sock);
+    let executable = describe_as(&mut draft.record, KIND_LISTEN, sock, &common);
     amend(&mut draft.record);
     draft.emit_with_path(&executable);
 }
@@ -108,7 +109,7 @@ fn forget(slot: Slot, socket: u64, amend: impl Fn(&mut Record)) {
         return;
     };
     let Some(mut draft) = Draft::of(slot) else { return };
-    draft.record = *opened;
+    draft.take(opened);
     end(&mut draft.record);
     amend(&mut draft.record);
     // An entry that is gone already is no loss.

@@ -12,8 +12,8 @@ use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 use crate::kernel::{
     Access, HAVE_TASK, Probed, Typed,
     executable::Executable,
-    sock::Sock,
-    task::{self, Ids, Task},
+    sock::{Common, Sock},
+    task::{self, Running, Task},
 };
 
 /// `TCP_*` of include/net/tcp_states.h, which are part of the user-space interface.
@@ -43,27 +43,33 @@ impl Version {
 /// Writes all that a socket and the task that acts on it tell, for an event that happens now. Gives what the task executes.
 #[inline(always)]
 fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>) -> Executable {
-    let family = sock.family();
+    describe_as(record, kind, sock, &sock.common())
+}
+
+/// The same where a part of the socket was looked at already.
+#[inline(always)]
+fn describe_as<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common: &Common<A>) -> Executable {
+    let family = common.family();
     let time = task::boot_time();
     let (inode, mptcp) = sock.file();
     record.time = time;
     record.opened = time;
     record.socket = sock.address_of();
-    record.cookie = sock.cookie();
+    record.cookie = common.cookie();
     record.inode = inode;
     record.kind = kind;
-    record.flags = sock.flags() | mptcp;
-    record.netns = sock.netns();
+    record.flags = sock.flags() | common.flags() | mptcp;
+    record.netns = common.netns();
     record.result = 0;
     record.backlog = if kind == KIND_LISTEN { sock.backlog() } else { 0 };
-    record.interface = sock.interface();
+    record.interface = common.interface();
     record.path_bytes = 0;
     record.family = family;
     record.protocol = sock.protocol();
-    record.port = sock.port();
-    record.peer_port = 0;
-    record.address = sock.local_address(family);
-    record.peer_address = [0; 2];
+    record.port = common.port();
+    record.peer_port = common.peer_port();
+    record.address = common.local_address(family);
+    record.peer_address = common.peer_address(family);
     // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
     if HAVE_TASK.load() != 0 {
         name_opener::<Typed>(record)
@@ -74,17 +80,22 @@ fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>) -> Execut
 
 /// Writes who acts.
 #[inline(always)]
-fn name_opener<A: Access>(record: &mut Record) -> Executable {
-    let (ids, opener) = (Ids::current(), Task::<A>::current());
-    record.cgroup = task::cgroup();
+fn name_opener<A: Access>(record: &mut Record) -> Executable
+where
+    Task<A>: Running,
+{
+    let opener = Task::<A>::current();
+    let ids = opener.ids();
+    record.cgroup = opener.cgroup();
     record.start_time = opener.start_time();
     record.tgid = ids.tgid;
     record.tid = ids.tid;
-    record.uid = task::uid();
+    record.uid = opener.uid();
     record.holder_tgid = ids.tgid;
-    task::thread_name(&mut record.thread);
-    record.comm = opener.process_name();
-    record.holder_comm = record.comm;
+    record.thread = opener.thread_name();
+    let name = opener.process_name();
+    record.comm = name;
+    record.holder_comm = name;
     let executable = if opener.is_kernel_thread() {
         record.flags |= FLAG_KERNEL_THREAD;
         Executable::none()
@@ -100,10 +111,19 @@ fn name_opener<A: Access>(record: &mut Record) -> Executable {
 /// Writes who ends what somebody opened.
 #[inline(always)]
 fn name_holder(record: &mut Record) {
-    record.holder_tgid = Ids::current().tgid;
-    record.holder_comm = if HAVE_TASK.load() != 0 {
-        Task::<Typed>::current().process_name()
+    if HAVE_TASK.load() != 0 {
+        name_holder_as::<Typed>(record);
     } else {
-        Task::<Probed>::current().process_name()
-    };
+        name_holder_as::<Probed>(record);
+    }
+}
+
+#[inline(always)]
+fn name_holder_as<A: Access>(record: &mut Record)
+where
+    Task<A>: Running,
+{
+    let holder = Task::<A>::current();
+    record.holder_tgid = holder.ids().tgid;
+    record.holder_comm = holder.process_name();
 }

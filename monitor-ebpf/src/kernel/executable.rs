@@ -27,7 +27,8 @@ const MOUNTS: usize = 8;
 
 /// The executable of a process.
 pub struct Executable {
-    file: *const u8,
+    mount: *const u8,
+    root: *const u8,
     dentry: *const u8,
     pub inode: u64,
     pub device: u32,
@@ -42,6 +43,7 @@ impl Executable {
         // SAFETY: integers and pointers; a null pointer reads as zeroes.
         unsafe {
             let file: *const u8 = A::read(at(mm, &field::MM_EXE));
+            let mount: *const u8 = A::read(at(file, &field::FILE_MOUNT));
             let dentry: *const u8 = A::read(at(file, &field::FILE_DENTRY));
             let inode: *const u8 = A::read(at(dentry, &field::DENTRY_INODE));
             let superblock: *const u8 = A::read(at(inode, &field::INODE_SUPER));
@@ -58,7 +60,8 @@ impl Executable {
                 };
             }
             Self {
-                file,
+                mount,
+                root: A::read(at(mount, &field::MOUNT_ROOT)),
                 dentry,
                 inode: A::read(at(inode, &field::INODE_NUMBER)),
                 device: A::read(at(superblock, &field::SUPER_DEVICE)),
@@ -71,7 +74,8 @@ impl Executable {
     #[inline(always)]
     pub fn none() -> Self {
         Self {
-            file: ptr::null(),
+            mount: ptr::null(),
+            root: ptr::null(),
             dentry: ptr::null(),
             inode: 0,
             device: 0,
@@ -93,9 +97,7 @@ impl Executable {
     pub unsafe fn write_path(&self, names: *mut u8) -> (usize, u32) {
         // SAFETY: integers and pointers are read, and names within the room that the caller promises.
         unsafe {
-            let mut dentry = self.dentry;
-            let mut mount: *const u8 = Probed::read(at(self.file, &field::FILE_MOUNT));
-            let mut root: *const u8 = Probed::read(at(mount, &field::MOUNT_ROOT));
+            let (mut dentry, mut mount, mut root) = (self.dentry, self.mount, self.root);
             let mut length = 0_usize;
             let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.

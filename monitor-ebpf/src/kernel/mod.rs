@@ -16,6 +16,8 @@ use aya_ebpf::{
     },
 };
 
+use monitor_common::Bytes16;
+
 macro_rules! globals {
     ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
         /// One global a field, named and described in `monitor_common`.
@@ -46,13 +48,35 @@ pub trait Access {
     /// `T` must be valid for any bytes. For [`Typed`] the pointer must be one that the verifier follows.
     unsafe fn read<T: Copy>(pointer: *const u8) -> T;
 
+    /// Reads sixteen bytes.
+    ///
+    /// # Safety
+    /// As [`Access::read`].
+    unsafe fn sixteen(pointer: *const u8) -> Bytes16;
+
     /// The cookie of the `struct sock` at this address, made by the kernel where there was none. 0 where a pointer of
     /// this kind cannot be asked for it.
     fn cookie(sock: *const u8) -> u64;
 
     /// The `struct task_struct` of the running task.
     fn task() -> *const u8;
+
+    /// A structure of which many fields are read.
+    type Block;
+
+    /// The structure at this address: up to [`BLOCK`] bytes of it.
+    fn block(pointer: *const u8) -> Self::Block;
+
+    /// Reads a value of it.
+    ///
+    /// # Safety
+    /// As [`Access::read`]; the value must lie within [`BLOCK`] bytes.
+    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T;
 }
+
+/// Bytes of a structure that are read at once where each read is a call: those of `struct sock_common`, which has 136 on
+/// the kernels that are known. Beyond them the verifier refuses.
+const BLOCK: usize = 136;
 
 /// The verifier knows the pointer's type (an argument of a BTF trampoline, or what a plain load from one gave): a
 /// plain load, which the kernel makes safe.
@@ -70,6 +94,12 @@ impl Access for Typed {
     }
 
     #[inline(always)]
+    unsafe fn sixteen(pointer: *const u8) -> Bytes16 {
+        // SAFETY: the caller's. Two loads: one may not be wider than eight bytes.
+        unsafe { [Self::read(pointer), Self::read(pointer.wrapping_add(8))] }
+    }
+
+    #[inline(always)]
     fn cookie(sock: *const u8) -> u64 {
         if HAVE_COOKIE.load() == 0 {
             return 0;
@@ -83,11 +113,24 @@ impl Access for Typed {
         // SAFETY: the helper has no preconditions. It is there where `HAVE_TASK` says so.
         unsafe { bpf_get_current_task_btf() as *const u8 }
     }
+
+    type Block = *const u8;
+
+    #[inline(always)]
+    fn block(pointer: *const u8) -> Self::Block {
+        pointer
+    }
+
+    #[inline(always)]
+    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T {
+        // SAFETY: the caller's.
+        unsafe { Self::read(block.wrapping_add(offset)) }
+    }
 }
 
 impl Access for Probed {
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "what is read is at most sixteen bytes")]
+    #[expect(clippy::cast_possible_truncation, reason = "what is read is at most BLOCK bytes")]
     unsafe fn read<T: Copy>(pointer: *const u8) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes all bytes, zeroes where the read fails; any bytes are a valid T.
@@ -102,6 +145,12 @@ impl Access for Probed {
     }
 
     #[inline(always)]
+    unsafe fn sixteen(pointer: *const u8) -> Bytes16 {
+        // SAFETY: the caller's.
+        unsafe { Self::read(pointer) }
+    }
+
+    #[inline(always)]
     fn cookie(_sock: *const u8) -> u64 {
         0
     }
@@ -110,6 +159,21 @@ impl Access for Probed {
     fn task() -> *const u8 {
         // SAFETY: the helper has no preconditions.
         unsafe { bpf_get_current_task() as *const u8 }
+    }
+
+    type Block = [u64; BLOCK / 8];
+
+    #[inline(always)]
+    fn block(pointer: *const u8) -> Self::Block {
+        // SAFETY: integers.
+        unsafe { Self::read(pointer) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T {
+        // SAFETY: the caller's. Volatile, so that the compiler takes the value from where the helper wrote it, and does
+        // not first copy the block elsewhere.
+        unsafe { ptr::read_volatile(block.as_ptr().cast::<u8>().add(offset).cast()) }
     }
 }
 

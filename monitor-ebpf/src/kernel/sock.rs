@@ -97,51 +97,15 @@ impl<A: Access> Sock<A> {
         host_order(self.field(&field::SOCK_PEER_PORT))
     }
 
-    /// The local address: four bytes for IPv4, sixteen for IPv6, in network order, the rest 0.
-    #[inline(always)]
-    pub fn local_address(&self, family: u16) -> Bytes16 {
-        self.address(family, &field::SOCK_ADDRESS_V4, &field::SOCK_ADDRESS_V6)
-    }
-
-    /// The address of the other end, in the same form.
-    #[inline(always)]
-    pub fn peer_address(&self, family: u16) -> Bytes16 {
-        self.address(family, &field::SOCK_PEER_V4, &field::SOCK_PEER_V6)
-    }
-
-    #[inline(always)]
-    fn address(&self, family: u16, v4: &Global<u32>, v6: &Global<u32>) -> Bytes16 {
-        if family == AF_INET6 {
-            // Two loads of eight: a plain load may not be wider.
-            let first = at(self.pointer, v6);
-            // SAFETY: integers.
-            unsafe { [A::read(first), A::read(first.wrapping_add(8))] }
-        } else {
-            // The first four bytes in memory; BPF here is little-endian.
-            [u64::from(self.field::<u32>(v4)), 0]
-        }
-    }
-
     /// `sk_err`: a positive errno, or 0.
     #[inline(always)]
     pub fn error(&self) -> i32 {
         self.field(&field::SOCK_ERROR)
     }
 
-    /// Inode of the socket's network namespace.
-    #[inline(always)]
-    pub fn netns(&self) -> u32 {
-        net::inode::<A>(self.field(&field::SOCK_NET))
-    }
-
     #[inline(always)]
     pub fn backlog(&self) -> u32 {
         self.field(&field::SOCK_BACKLOG)
-    }
-
-    #[inline(always)]
-    pub fn interface(&self) -> u32 {
-        self.field(&field::SOCK_INTERFACE)
     }
 
     /// `sk_shutdown`: 0, or 3 once both directions are shut down, as a close does.
@@ -177,18 +141,12 @@ impl<A: Access> Sock<A> {
         (inode, flags)
     }
 
-    /// `FLAG_*` that the socket itself tells.
+    /// `FLAG_AUTOMATIC` and `FLAG_KERNEL_SOCKET`.
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let mut flags = 0;
         if self.bits(&field::SOCK_USERLOCKS) & BINDPORT_LOCK == 0 {
             flags |= FLAG_AUTOMATIC;
-        }
-        if self.bits(&field::SOCK_V6ONLY) != 0 {
-            flags |= FLAG_V6ONLY;
-        }
-        if self.bits(&field::SOCK_REUSEPORT) != 0 {
-            flags |= FLAG_REUSEPORT;
         }
         if self.bits(&field::SOCK_KERNEL) != 0 {
             flags |= FLAG_KERNEL_SOCKET;
@@ -196,10 +154,107 @@ impl<A: Access> Sock<A> {
         flags
     }
 
+    /// The fields of its `struct sock_common`.
+    #[inline(always)]
+    pub fn common(&self) -> Common<A> {
+        Common {
+            sock: self.pointer,
+            block: A::block(self.pointer),
+        }
+    }
+}
+
+/// A socket's `struct sock_common`, as it is now.
+pub struct Common<A: Access> {
+    sock: *const u8,
+    block: A::Block,
+}
+
+impl<A: Access> Common<A> {
+    #[inline(always)]
+    fn field<T: Copy>(&self, offset: &Global<u32>) -> T {
+        // SAFETY: used for integers and pointers alone, which are valid for any bytes.
+        unsafe { A::read_from(&self.block, offset.load() as usize) }
+    }
+
+    #[inline(always)]
+    fn bits(&self, packed: &Global<u32>) -> u32 {
+        let packed = packed.load();
+        // SAFETY: a byte.
+        let byte: u8 = unsafe { A::read_from(&self.block, bit_field_byte(packed) as usize) };
+        bit_field_value(packed, byte)
+    }
+
+    #[inline(always)]
+    pub fn family(&self) -> u16 {
+        self.field(&field::SOCK_FAMILY)
+    }
+
+    /// As [`Sock::port`].
+    #[inline(always)]
+    pub fn port(&self) -> u16 {
+        self.field(&field::SOCK_PORT)
+    }
+
+    /// As [`Sock::peer_port`].
+    #[inline(always)]
+    pub fn peer_port(&self) -> u16 {
+        host_order(self.field(&field::SOCK_PEER_PORT))
+    }
+
+    /// The local address: four bytes for IPv4, sixteen for IPv6, in network order, the rest 0.
+    #[inline(always)]
+    pub fn local_address(&self, family: u16) -> Bytes16 {
+        self.address(family, &field::SOCK_ADDRESS_V4, &field::SOCK_ADDRESS_V6)
+    }
+
+    /// The address of the other end, in the same form.
+    #[inline(always)]
+    pub fn peer_address(&self, family: u16) -> Bytes16 {
+        self.address(family, &field::SOCK_PEER_V4, &field::SOCK_PEER_V6)
+    }
+
+    #[inline(always)]
+    fn address(&self, family: u16, v4: &Global<u32>, v6: &Global<u32>) -> Bytes16 {
+        if family == AF_INET6 {
+            let first = v6.load() as usize;
+            // SAFETY: integers.
+            unsafe { [A::read_from(&self.block, first), A::read_from(&self.block, first + 8)] }
+        } else {
+            // The first four bytes in memory; BPF here is little-endian.
+            [u64::from(self.field::<u32>(v4)), 0]
+        }
+    }
+
+    /// Inode of the socket's network namespace.
+    #[inline(always)]
+    pub fn netns(&self) -> u32 {
+        net::inode::<A>(self.field(&field::SOCK_NET))
+    }
+
+    /// Index of the interface that the socket is bound to; 0 for none.
+    #[inline(always)]
+    pub fn interface(&self) -> u32 {
+        self.field(&field::SOCK_INTERFACE)
+    }
+
+    /// `FLAG_V6ONLY` and `FLAG_REUSEPORT`.
+    #[inline(always)]
+    pub fn flags(&self) -> u32 {
+        let mut flags = 0;
+        if self.bits(&field::SOCK_V6ONLY) != 0 {
+            flags |= FLAG_V6ONLY;
+        }
+        if self.bits(&field::SOCK_REUSEPORT) != 0 {
+            flags |= FLAG_REUSEPORT;
+        }
+        flags
+    }
+
     /// The cookie; 0 where the kernel gave none.
     #[inline(always)]
     pub fn cookie(&self) -> u64 {
-        match A::cookie(self.pointer) {
+        match A::cookie(self.sock) {
             0 => self.field(&field::SOCK_COOKIE),
             cookie => cookie,
         }

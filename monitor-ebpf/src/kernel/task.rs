@@ -1,14 +1,17 @@
 //! `struct task_struct`: the task that is running.
 
-use core::{marker::PhantomData, ptr};
+use core::marker::PhantomData;
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_ktime_get_boot_ns},
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+    },
 };
 use monitor_common::Bytes16;
 
-use super::{Access, at, executable::Executable, field};
+use super::{Access, Probed, Typed, at, executable::Executable, field};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -43,6 +46,17 @@ pub struct Task<A> {
     access: PhantomData<A>,
 }
 
+/// What helpers tell of the running task, and plain loads tell sooner.
+pub trait Running {
+    fn ids(&self) -> Ids;
+
+    /// The user, in the initial user namespace.
+    fn uid(&self) -> u32;
+
+    /// Id of its cgroup in the unified hierarchy.
+    fn cgroup(&self) -> u64;
+}
+
 impl<A: Access> Task<A> {
     /// The task that is running.
     #[inline(always)]
@@ -56,6 +70,12 @@ impl<A: Access> Task<A> {
         }
     }
 
+    #[inline(always)]
+    fn field<T: Copy>(&self, offset: &Global<u32>) -> T {
+        // SAFETY: used for integers and pointers alone, which are valid for any bytes.
+        unsafe { A::read(at(self.task, offset)) }
+    }
+
     /// `group_leader->start_boottime`: nanoseconds since boot.
     #[inline(always)]
     pub fn start_time(&self) -> u64 {
@@ -66,50 +86,76 @@ impl<A: Access> Task<A> {
     /// Whether it is a thread of the kernel.
     #[inline(always)]
     pub fn is_kernel_thread(&self) -> bool {
-        // SAFETY: an integer.
-        let flags: u32 = unsafe { A::read(at(self.task, &field::TASK_FLAGS)) };
-        flags & PF_KTHREAD != 0
+        self.field::<u32>(&field::TASK_FLAGS) & PF_KTHREAD != 0
     }
 
     /// What it executes.
     #[inline(always)]
     pub fn executable(&self) -> Executable {
-        // SAFETY: a pointer.
-        Executable::of::<A>(unsafe { A::read(at(self.task, &field::TASK_MM)) })
+        Executable::of::<A>(self.field(&field::TASK_MM))
+    }
+
+    /// The thread's name.
+    #[inline(always)]
+    pub fn thread_name(&self) -> Bytes16 {
+        // SAFETY: integers.
+        unsafe { A::sixteen(at(self.task, &field::TASK_COMM)) }
     }
 
     /// The name of the process, which is its leader's: an io_uring worker or a pool's thread has one of its own.
     #[inline(always)]
     pub fn process_name(&self) -> Bytes16 {
-        let name = at(self.leader, &field::TASK_COMM);
-        // SAFETY: integers. Two loads of eight: a plain load may not be wider.
-        unsafe { [A::read(name), A::read(name.wrapping_add(8))] }
+        // SAFETY: integers.
+        unsafe { A::sixteen(at(self.leader, &field::TASK_COMM)) }
     }
 }
 
-/// Writes the running thread's name.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a name is sixteen bytes")]
-pub fn thread_name(name: &mut Bytes16) {
-    // SAFETY: the helper writes all bytes, also when it fails.
-    unsafe { bpf_get_current_comm(ptr::from_mut(name).cast(), size_of::<Bytes16>() as u32) };
+impl Running for Task<Typed> {
+    #[inline(always)]
+    fn ids(&self) -> Ids {
+        Ids {
+            tgid: self.field(&field::TASK_TGID),
+            tid: self.field(&field::TASK_PID),
+        }
+    }
+
+    #[inline(always)]
+    fn uid(&self) -> u32 {
+        // SAFETY: an integer.
+        unsafe { Typed::read(at(self.field(&field::TASK_CRED), &field::CRED_UID)) }
+    }
+
+    #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        // SAFETY: pointers and an integer.
+        unsafe {
+            let cgroup: *const u8 = Typed::read(at(self.field(&field::TASK_CGROUPS), &field::CSS_SET_CGROUP));
+            let node: *const u8 = Typed::read(at(cgroup, &field::CGROUP_NODE));
+            Typed::read(at(node, &field::NODE_ID))
+        }
+    }
 }
 
-/// User id of the running task, in the initial user namespace.
-#[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the helper returns two numbers of 32 bits each in one of 64"
-)]
-pub fn uid() -> u32 {
-    bpf_get_current_uid_gid() as u32
-}
+impl Running for Task<Probed> {
+    #[inline(always)]
+    fn ids(&self) -> Ids {
+        Ids::current()
+    }
 
-/// Id of the running task's cgroup in the unified hierarchy.
-#[inline(always)]
-pub fn cgroup() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_get_current_cgroup_id() }
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the helper returns two numbers of 32 bits each in one of 64"
+    )]
+    fn uid(&self) -> u32 {
+        bpf_get_current_uid_gid() as u32
+    }
+
+    #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_get_current_cgroup_id() }
+    }
 }
 
 /// Nanoseconds since boot, suspended time included.

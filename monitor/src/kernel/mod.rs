@@ -4,6 +4,7 @@
 //! the agent sees [`Events`], [`KernelLog`] and [`CountersReader`], which know nothing of maps.
 
 mod attach;
+mod attention;
 mod backend;
 mod btf;
 mod counters;

@@ -14,6 +14,9 @@ use aya::{
 use monitor_common::{PATH_MAX, Record};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::attention::Attention;
+use crate::identity::clock;
+
 /// Records that may wait in the queue: some 10 MiB of them.
 const QUEUE: usize = 40_960;
 
@@ -40,14 +43,15 @@ impl RawRecord {
 /// The records that the kernel side reports, in order.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
+    attention: Attention,
     queue: VecDeque<RawRecord>,
     overflowed: u64,
 }
 
 /// Registers something that owns a file descriptor with the reactor.
 pub(super) fn readable<T: AsRawFd>(owner: T) -> Result<AsyncFd<T>> {
-    // SAFETY: used with the ring and the kernel side's log alone. Both own the descriptor of their map, return the
-    // same one each time, and close it only when they are dropped, which the AsyncFd then does.
+    // SAFETY: used with the ring, its timer and the kernel side's log alone. Each owns its descriptor, returns the same
+    // one each time, and closes it only when it is dropped, which the AsyncFd then does.
     let registered = unsafe { AsyncFd::register_with_interest(owner, Interest::READABLE) };
     registered.map_err(|error| anyhow::Error::from(error.into_parts().1))
 }
@@ -59,26 +63,29 @@ impl Events {
         let ring = readable(ring).context("cannot wait for the ring of events")?;
         Ok(Self {
             ring,
+            attention: Attention::new(ebpf)?,
             queue: VecDeque::new(),
             overflowed: 0,
         })
     }
 
-    /// Waits for records, and takes up to `limit` of them. Where some are left from before, this only gives other tasks
-    /// their turn. Cancel-safe: a wait that is given up takes nothing.
+    /// Waits for records, and takes up to `limit` of them: none where it only looked whether there are any. Where some are
+    /// left from before, this only gives other tasks their turn. Cancel-safe: a wait that is given up takes nothing.
     pub async fn take(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> Result<()> {
         if self.queue.is_empty() {
-            let mut guard = self
-                .ring
-                .readable_mut()
-                .await
-                .context("cannot wait for the ring of events")?;
-            // Cleared before the ring is emptied: a record that arrives meanwhile raises it again.
-            guard.clear_ready();
+            tokio::select! {
+                woken = self.ring.readable_mut() => {
+                    // Cleared before the ring is emptied: a record that arrives meanwhile raises it again.
+                    woken.context("cannot wait for the ring of events")?.clear_ready();
+                }
+                paused = self.attention.pause(clock::boot_now()) => paused?,
+            }
         } else {
             tokio::task::yield_now().await;
         }
-        self.take_present(records, limit);
+        if self.take_present(records, limit) {
+            self.attention.found(clock::boot_now())?;
+        }
         Ok(())
     }
 

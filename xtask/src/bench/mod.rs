@@ -37,9 +37,12 @@ pub(crate) struct BenchArgs {
     /// Measures this binary instead of building one; a static one for `kernel`.
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new. On 6.1 most peers load.
+    /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new, or none. On 6.1 most peers load.
     #[arg(long, value_name = "KERNEL", default_value = kernel::KERNEL)]
     guest: String,
+    /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
     /// How often each tool is started and measured for `kernel`.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
@@ -86,6 +89,7 @@ impl Bench<'_> {
                 kernel: &self.args.guest,
                 agent: self.args.agent.as_deref(),
                 repetitions: self.args.repetitions,
+                only: &self.args.only,
             };
             self.kernel = kernel::measure(self.workspace, &asked, &mut self.table)?;
             return Ok(());

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use object::{Object as _, ObjectSection, ObjectSymbol, RelocationTarget, read as elf};
 
 use crate::command::run;
 use crate::lock::Object;
@@ -28,7 +29,33 @@ pub(crate) fn build(toolchain: &BpfToolchain, root: &Path, target_folder: &Path,
         .arg(&built))?;
     let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     refuse_traces_of_this_machine(&bytes, root, object)?;
+    refuse_moves_of_bytes(&bytes, object)?;
     Ok(bytes)
+}
+
+/// What the compiler calls to copy or clear a value that it does not want to unroll: loops over single bytes, hundreds of
+/// instructions in somebody's system call.
+const MOVES: [&str; 4] = ["memcpy", "memmove", "memset", "memcmp"];
+
+fn refuse_moves_of_bytes(bytes: &[u8], object: &Object) -> Result<()> {
+    let file = elf::File::parse(bytes).with_context(|| format!("{} is no ELF file", object.file))?;
+    for section in file.sections() {
+        for (_, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else {
+                continue;
+            };
+            let symbol = file.symbol_by_index(index).context("a relocation without a symbol")?;
+            let name = symbol.name().unwrap_or_default();
+            if MOVES.contains(&name) {
+                bail!(
+                    "{}: {} calls {name}, which moves byte by byte: copy or clear word by word there",
+                    object.file,
+                    section.name().unwrap_or("a section")
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An object that names a folder or a registry of this machine differs on the next one, and tells what it should not.

@@ -66,7 +66,11 @@ pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, worklo
         calls: CALLS,
         named: NAMED,
         other: OTHER,
-        tools: agents("/payload/portreeve").into_iter().chain(others).collect(),
+        tools: agents("/payload/portreeve")
+            .into_iter()
+            .chain(others)
+            .filter(|tool| tool.name.contains(asked.only))
+            .collect(),
     };
     programs.text("payload/plan.json", serde_json::to_string(&plan)?);
 
