@@ -94,17 +94,22 @@ impl Draft {
         Some(Writing(draft))
     }
 
-    /// Takes over a record that was kept, word by word: left to itself the compiler calls a function that moves bytes.
+    /// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. What comes out of a
+    /// map is a number to it.
     #[inline(always)]
-    pub fn take(&mut self, kept: &Record) {
-        let (from, to) = (ptr::from_ref(kept).cast::<u64>(), (&raw mut self.record).cast::<u64>());
-        let mut word = 0;
-        while word < Record::SIZE / size_of::<u64>() {
-            // SAFETY: a record is integers without padding, its size and alignment are those of words (asserted where it is
-            // defined).
-            unsafe { ptr::write_volatile(to.add(word), ptr::read_volatile(from.add(word))) };
-            word += 1;
+    pub fn number(&mut self, address: u64) -> u64 {
+        // SAFETY: a field of the record.
+        unsafe {
+            ptr::write_volatile(&raw mut self.record.socket, address);
+            ptr::read_volatile(&raw const self.record.socket)
         }
+    }
+
+    /// Takes over a record that was kept.
+    #[inline(always)]
+    pub fn take(&mut self, kept: *const Record) {
+        // SAFETY: both are records, one of them in a map.
+        unsafe { copy(kept, &raw mut self.record) };
     }
 
     /// Sends the record to the agent, or counts it as lost.
@@ -134,6 +139,22 @@ impl Draft {
                 lost(self.record.kind);
             }
         }
+    }
+}
+
+/// Copies a record word by word: left to itself the compiler calls a function that moves bytes.
+///
+/// # Safety
+/// As [`ptr::copy_nonoverlapping`].
+#[inline(always)]
+pub unsafe fn copy(from: *const Record, to: *mut Record) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    let mut word = 0;
+    while word < Record::SIZE / size_of::<u64>() {
+        // SAFETY: a record is integers without padding, its size and alignment are those of words (asserted where it is
+        // defined).
+        unsafe { ptr::write_volatile(to.add(word), ptr::read_volatile(from.add(word))) };
+        word += 1;
     }
 }
 

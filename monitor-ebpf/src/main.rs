@@ -5,6 +5,7 @@
 //! no BTF trampolines still takes the tracepoint.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod emit;
 mod filter;

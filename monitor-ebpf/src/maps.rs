@@ -8,7 +8,10 @@ use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RI
 
 use crate::{
     emit::{DRAFTS_MAX, Draft},
-    hooks::call::Call,
+    hooks::{
+        call::Call,
+        listeners::{PLACES_MAX, Place},
+    },
 };
 
 /// The ring to the agent. Written by `emit` alone.
@@ -26,8 +29,13 @@ pub static ATTENTION: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static FILTER: Array<[u8; PORTS]> = Array::with_max_entries(1, 0);
 
-/// The listeners that were reported and still listen, by the address of their `struct sock`. Allocated in advance:
-/// the hooks run where memory may not be allocated.
+/// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::listeners`. An
+/// array is read and written without a call.
+#[map]
+pub static PLACES: Array<Place> = Array::with_max_entries(PLACES_MAX, 0);
+
+/// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
+/// where memory may not be allocated.
 #[map]
 pub static LISTENERS: HashMap<u64, Record> = HashMap::with_max_entries(LISTENERS_MAX, 0);
 

@@ -1,13 +1,11 @@
 //! A TCP socket starts to listen, fails to, or stops.
 
 use aya_ebpf::EbpfContext;
-use aya_log_ebpf::warn;
 use monitor_common::{
-    FLAG_CLOSED, FLAG_UNCONFIRMED, HOOK_LISTEN, HOOK_UNLISTEN, KIND_LISTEN, KIND_UNLISTEN, LOST_LISTENERS, Record,
-    WATCH_LISTEN,
+    FLAG_CLOSED, FLAG_UNCONFIRMED, HOOK_LISTEN, HOOK_UNLISTEN, KIND_LISTEN, KIND_UNLISTEN, Record, WATCH_LISTEN,
 };
 
-use super::{describe_as, name_holder, state};
+use super::{describe_as, listeners, name_holder, state};
 use crate::{
     emit::{Draft, Slot},
     filter,
@@ -16,7 +14,7 @@ use crate::{
         sock::{IPPROTO_TCP, SHUTDOWN_MASK, Sock},
         task,
     },
-    maps::{LISTENERS, count_loss, count_run},
+    maps::count_run,
 };
 
 /// `inet_csk_listen_start` has returned: only now are the port and the result known.
@@ -26,7 +24,7 @@ pub fn returned<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, result: i32) 
     started(Slot::Listen, &sock, |record| {
         record.result = result;
         if result == 0 {
-            remember(ctx, record);
+            listeners::remember(ctx, record);
         }
     });
     0
@@ -56,7 +54,7 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
         let sock = Sock::<Probed>::new(sk);
         started(Slot::SetState, &sock, |record| {
             record.flags |= FLAG_UNCONFIRMED;
-            remember(ctx, record);
+            listeners::remember(ctx, record);
         });
     } else if old == state::LISTEN && new == state::CLOSE {
         // A change from LISTEN to anything else is a child's, one for each connection.
@@ -90,30 +88,15 @@ fn started<A: Access>(slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record)) {
     draft.emit_with_path(&executable);
 }
 
-/// Keeps the record, so that the end of this listener can name who opened it.
-#[inline(always)]
-fn remember<C: EbpfContext>(ctx: &C, record: &Record) {
-    if LISTENERS.insert(record.socket, record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
-        warn!(
-            ctx,
-            "the map of reported listeners is full: ends of further listeners are left to the reconcile"
-        );
-    }
-}
-
 /// Reports the end of a listener that had been reported; says nothing of any other socket.
 #[inline(always)]
 fn forget(slot: Slot, socket: u64, amend: impl Fn(&mut Record)) {
-    // SAFETY: the entry is read at once. The socket is locked by the caller, so no other CPU writes this entry.
-    let Some(opened) = (unsafe { LISTENERS.get(socket) }) else {
-        return;
-    };
     let Some(mut draft) = Draft::of(slot) else { return };
-    draft.take(opened);
+    if !listeners::forget(socket, &mut draft) {
+        return;
+    }
     end(&mut draft.record);
     amend(&mut draft.record);
-    // An entry that is gone already is no loss.
-    let _ = LISTENERS.remove(socket);
     draft.emit();
 }
 

@@ -6,6 +6,7 @@ pub mod bind;
 pub mod call;
 pub mod connect;
 pub mod listen;
+pub mod listeners;
 
 use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 
