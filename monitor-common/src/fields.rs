@@ -66,9 +66,6 @@ macro_rules! for_each_kernel_field {
     };
 }
 
-/// Global that is 1 where the kernel lets a tracing program ask for a socket's cookie, else 0.
-pub const GLOBAL_HAVE_COOKIE: &str = "HAVE_COOKIE";
-
 /// Global that is 1 where the kernel hands out the running task as a pointer that the verifier follows, else 0.
 pub const GLOBAL_HAVE_TASK: &str = "HAVE_TASK";
 

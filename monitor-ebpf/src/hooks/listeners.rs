@@ -31,7 +31,6 @@ pub struct Place {
 
 /// The place of an address. Multiplied by 2^64 / φ, as addresses differ in their middle bits.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "what is left has twelve bits")]
 fn place(socket: u64) -> Option<*mut Place> {
     PLACES.get_ptr_mut((socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as u32)
 }

@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
 
-use super::{Access, Probed, at, field};
+use super::{Access, HAVE_TASK, Probed, Typed, at, field};
 
 /// A place of a name is cut to what this covers, so that the verifier sees that it is within the room, whatever it
 /// remembers of the sum of the lengths: 5.10 forgets a number that was spilled to the stack.
@@ -89,17 +89,28 @@ impl Executable {
     /// # Safety
     /// `names` must have room for [`ROOM`] bytes.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the length of a component is between 2 and COMPONENT_MAX"
-    )]
     pub unsafe fn write_path(&self, names: *mut u8) -> (usize, u32) {
         // SAFETY: integers and pointers are read, and names within the room that the caller promises.
         unsafe {
             let (mut dentry, mut mount, mut root) = (self.dentry, self.mount, self.root);
             let mut length = 0_usize;
             let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
+            // A thread of the kernel never comes here, which the verifier does not know.
+            if HAVE_TASK.load() != 0 && !is_memory && !dentry.is_null() {
+                // By plain loads as far as the first mount goes, which mostly is all the way.
+                for _ in 0..core::hint::black_box(PATH_COMPONENTS) {
+                    let parent: *const u8 = Typed::read(at(dentry, &field::DENTRY_PARENT));
+                    if dentry == root || dentry == parent || length > PATH_MAX - COMPONENT_MAX {
+                        break;
+                    }
+                    let written = write_name(Typed::read(at(dentry, &field::DENTRY_NAME)), names.add(place(length)));
+                    if written == 0 {
+                        return (length, FLAG_PATH_CUT);
+                    }
+                    length += written;
+                    dentry = parent;
+                }
+            }
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
             for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
                 let (parent, name) = parent_and_name(dentry);
@@ -118,13 +129,11 @@ impl Executable {
                 if length > PATH_MAX - COMPONENT_MAX {
                     break;
                 }
-                let written =
-                    bpf_probe_read_kernel_str(names.add(place(length)).cast(), COMPONENT_MAX as u32, name.cast());
-                // One byte is the NUL alone; all bytes may be a name that was cut.
-                if !(2..COMPONENT_MAX as i64).contains(&written) {
+                let written = write_name(name, names.add(place(length)));
+                if written == 0 {
                     break;
                 }
-                length += written as usize;
+                length += written;
                 if is_memory {
                     return (length, 0);
                 }
@@ -132,6 +141,27 @@ impl Executable {
             }
             (length, FLAG_PATH_CUT)
         }
+    }
+}
+
+/// Writes a component with its NUL, and gives how many bytes that are; 0 where it is empty, may be cut, or cannot be read.
+///
+/// # Safety
+/// `place` must have room for [`COMPONENT_MAX`] bytes.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the length of a component is between 2 and COMPONENT_MAX"
+)]
+unsafe fn write_name(name: *const u8, place: *mut u8) -> usize {
+    // SAFETY: the caller's; the name is the kernel's, or cannot be read.
+    let written = unsafe { bpf_probe_read_kernel_str(place.cast(), COMPONENT_MAX as u32, name.cast()) };
+    // One byte is the NUL alone; all bytes may be a name that was cut.
+    if (2..COMPONENT_MAX as i64).contains(&written) {
+        written as usize
+    } else {
+        0
     }
 }
 

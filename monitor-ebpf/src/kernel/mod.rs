@@ -11,9 +11,7 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_probe_read_kernel,
-    },
+    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
 };
 
 use monitor_common::Bytes16;
@@ -32,10 +30,6 @@ macro_rules! globals {
 }
 monitor_common::for_each_kernel_field!(globals);
 
-/// Whether a tracing program may ask for a socket's cookie here (`GLOBAL_HAVE_COOKIE`).
-#[unsafe(no_mangle)]
-pub static HAVE_COOKIE: Global<u32> = Global::new(0);
-
 /// Whether the running task can be had as a pointer that the verifier follows (`GLOBAL_HAVE_TASK`).
 #[unsafe(no_mangle)]
 pub static HAVE_TASK: Global<u32> = Global::new(0);
@@ -53,10 +47,6 @@ pub trait Access {
     /// # Safety
     /// As [`Access::read`].
     unsafe fn sixteen(pointer: *const u8) -> Bytes16;
-
-    /// The cookie of the `struct sock` at this address, made by the kernel where there was none. 0 where a pointer of
-    /// this kind cannot be asked for it.
-    fn cookie(sock: *const u8) -> u64;
 
     /// The `struct task_struct` of the running task.
     fn task() -> *const u8;
@@ -100,15 +90,6 @@ impl Access for Typed {
     }
 
     #[inline(always)]
-    fn cookie(sock: *const u8) -> u64 {
-        if HAVE_COOKIE.load() == 0 {
-            return 0;
-        }
-        // SAFETY: the pointer is a `struct sock` to the verifier.
-        unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) }
-    }
-
-    #[inline(always)]
     fn task() -> *const u8 {
         // SAFETY: the helper has no preconditions. It is there where `HAVE_TASK` says so.
         unsafe { bpf_get_current_task_btf() as *const u8 }
@@ -148,11 +129,6 @@ impl Access for Probed {
     unsafe fn sixteen(pointer: *const u8) -> Bytes16 {
         // SAFETY: the caller's.
         unsafe { Self::read(pointer) }
-    }
-
-    #[inline(always)]
-    fn cookie(_sock: *const u8) -> u64 {
-        0
     }
 
     #[inline(always)]

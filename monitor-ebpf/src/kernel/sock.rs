@@ -158,7 +158,6 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn common(&self) -> Common<A> {
         Common {
-            sock: self.pointer,
             block: A::block(self.pointer),
         }
     }
@@ -166,7 +165,6 @@ impl<A: Access> Sock<A> {
 
 /// A socket's `struct sock_common`, as it is now.
 pub struct Common<A: Access> {
-    sock: *const u8,
     block: A::Block,
 }
 
@@ -251,12 +249,9 @@ impl<A: Access> Common<A> {
         flags
     }
 
-    /// The cookie; 0 where the kernel gave none.
+    /// The cookie; 0 where nobody has asked the kernel for it yet. To ask would cost more than to read all the rest.
     #[inline(always)]
     pub fn cookie(&self) -> u64 {
-        match A::cookie(self.sock) {
-            0 => self.field(&field::SOCK_COOKIE),
-            cookie => cookie,
-        }
+        self.field(&field::SOCK_COOKIE)
     }
 }

@@ -1,7 +1,7 @@
 //! The constants that the kernel side gets before it is loaded: where each kernel field lies on this kernel.
 
 use anyhow::{Context, Result, bail};
-use monitor_common::{GLOBAL_HAVE_COOKIE, GLOBAL_HAVE_TASK, bit_field};
+use monitor_common::{GLOBAL_HAVE_TASK, bit_field};
 
 use super::{
     btf::{Btf, Member},
@@ -44,14 +44,8 @@ macro_rules! is_bits {
 }
 monitor_common::for_each_kernel_field!(table);
 
-/// Present where a tracing program may ask for a socket's cookie (5.12 and later).
-const COOKIE_HELPER: &str = "bpf_get_socket_ptr_cookie";
-
 /// Present where a tracing program gets the running task as a pointer of its type (5.11 and later).
 const TASK_HELPER: &str = "bpf_get_current_task_btf";
-
-/// What is asked of the kernel, and the global that takes the answer.
-const HELPERS: [(&str, &str); 2] = [(COOKIE_HELPER, GLOBAL_HAVE_COOKIE), (TASK_HELPER, GLOBAL_HAVE_TASK)];
 
 /// The structs of [`FIELDS`], for the scan of the BTF.
 pub fn structs() -> Vec<&'static str> {
@@ -62,16 +56,12 @@ pub fn structs() -> Vec<&'static str> {
 
 /// The functions whose presence or prototype decides something.
 pub fn functions() -> Vec<&'static str> {
-    hooks::FUNCTIONS
-        .iter()
-        .copied()
-        .chain(HELPERS.map(|(helper, _)| helper))
-        .collect()
+    hooks::FUNCTIONS.iter().copied().chain([TASK_HELPER]).collect()
 }
 
 /// The value of each global, or the field that this kernel lacks.
 pub fn globals(btf: &Btf) -> Result<Vec<(&'static str, u32)>> {
-    let mut globals = Vec::with_capacity(FIELDS.len() + HELPERS.len());
+    let mut globals = Vec::with_capacity(FIELDS.len() + 1);
     for field in FIELDS {
         let name = format!("{}.{}", field.structure, field.path);
         let member = btf
@@ -80,7 +70,7 @@ pub fn globals(btf: &Btf) -> Result<Vec<(&'static str, u32)>> {
         let value = pack(field, member).with_context(|| format!("cannot read the kernel field {name}"))?;
         globals.push((field.global, value));
     }
-    globals.extend(HELPERS.map(|(helper, global)| (global, u32::from(btf.has_function(helper)))));
+    globals.push((GLOBAL_HAVE_TASK, u32::from(btf.has_function(TASK_HELPER))));
     Ok(globals)
 }
 
@@ -104,7 +94,7 @@ mod tests {
     fn every_field_is_placed_on_the_running_kernel() {
         let btf = Btf::of_kernel(Path::new("/sys"), &structs(), &functions()).unwrap();
         let globals = globals(&btf).unwrap();
-        assert_eq!(globals.len(), FIELDS.len() + HELPERS.len());
+        assert_eq!(globals.len(), FIELDS.len() + 1);
     }
 
     #[test]
