@@ -87,12 +87,30 @@ impl Report {
         }
         if !self.not_run.is_empty() {
             say!("\nnot run:");
-            for (name, reason) in &self.not_run {
-                say!("  {name}: {reason}");
+            for line in self.not_run_lines() {
+                say!("  {line}");
             }
         }
         say!("\n{}", self.last_line());
         self.failures.is_empty()
+    }
+
+    /// A line for each thing that was not run; many with one reason share one.
+    fn not_run_lines(&self) -> Vec<String> {
+        let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, reason) in &self.not_run {
+            match by_reason.iter_mut().find(|(known, _)| *known == reason.as_str()) {
+                Some((_, names)) => names.push(name),
+                None => by_reason.push((reason, vec![name])),
+            }
+        }
+        let lines = by_reason
+            .into_iter()
+            .flat_map(|(reason, names)| match names.as_slice() {
+                [first, _, _, .., last] => vec![format!("{} from `{first}` to `{last}`: {reason}", names.len())],
+                few => few.iter().map(|name| format!("{name}: {reason}")).collect(),
+            });
+        lines.collect()
     }
 
     fn last_line(&self) -> String {
@@ -133,6 +151,15 @@ mod tests {
         });
         assert!(!done);
         assert_eq!(report.last_line(), "checks: 1 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn many_that_were_not_run_for_one_reason_share_a_line() {
+        let mut report = Report::default();
+        for name in ["a", "b", "c", "d", "e"] {
+            report.not_run(name, if name == "b" { "two" } else { "one" });
+        }
+        assert_eq!(report.not_run_lines(), ["4 from `a` to `e`: one", "b: two"]);
     }
 
     #[test]

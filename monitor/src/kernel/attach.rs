@@ -283,8 +283,26 @@ fn refusal(error: ProgramError) -> anyhow::Error {
             anyhow::anyhow!("the kernel does not load the program: {io_error}{objection}")
         }
         ProgramError::SyscallError(error) => {
-            anyhow::anyhow!("the kernel does not attach it: {}: {}", error.call, error.io_error)
+            let hint = match perf_event_paranoid() {
+                Some(level) if error.call == "perf_event_open" && level > 2 => {
+                    format!(
+                        "; kernel.perf_event_paranoid is {level}, with which it may ask for CAP_SYS_ADMIN: 2 is enough"
+                    )
+                }
+                _ => String::new(),
+            };
+            anyhow::anyhow!(
+                "the kernel does not attach it: {}: {}{hint}",
+                error.call,
+                error.io_error
+            )
         }
         error => error.into(),
     }
+}
+
+/// What Debian's kernels add to the levels of `kernel.perf_event_paranoid`: 3 is for CAP_SYS_ADMIN alone on some of them.
+fn perf_event_paranoid() -> Option<i32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    text.trim().parse().ok()
 }

@@ -43,6 +43,8 @@ pub fn start(level: Level, format: Format) {
     builder
         .target(Target::Stderr)
         .filter_level(LevelFilter::Warn)
+        // What aya warns of comes back as an error, with what to do.
+        .filter_module("aya::", LevelFilter::Error)
         .filter_module("portreeve", filter);
     match format {
         Format::Logfmt => builder.format(|out, record| writeln!(out, "{}", logfmt(record, Timestamp::now()))),

@@ -119,7 +119,14 @@ fn essential() -> Test {
     unlimited_memlock()?;
     let own = std::env::current_exe()?;
     for backend in backends()? {
-        let mut agent = Capable::of(&[BPF, PERFMON])?.agent(&backend)?;
+        let mut agent = match Capable::of(&[BPF, PERFMON])?.agent(&backend) {
+            Ok(agent) => agent,
+            // Debian's 5.10 asks for more for kprobes, as long as a setting of its own is not lowered.
+            Err(error) if backend == "kprobe" && error.to_string().contains("kernel.perf_event_paranoid is 3") => {
+                Capable::of(&[BPF, PERFMON, SYS_ADMIN])?.agent(&backend)?
+            }
+            Err(error) => return Err(error),
+        };
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let line = agent.event("listen", inode(&listener)?)?;
         if line["process"]["exe"].as_str().map(Path::new) != Some(own.as_path()) || line["result"] != "ok" {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr};
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
 use serde::{Deserialize, Serialize};
 
@@ -207,6 +207,22 @@ impl Calls<'_> {
         self.made.bind += 1;
         Ok(socket)
     }
+}
+
+/// Opens `count` listeners on one port, and keeps them.
+///
+/// # Errors
+/// As [`round`], and where this process may not have so many open files.
+pub fn listeners(address: Ipv4Addr, port: u16, count: u32) -> Result<Vec<OwnedFd>> {
+    let at = SocketAddrV4::new(address, port);
+    let open = || {
+        let socket = socket(SocketType::STREAM)?;
+        set_socket_reuseport(&socket, true).context("cannot set SO_REUSEPORT")?;
+        bind(&socket, &at).with_context(|| format!("cannot bind to {at}"))?;
+        listen(&socket, BACKLOG).with_context(|| format!("cannot listen on {at}"))?;
+        Ok(socket)
+    };
+    (0..count).map(|_| open()).collect()
 }
 
 fn socket(type_: SocketType) -> Result<OwnedFd> {

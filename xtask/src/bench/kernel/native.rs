@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use workload::bpf::{Held, Runs};
-use workload::calls::{Kind, MEASURED, Made, round};
+use workload::calls::{Kind, MEASURED, Made, listeners, round};
 use workload::plan::Port;
 
 use super::figures::Spread;
@@ -21,8 +21,37 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 const REPETITIONS: usize = 7;
 const CALLS: u32 = 2_000;
 
-/// What is done and how often the tracepoint fires for each; a connection is one connect, one accept and both ends' close.
-const PHASES: [(Kind, &str); 2] = [(Kind::Listen, "listen and close"), (Kind::Connect, "connection")];
+/// Listeners that are open at a time: fewer than the files that a process may open.
+const LISTENERS: u32 = 500;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Listen,
+    Close,
+    /// One connect, one accept and both ends' close: the tracepoint fires six times.
+    Connection,
+}
+
+impl What {
+    const ALL: [Self; 3] = [Self::Listen, Self::Close, Self::Connection];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::Close => "a listener's close",
+            Self::Connection => "connection",
+        }
+    }
+
+    /// How often it is done in a repetition.
+    fn calls(self) -> u32 {
+        match self {
+            Self::Listen | Self::Close => LISTENERS,
+            Self::Connection => CALLS,
+        }
+    }
+}
 
 /// What the program may take, in nanoseconds a run.
 const NAMED_BELOW: f64 = 150.0;
@@ -39,10 +68,10 @@ pub(super) fn measure(agent: &Path, table: &mut Table) -> Result<Value> {
     let named = NAMED.to_string();
     let mut agent = Agent::start_with(agent, &["--backend", "tracepoint", "--watch", &named])?;
     let _lines = Lines::of(agent.stdout()?);
-    let mut phases: Vec<Phase> = PHASES
-        .iter()
-        .flat_map(|(kind, name)| Port::ALL.map(|port| Phase::new(*kind, name, port)))
-        .collect();
+    let each = What::ALL
+        .into_iter()
+        .flat_map(|what| Port::ALL.map(|port| Phase::new(what, port)));
+    let mut phases: Vec<Phase> = each.collect();
     let statistics = Statistics::on()?;
     for _ in 0..REPETITIONS {
         for phase in &mut phases {
@@ -59,18 +88,16 @@ pub(super) fn measure(agent: &Path, table: &mut Table) -> Result<Value> {
 
 /// The same calls on one port, again and again.
 struct Phase {
-    kind: Kind,
-    name: &'static str,
+    what: What,
     port: Port,
     /// What the agent's programs ran in each repetition, all together.
     runs: Vec<Runs>,
 }
 
 impl Phase {
-    fn new(kind: Kind, name: &'static str, port: Port) -> Self {
+    fn new(what: What, port: Port) -> Self {
         Self {
-            kind,
-            name,
+            what,
             port,
             runs: Vec::new(),
         }
@@ -82,12 +109,26 @@ impl Phase {
             Port::Other => OTHER,
         };
         let before = Held::by(agent)?;
-        round(self.kind, MEASURED, port, CALLS, &mut Made::default())?;
-        let ran = since(&before, &Held::by(agent)?);
+        let ran = match self.what {
+            What::Connection => {
+                round(Kind::Connect, MEASURED, port, CALLS, &mut Made::default())?;
+                since(&before, &Held::by(agent)?)
+            }
+            What::Listen | What::Close => {
+                let open = listeners(MEASURED, port, LISTENERS)?;
+                let listening = Held::by(agent)?;
+                drop(open);
+                match self.what {
+                    What::Listen => since(&before, &listening),
+                    _ => since(&listening, &Held::by(agent)?),
+                }
+            }
+        };
         if ran.count == 0 {
             bail!(
-                "the kernel counted no run of the agent's programs during {CALLS} calls; does {SWITCH} stay 1, and does the \
-                 agent hold its programs open?"
+                "the kernel counted no run of the agent's programs during {} calls; does {SWITCH} stay 1, and does the agent \
+                 hold its programs open?",
+                self.what.calls()
             );
         }
         self.runs.push(ran);
@@ -101,19 +142,27 @@ impl Phase {
 
     /// Nanoseconds for each call, in all runs that belong to it.
     fn a_call(&self) -> Option<Spread> {
-        Spread::of(self.runs.iter().map(|runs| runs.nanoseconds as f64 / f64::from(CALLS)))
+        Spread::of(
+            self.runs
+                .iter()
+                .map(|runs| runs.nanoseconds as f64 / f64::from(self.what.calls())),
+        )
     }
 
     fn runs_a_call(&self) -> Option<Spread> {
-        Spread::of(self.runs.iter().map(|runs| runs.count as f64 / f64::from(CALLS)))
+        Spread::of(
+            self.runs
+                .iter()
+                .map(|runs| runs.count as f64 / f64::from(self.what.calls())),
+        )
     }
 
     fn add_to(&self, table: &mut Table) -> Result<()> {
         let all = || Some((self.a_run()?, self.a_call()?, self.runs_a_call()?));
         let (run, call, count) = all().context("nothing was measured natively")?;
-        let what = format!("natively, tracepoint: {}, {} port", self.name, self.port.name());
-        let (figure, target, below) = match (self.kind, self.port) {
-            (Kind::Listen, _) => (call, "< 1500 ns together", LISTEN_BELOW),
+        let what = format!("natively, tracepoint: {}, {} port", self.what.name(), self.port.name());
+        let (figure, target, below) = match (self.what, self.port) {
+            (What::Listen | What::Close, _) => (call, "< 1500 ns", LISTEN_BELOW),
             (_, Port::Named) => (run, "< 150 ns a run", NAMED_BELOW),
             (_, Port::Other) => (run, "< 40 ns a run", OTHER_BELOW),
         };
@@ -133,9 +182,9 @@ impl Phase {
     fn json(&self) -> Value {
         let runs = self.runs.iter();
         let runs: Vec<Value> = runs
-            .map(|runs| json!({ "nanoseconds": runs.nanoseconds, "runs": runs.count, "calls": CALLS }))
+            .map(|runs| json!({ "nanoseconds": runs.nanoseconds, "runs": runs.count, "calls": self.what.calls() }))
             .collect();
-        json!({ "what": self.name, "port": self.port, "repetitions": runs })
+        json!({ "what": self.what.name(), "port": self.port, "repetitions": runs })
     }
 }
 
