@@ -301,7 +301,7 @@ fn refusal(error: ProgramError) -> anyhow::Error {
     }
 }
 
-/// What Debian's kernels add to the levels of `kernel.perf_event_paranoid`: 3 is for CAP_SYS_ADMIN alone on some of them.
+/// What Debian's kernels add to the levels of `kernel.perf_event_paranoid`: 3 is for CAP_SYS_ADMIN alone.
 fn perf_event_paranoid() -> Option<i32> {
     let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
     text.trim().parse().ok()

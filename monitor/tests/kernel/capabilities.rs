@@ -121,7 +121,7 @@ fn essential() -> Test {
     for backend in backends()? {
         let mut agent = match Capable::of(&[BPF, PERFMON])?.agent(&backend) {
             Ok(agent) => agent,
-            // Debian's 5.10 asks for more for kprobes, as long as a setting of its own is not lowered.
+            // Debian's kernels ask for more for kprobes, as long as a setting of their own is not lowered.
             Err(error) if backend == "kprobe" && error.to_string().contains("kernel.perf_event_paranoid is 3") => {
                 Capable::of(&[BPF, PERFMON, SYS_ADMIN])?.agent(&backend)?
             }
