@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
 
-use super::{Access, HAVE_TASK, Probed, Typed, at, field};
+use super::{Access, Probed, at, field};
 
 /// A place of a name is cut to what this covers, so that the verifier sees that it is within the room, whatever it
 /// remembers of the sum of the lengths: 5.10 forgets a number that was spilled to the stack.
@@ -95,23 +95,8 @@ impl Executable {
             let (mut dentry, mut mount, mut root) = (self.dentry, self.mount, self.root);
             let mut length = 0_usize;
             let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
-            // A thread of the kernel never comes here, which the verifier does not know.
-            if HAVE_TASK.load() != 0 && !is_memory && !dentry.is_null() {
-                // By plain loads as far as the first mount goes, which mostly is all the way.
-                for _ in 0..core::hint::black_box(PATH_COMPONENTS) {
-                    let parent: *const u8 = Typed::read(at(dentry, &field::DENTRY_PARENT));
-                    if dentry == root || dentry == parent || length > PATH_MAX - COMPONENT_MAX {
-                        break;
-                    }
-                    let written = write_name(Typed::read(at(dentry, &field::DENTRY_NAME)), names.add(place(length)));
-                    if written == 0 {
-                        return (length, FLAG_PATH_CUT);
-                    }
-                    length += written;
-                    dentry = parent;
-                }
-            }
-            // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
+            // Not unrolled: the verifier follows a loop that is bounded, and the object stays small. By calls, also where the
+            // first pointers are typed: 7.3's verifier takes half a minute for a loop of plain loads.
             for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
                 let (parent, name) = parent_and_name(dentry);
                 if !is_memory && (dentry == root || dentry == parent) {
