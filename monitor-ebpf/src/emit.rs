@@ -122,7 +122,6 @@ impl Draft {
 
     /// Sends the record with the path of the opener's executable behind it.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a place is below ROOM")]
     pub fn emit_with_path(&mut self, executable: &Executable) {
         if self.record.flags & FLAG_KERNEL_THREAD != 0 {
             self.emit();
@@ -130,10 +129,9 @@ impl Draft {
         }
         // SAFETY: the names are `ROOM` bytes, and lie right behind the record.
         unsafe {
-            let (length, flags) = executable.write_path((&raw mut self.names).cast());
-            let length = place(length);
+            let flags = executable.write_path((&raw mut self.names).cast(), &raw mut self.record.path_bytes);
             self.record.flags |= flags;
-            self.record.path_bytes = length as u32;
+            let length = place(ptr::read_volatile(&raw const self.record.path_bytes) as usize);
             let bytes = ptr::slice_from_raw_parts((&raw const self.record).cast::<u8>(), Record::SIZE + length);
             if EVENTS.output::<[u8]>(&*bytes, wake(self.record.time)).is_err() {
                 lost(self.record.kind);

@@ -84,16 +84,20 @@ impl Executable {
     }
 
     /// Writes the names of the file and of the folders above it, up to the root of its mount namespace, each with its
-    /// NUL. Gives how many bytes that are, and `FLAG_PATH_CUT` where it is not all.
+    /// NUL, and into `length` how many bytes that are. Gives `FLAG_PATH_CUT` where it is not all, else 0.
+    ///
+    /// The length stands in a map meanwhile, out of the verifier's sight: else it follows each sum of lengths by itself, for
+    /// a second and more.
     ///
     /// # Safety
-    /// `names` must have room for [`ROOM`] bytes.
+    /// `names` must have room for [`ROOM`] bytes, and `length` be part of a map's value.
     #[inline(always)]
-    pub unsafe fn write_path(&self, names: *mut u8) -> (usize, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "a length is below ROOM")]
+    pub unsafe fn write_path(&self, names: *mut u8, length: *mut u32) -> u32 {
         // SAFETY: integers and pointers are read, and names within the room that the caller promises.
         unsafe {
             let (mut dentry, mut mount, mut root) = (self.dentry, self.mount, self.root);
-            let mut length = 0_usize;
+            ptr::write_volatile(length, 0);
             let is_memory = self.flags & FLAG_EXE_MEMFD != 0;
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small. By calls, also where the
             // first pointers are typed: 7.3's verifier takes half a minute for a loop of plain loads.
@@ -104,27 +108,28 @@ impl Executable {
                     let whole = mount.wrapping_sub(field::MOUNT_VFS.load() as usize);
                     let above: *const u8 = Probed::read(at(whole, &field::MOUNT_PARENT));
                     if above == whole || above.is_null() {
-                        return (length, 0);
+                        return 0;
                     }
                     dentry = Probed::read(at(whole, &field::MOUNT_POINT));
                     mount = at(above, &field::MOUNT_VFS);
                     root = Probed::read(at(mount, &field::MOUNT_ROOT));
                     continue;
                 }
-                if length > PATH_MAX - COMPONENT_MAX {
+                let before = ptr::read_volatile(length) as usize;
+                if before > PATH_MAX - COMPONENT_MAX {
                     break;
                 }
-                let written = write_name(name, names.add(place(length)));
+                let written = write_name(name, names.add(place(before)));
                 if written == 0 {
                     break;
                 }
-                length += written;
+                ptr::write_volatile(length, before as u32 + written);
                 if is_memory {
-                    return (length, 0);
+                    return 0;
                 }
                 dentry = parent;
             }
-            (length, FLAG_PATH_CUT)
+            FLAG_PATH_CUT
         }
     }
 }
@@ -139,12 +144,12 @@ impl Executable {
     clippy::cast_sign_loss,
     reason = "the length of a component is between 2 and COMPONENT_MAX"
 )]
-unsafe fn write_name(name: *const u8, place: *mut u8) -> usize {
+unsafe fn write_name(name: *const u8, place: *mut u8) -> u32 {
     // SAFETY: the caller's; the name is the kernel's, or cannot be read.
     let written = unsafe { bpf_probe_read_kernel_str(place.cast(), COMPONENT_MAX as u32, name.cast()) };
     // One byte is the NUL alone; all bytes may be a name that was cut.
     if (2..COMPONENT_MAX as i64).contains(&written) {
-        written as usize
+        written as u32
     } else {
         0
     }
