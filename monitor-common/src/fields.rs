@@ -1,12 +1,13 @@
 //! The kernel fields that the kernel side reads: the one list of them.
 //!
-//! rustc emits no CO-RE relocations, so the agent reads each offset from the running kernel's BTF and hands it over
-//! as a constant global before the load. The kernel side makes a global of each entry, the agent a table.
+//! rustc emits no CO-RE relocations, so the object has instructions with a mark where an offset belongs: one of [`mark`],
+//! plus the field's number in this list. Before the load the agent reads each offset from the running kernel's BTF and
+//! writes it over the marks. A constant global would do too, but each use of it is a load and an addition more, in
+//! somebody's system call.
 
-/// Calls `$callback!` with the list: for each field the name of the global, the struct, and the path of members.
+/// Calls `$callback!` with the list: for each field its name, the struct, and the path of members.
 ///
-/// `bytes` is a field that starts at a byte; its global is the offset in bytes. `bits` is a bit field that lies
-/// within one byte; its global is [`bit_field`]'s packing of offset, shift and width.
+/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte.
 #[macro_export]
 macro_rules! for_each_kernel_field {
     ($callback:ident) => {
@@ -69,28 +70,16 @@ macro_rules! for_each_kernel_field {
 /// Global that is 1 where the kernel hands out the running task as a pointer that the verifier follows, else 0.
 pub const GLOBAL_HAVE_TASK: &str = "HAVE_TASK";
 
-/// Packs a bit field for its global: the byte it lies in, the position of its lowest bit there, and its width.
-#[must_use]
-pub const fn bit_field(byte: u32, shift: u32, width: u32) -> u32 {
-    (byte << 8) | (shift << 4) | width
+/// What stands in an instruction until the agent knows better; a field's number is added.
+pub mod mark {
+    /// In a load's offset: that of the field, or of the byte that a bit field lies in.
+    pub const LOAD: i32 = 0x7e00;
+    /// In the number that is added to an address: the same.
+    pub const ADD: i32 = 0x5052_0000;
+    /// In a shift to the right: the position of a bit field's lowest bit in its byte.
+    pub const SHIFT: i32 = 0x5053_0000;
+    /// In the mask that follows: the bits of a bit field's width.
+    pub const MASK: i32 = 0x5054_0000;
+    /// Numbers that a mark can be followed by.
+    pub const FIELDS: i32 = 0x100;
 }
-
-/// Offset in bytes of a packed bit field.
-#[must_use]
-#[inline(always)]
-pub const fn bit_field_byte(packed: u32) -> u32 {
-    packed >> 8
-}
-
-/// Value of a packed bit field, out of the byte it lies in.
-#[must_use]
-#[inline(always)]
-pub const fn bit_field_value(packed: u32, byte: u8) -> u32 {
-    ((byte as u32) >> ((packed >> 4) & 0xf)) & ((1 << (packed & 0xf)) - 1)
-}
-
-const _: () = {
-    let packed = bit_field(300, 4, 4);
-    assert!(bit_field_byte(packed) == 300);
-    assert!(bit_field_value(packed, 0x8f) == 8);
-};

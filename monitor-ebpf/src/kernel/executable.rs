@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
 
-use super::{Access, Probed, at, field};
+use super::{Access, Probed, field};
 
 /// A place of a name is cut to what this covers, so that the verifier sees that it is within the room, whatever it
 /// remembers of the sum of the lengths: 5.10 forgets a number that was spilled to the stack.
@@ -42,17 +42,17 @@ impl Executable {
     pub fn of<A: Access>(mm: *const u8) -> Self {
         // SAFETY: integers and pointers; a null pointer reads as zeroes.
         unsafe {
-            let file: *const u8 = A::read(at(mm, &field::MM_EXE));
-            let mount: *const u8 = A::read(at(file, &field::FILE_MOUNT));
-            let dentry: *const u8 = A::read(at(file, &field::FILE_DENTRY));
-            let inode: *const u8 = A::read(at(dentry, &field::DENTRY_INODE));
-            let superblock: *const u8 = A::read(at(inode, &field::INODE_SUPER));
-            let hashed: *const u8 = A::read(at(dentry, &field::DENTRY_HASHED));
+            let file: *const u8 = A::field(mm, field::MM_EXE);
+            let mount: *const u8 = A::field(file, field::FILE_MOUNT);
+            let dentry: *const u8 = A::field(file, field::FILE_DENTRY);
+            let inode: *const u8 = A::field(dentry, field::DENTRY_INODE);
+            let superblock: *const u8 = A::field(inode, field::INODE_SUPER);
+            let hashed: *const u8 = A::field(dentry, field::DENTRY_HASHED);
             let mut flags = 0;
             if hashed.is_null() {
                 // `d_unlinked()` of include/linux/dcache.h. What is its own parent without being the root of a mount
                 // was never in a folder: memory.
-                let parent: *const u8 = A::read(at(dentry, &field::DENTRY_PARENT));
+                let parent: *const u8 = A::field(dentry, field::DENTRY_PARENT);
                 flags = if parent == dentry {
                     FLAG_EXE_MEMFD
                 } else {
@@ -61,10 +61,10 @@ impl Executable {
             }
             Self {
                 mount,
-                root: A::read(at(mount, &field::MOUNT_ROOT)),
+                root: A::field(mount, field::MOUNT_ROOT),
                 dentry,
-                inode: A::read(at(inode, &field::INODE_NUMBER)),
-                device: A::read(at(superblock, &field::SUPER_DEVICE)),
+                inode: A::field(inode, field::INODE_NUMBER),
+                device: A::field(superblock, field::SUPER_DEVICE),
                 flags,
             }
         }
@@ -105,14 +105,14 @@ impl Executable {
                 let (parent, name) = parent_and_name(dentry);
                 if !is_memory && (dentry == root || dentry == parent) {
                     // `struct vfsmount` lies inside `struct mount`.
-                    let whole = mount.wrapping_sub(field::MOUNT_VFS.load() as usize);
-                    let above: *const u8 = Probed::read(at(whole, &field::MOUNT_PARENT));
+                    let whole = field::MOUNT_VFS.owner(mount);
+                    let above: *const u8 = Probed::field(whole, field::MOUNT_PARENT);
                     if above == whole || above.is_null() {
                         return 0;
                     }
-                    dentry = Probed::read(at(whole, &field::MOUNT_POINT));
-                    mount = at(above, &field::MOUNT_VFS);
-                    root = Probed::read(at(mount, &field::MOUNT_ROOT));
+                    dentry = Probed::field(whole, field::MOUNT_POINT);
+                    mount = field::MOUNT_VFS.at(above);
+                    root = Probed::field(mount, field::MOUNT_ROOT);
                     continue;
                 }
                 let before = ptr::read_volatile(length) as usize;
@@ -158,14 +158,14 @@ unsafe fn write_name(name: *const u8, place: *mut u8) -> u32 {
 /// `d_parent` and `d_name.name`, by one call where they lie side by side, with the name's hash and length between.
 #[inline(always)]
 fn parent_and_name(dentry: *const u8) -> (*const u8, *const u8) {
-    let parent = at(dentry, &field::DENTRY_PARENT);
+    let parent = field::DENTRY_PARENT.at(dentry);
     // SAFETY: pointers, and an integer between them.
     unsafe {
-        if field::DENTRY_NAME.load() == field::DENTRY_PARENT.load() + 16 {
+        if field::DENTRY_NAME.owner(field::DENTRY_PARENT.at(ptr::null())) as i64 == -16 {
             let [parent, _, name]: [*const u8; 3] = Probed::read(parent);
             (parent, name)
         } else {
-            (Probed::read(parent), Probed::read(at(dentry, &field::DENTRY_NAME)))
+            (Probed::read(parent), Probed::field(dentry, field::DENTRY_NAME))
         }
     }
 }

@@ -1,7 +1,7 @@
-//! All reads of kernel structures. Offsets are globals that the agent fills from the running kernel's BTF before the
-//! load; the verifier sees them as constants.
+//! All reads of kernel structures.
 
 pub mod executable;
+pub mod field;
 pub mod net;
 pub mod sock;
 pub mod sockaddr;
@@ -14,21 +14,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
 };
 
+use field::Field;
 use monitor_common::Bytes16;
-
-macro_rules! globals {
-    ($($kind:ident $name:ident: $structure:literal, $path:literal;)*) => {
-        /// One global a field, named and described in `monitor_common`.
-        pub mod field {
-            use aya_ebpf::Global;
-            $(
-                #[unsafe(no_mangle)]
-                pub static $name: Global<u32> = Global::new(0);
-            )*
-        }
-    };
-}
-monitor_common::for_each_kernel_field!(globals);
 
 /// Whether the running task can be had as a pointer that the verifier follows (`GLOBAL_HAVE_TASK`).
 #[unsafe(no_mangle)]
@@ -41,6 +28,12 @@ pub trait Access {
     /// # Safety
     /// `T` must be valid for any bytes. For [`Typed`] the pointer must be one that the verifier follows.
     unsafe fn read<T: Copy>(pointer: *const u8) -> T;
+
+    /// Reads a field of the structure at `base`, a pointer of the same kind.
+    ///
+    /// # Safety
+    /// As [`Access::read`].
+    unsafe fn field<T: Copy, const INDEX: i32>(base: *const u8, field: Field<INDEX>) -> T;
 
     /// Reads sixteen bytes.
     ///
@@ -57,11 +50,8 @@ pub trait Access {
     /// The structure at this address: up to [`BLOCK`] bytes of it.
     fn block(pointer: *const u8) -> Self::Block;
 
-    /// Reads a value of it.
-    ///
-    /// # Safety
-    /// As [`Access::read`]; the value must lie within [`BLOCK`] bytes.
-    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T;
+    /// Where plain loads find it.
+    fn bytes(block: &Self::Block) -> *const u8;
 }
 
 /// Bytes of a structure that are read at once where each read is a call: those of `struct sock_common`, which has 136 on
@@ -84,6 +74,12 @@ impl Access for Typed {
     }
 
     #[inline(always)]
+    unsafe fn field<T: Copy, const INDEX: i32>(base: *const u8, field: Field<INDEX>) -> T {
+        // SAFETY: as above.
+        unsafe { field.load(base) }
+    }
+
+    #[inline(always)]
     unsafe fn sixteen(pointer: *const u8) -> Bytes16 {
         // SAFETY: the caller's. Two loads: one may not be wider than eight bytes.
         unsafe { [Self::read(pointer), Self::read(pointer.wrapping_add(8))] }
@@ -103,9 +99,8 @@ impl Access for Typed {
     }
 
     #[inline(always)]
-    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T {
-        // SAFETY: the caller's.
-        unsafe { Self::read(block.wrapping_add(offset)) }
+    fn bytes(block: &Self::Block) -> *const u8 {
+        *block
     }
 }
 
@@ -123,6 +118,12 @@ impl Access for Probed {
             );
             value.assume_init()
         }
+    }
+
+    #[inline(always)]
+    unsafe fn field<T: Copy, const INDEX: i32>(base: *const u8, field: Field<INDEX>) -> T {
+        // SAFETY: the caller's.
+        unsafe { Self::read(field.at(base)) }
     }
 
     #[inline(always)]
@@ -146,10 +147,8 @@ impl Access for Probed {
     }
 
     #[inline(always)]
-    unsafe fn read_from<T: Copy>(block: &Self::Block, offset: usize) -> T {
-        // SAFETY: the caller's. Volatile, so that the compiler takes the value from where the helper wrote it, and does
-        // not first copy the block elsewhere.
-        unsafe { ptr::read_volatile(block.as_ptr().cast::<u8>().add(offset).cast()) }
+    fn bytes(block: &Self::Block) -> *const u8 {
+        block.as_ptr().cast()
     }
 }
 
@@ -158,10 +157,4 @@ impl Access for Probed {
 #[inline(always)]
 pub fn host_order(port: u16) -> u16 {
     core::hint::black_box(u16::from_be(port))
-}
-
-/// The address of a field.
-#[inline(always)]
-fn at(base: *const u8, offset: &Global<u32>) -> *const u8 {
-    base.wrapping_add(offset.load() as usize)
 }

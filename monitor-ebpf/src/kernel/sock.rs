@@ -2,13 +2,15 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::Global;
 use monitor_common::{
-    Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FLAG_REUSEPORT, FLAG_V6ONLY, bit_field_byte,
-    bit_field_value,
+    Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FLAG_REUSEPORT, FLAG_V6ONLY,
 };
 
-use super::{Access, Probed, at, field, host_order, net};
+use super::{
+    Access, Probed, Typed,
+    field::{self, Field},
+    host_order, net,
+};
 
 /// `IPPROTO_TCP`.
 pub const IPPROTO_TCP: u16 = 6;
@@ -24,7 +26,7 @@ pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 
 /// `SOCK_BINDPORT_LOCK` of include/net/sock.h: the port was asked for by number.
-const BINDPORT_LOCK: u32 = 8;
+const BINDPORT_LOCK: u64 = 8;
 
 /// A `struct sock` and how it may be read.
 pub struct Sock<A> {
@@ -42,17 +44,14 @@ impl<A: Access> Sock<A> {
     }
 
     #[inline(always)]
-    fn field<T: Copy>(&self, offset: &Global<u32>) -> T {
+    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
         // SAFETY: used for integers and pointers alone, which are valid for any bytes.
-        unsafe { A::read(at(self.pointer, offset)) }
+        unsafe { A::field(self.pointer, field) }
     }
 
     #[inline(always)]
-    fn bits(&self, packed: &Global<u32>) -> u32 {
-        let packed = packed.load();
-        // SAFETY: a byte.
-        let byte: u8 = unsafe { A::read(self.pointer.wrapping_add(bit_field_byte(packed) as usize)) };
-        bit_field_value(packed, byte)
+    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
+        field.bits(self.field(field))
     }
 
     /// The address of the structure itself: the key of maps.
@@ -63,24 +62,24 @@ impl<A: Access> Sock<A> {
 
     #[inline(always)]
     pub fn family(&self) -> u16 {
-        self.field(&field::SOCK_FAMILY)
+        self.field(field::SOCK_FAMILY)
     }
 
     #[inline(always)]
     pub fn protocol(&self) -> u16 {
-        self.field(&field::SOCK_PROTOCOL)
+        self.field(field::SOCK_PROTOCOL)
     }
 
     /// `skc_state`: one of `TCP_*` of include/net/tcp_states.h.
     #[inline(always)]
     pub fn state(&self) -> u8 {
-        self.field(&field::SOCK_STATE)
+        self.field(field::SOCK_STATE)
     }
 
     /// `skc_num`: the local port, in host order (the only port that the kernel keeps so).
     #[inline(always)]
     pub fn port(&self) -> u16 {
-        self.field(&field::SOCK_PORT)
+        self.field(field::SOCK_PORT)
     }
 
     /// `inet_sport`: the local port, which outlives `skc_num` when a port is given back. Behind `struct sock`, so
@@ -88,47 +87,47 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn source_port(&self) -> u16 {
         // SAFETY: an integer; network order.
-        host_order(unsafe { Probed::read(at(self.pointer, &field::INET_SPORT)) })
+        host_order(unsafe { Probed::field(self.pointer, field::INET_SPORT) })
     }
 
     /// The port of the other end, in host order; 0 where there is none.
     #[inline(always)]
     pub fn peer_port(&self) -> u16 {
-        host_order(self.field(&field::SOCK_PEER_PORT))
+        host_order(self.field(field::SOCK_PEER_PORT))
     }
 
     /// `sk_err`: a positive errno, or 0.
     #[inline(always)]
     pub fn error(&self) -> i32 {
-        self.field(&field::SOCK_ERROR)
+        self.field(field::SOCK_ERROR)
     }
 
     #[inline(always)]
     pub fn backlog(&self) -> u32 {
-        self.field(&field::SOCK_BACKLOG)
+        self.field(field::SOCK_BACKLOG)
     }
 
     /// `sk_shutdown`: 0, or 3 once both directions are shut down, as a close does.
     #[inline(always)]
     pub fn shutdown(&self) -> u8 {
-        self.field(&field::SOCK_SHUTDOWN)
+        self.field(field::SOCK_SHUTDOWN)
     }
 
     /// Inode of the socket (`SOCK_INODE` of include/net/sock.h), and `FLAG_MPTCP` where its file belongs to an MPTCP
     /// socket, whose first subflow this is; 0 and 0 where it has no `struct socket`.
     #[inline(always)]
     pub fn file(&self) -> (u64, u32) {
-        let socket: *const u8 = self.field(&field::SOCK_SOCKET);
+        let socket: *const u8 = self.field(field::SOCK_SOCKET);
         if socket.is_null() {
             return (0, 0);
         }
         // `struct socket_alloc` is the socket with the inode behind it, so this leaves the typed `struct socket`.
-        let inode = at(socket, &field::SOCKET_INODE);
+        let inode = field::SOCKET_INODE.at(socket);
         // SAFETY: an integer, and a pointer.
         let (inode, owner): (u64, *const u8) = unsafe {
             (
-                Probed::read(at(inode, &field::INODE_NUMBER)),
-                A::read(at(socket, &field::SOCKET_SK)),
+                Probed::field(inode, field::INODE_NUMBER),
+                A::field(socket, field::SOCKET_SK),
             )
         };
         let mut flags = 0;
@@ -145,10 +144,10 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let mut flags = 0;
-        if self.bits(&field::SOCK_USERLOCKS) & BINDPORT_LOCK == 0 {
+        if self.bits(field::SOCK_USERLOCKS) & BINDPORT_LOCK == 0 {
             flags |= FLAG_AUTOMATIC;
         }
-        if self.bits(&field::SOCK_KERNEL) != 0 {
+        if self.bits(field::SOCK_KERNEL) != 0 {
             flags |= FLAG_KERNEL_SOCKET;
         }
         flags
@@ -170,80 +169,76 @@ pub struct Common<A: Access> {
 
 impl<A: Access> Common<A> {
     #[inline(always)]
-    fn field<T: Copy>(&self, offset: &Global<u32>) -> T {
+    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
         // SAFETY: used for integers and pointers alone, which are valid for any bytes.
-        unsafe { A::read_from(&self.block, offset.load() as usize) }
+        unsafe { field.load(A::bytes(&self.block)) }
     }
 
     #[inline(always)]
-    fn bits(&self, packed: &Global<u32>) -> u32 {
-        let packed = packed.load();
-        // SAFETY: a byte.
-        let byte: u8 = unsafe { A::read_from(&self.block, bit_field_byte(packed) as usize) };
-        bit_field_value(packed, byte)
+    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
+        field.bits(self.field(field))
     }
 
     #[inline(always)]
     pub fn family(&self) -> u16 {
-        self.field(&field::SOCK_FAMILY)
+        self.field(field::SOCK_FAMILY)
     }
 
     /// As [`Sock::port`].
     #[inline(always)]
     pub fn port(&self) -> u16 {
-        self.field(&field::SOCK_PORT)
+        self.field(field::SOCK_PORT)
     }
 
     /// As [`Sock::peer_port`].
     #[inline(always)]
     pub fn peer_port(&self) -> u16 {
-        host_order(self.field(&field::SOCK_PEER_PORT))
+        host_order(self.field(field::SOCK_PEER_PORT))
     }
 
     /// The local address: four bytes for IPv4, sixteen for IPv6, in network order, the rest 0.
     #[inline(always)]
     pub fn local_address(&self, family: u16) -> Bytes16 {
-        self.address(family, &field::SOCK_ADDRESS_V4, &field::SOCK_ADDRESS_V6)
+        self.address(family, field::SOCK_ADDRESS_V4, field::SOCK_ADDRESS_V6)
     }
 
     /// The address of the other end, in the same form.
     #[inline(always)]
     pub fn peer_address(&self, family: u16) -> Bytes16 {
-        self.address(family, &field::SOCK_PEER_V4, &field::SOCK_PEER_V6)
+        self.address(family, field::SOCK_PEER_V4, field::SOCK_PEER_V6)
     }
 
     #[inline(always)]
-    fn address(&self, family: u16, v4: &Global<u32>, v6: &Global<u32>) -> Bytes16 {
+    fn address<const V4: i32, const V6: i32>(&self, family: u16, v4: Field<V4>, v6: Field<V6>) -> Bytes16 {
         if family == AF_INET6 {
-            let first = v6.load() as usize;
             // SAFETY: integers.
-            unsafe { [A::read_from(&self.block, first), A::read_from(&self.block, first + 8)] }
+            unsafe { Typed::sixteen(v6.at(A::bytes(&self.block))) }
         } else {
             // The first four bytes in memory; BPF here is little-endian.
-            [u64::from(self.field::<u32>(v4)), 0]
+            [u64::from(self.field::<u32, V4>(v4)), 0]
         }
     }
 
     /// Inode of the socket's network namespace.
     #[inline(always)]
     pub fn netns(&self) -> u32 {
-        net::inode::<A>(self.field(&field::SOCK_NET))
+        net::inode::<A>(self.field(field::SOCK_NET))
     }
 
     /// Index of the interface that the socket is bound to; 0 for none.
     #[inline(always)]
     pub fn interface(&self) -> u32 {
-        self.field(&field::SOCK_INTERFACE)
+        self.field(field::SOCK_INTERFACE)
     }
 
     /// `FLAG_V6ONLY` and `FLAG_REUSEPORT`.
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let mut flags = 0;
-        if self.bits(&field::SOCK_V6ONLY) != 0 {
+        if self.bits(field::SOCK_V6ONLY) != 0 {
             flags |= FLAG_V6ONLY;
         }
-        if self.bits(&field::SOCK_REUSEPORT) != 0 {
+        if self.bits(field::SOCK_REUSEPORT) != 0 {
             flags |= FLAG_REUSEPORT;
         }
         flags
@@ -252,6 +247,6 @@ impl<A: Access> Common<A> {
     /// The cookie; 0 where nobody has asked the kernel for it yet. To ask would cost more than to read all the rest.
     #[inline(always)]
     pub fn cookie(&self) -> u64 {
-        self.field(&field::SOCK_COOKIE)
+        self.field(field::SOCK_COOKIE)
     }
 }

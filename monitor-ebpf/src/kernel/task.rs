@@ -2,16 +2,17 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{
-    Global,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
 };
 use monitor_common::Bytes16;
 
-use super::{Access, Probed, Typed, at, executable::Executable, field};
+use super::{
+    Access, Probed, Typed,
+    executable::Executable,
+    field::{self, Field},
+};
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -65,48 +66,48 @@ impl<A: Access> Task<A> {
         Self {
             task,
             // SAFETY: a pointer.
-            leader: unsafe { A::read(at(task, &field::TASK_LEADER)) },
+            leader: unsafe { A::field(task, field::TASK_LEADER) },
             access: PhantomData,
         }
     }
 
     #[inline(always)]
-    fn field<T: Copy>(&self, offset: &Global<u32>) -> T {
+    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
         // SAFETY: used for integers and pointers alone, which are valid for any bytes.
-        unsafe { A::read(at(self.task, offset)) }
+        unsafe { A::field(self.task, field) }
     }
 
     /// `group_leader->start_boottime`: nanoseconds since boot.
     #[inline(always)]
     pub fn start_time(&self) -> u64 {
         // SAFETY: an integer.
-        unsafe { A::read(at(self.leader, &field::TASK_START)) }
+        unsafe { A::field(self.leader, field::TASK_START) }
     }
 
     /// Whether it is a thread of the kernel.
     #[inline(always)]
     pub fn is_kernel_thread(&self) -> bool {
-        self.field::<u32>(&field::TASK_FLAGS) & PF_KTHREAD != 0
+        self.field::<u32, _>(field::TASK_FLAGS) & PF_KTHREAD != 0
     }
 
     /// What it executes.
     #[inline(always)]
     pub fn executable(&self) -> Executable {
-        Executable::of::<A>(self.field(&field::TASK_MM))
+        Executable::of::<A>(self.field(field::TASK_MM))
     }
 
     /// The thread's name.
     #[inline(always)]
     pub fn thread_name(&self) -> Bytes16 {
         // SAFETY: integers.
-        unsafe { A::sixteen(at(self.task, &field::TASK_COMM)) }
+        unsafe { A::sixteen(field::TASK_COMM.at(self.task)) }
     }
 
     /// The name of the process, which is its leader's: an io_uring worker or a pool's thread has one of its own.
     #[inline(always)]
     pub fn process_name(&self) -> Bytes16 {
         // SAFETY: integers.
-        unsafe { A::sixteen(at(self.leader, &field::TASK_COMM)) }
+        unsafe { A::sixteen(field::TASK_COMM.at(self.leader)) }
     }
 }
 
@@ -114,24 +115,24 @@ impl Running for Task<Typed> {
     #[inline(always)]
     fn ids(&self) -> Ids {
         Ids {
-            tgid: self.field(&field::TASK_TGID),
-            tid: self.field(&field::TASK_PID),
+            tgid: self.field(field::TASK_TGID),
+            tid: self.field(field::TASK_PID),
         }
     }
 
     #[inline(always)]
     fn uid(&self) -> u32 {
         // SAFETY: an integer.
-        unsafe { Typed::read(at(self.field(&field::TASK_CRED), &field::CRED_UID)) }
+        unsafe { Typed::field(self.field(field::TASK_CRED), field::CRED_UID) }
     }
 
     #[inline(always)]
     fn cgroup(&self) -> u64 {
         // SAFETY: pointers and an integer.
         unsafe {
-            let cgroup: *const u8 = Typed::read(at(self.field(&field::TASK_CGROUPS), &field::CSS_SET_CGROUP));
-            let node: *const u8 = Typed::read(at(cgroup, &field::CGROUP_NODE));
-            Typed::read(at(node, &field::NODE_ID))
+            let cgroup: *const u8 = Typed::field(self.field(field::TASK_CGROUPS), field::CSS_SET_CGROUP);
+            let node: *const u8 = Typed::field(cgroup, field::CGROUP_NODE);
+            Typed::field(node, field::NODE_ID)
         }
     }
 }

@@ -35,7 +35,7 @@ use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{Array, MapData},
 };
-use monitor_common::PORTS;
+use monitor_common::{GLOBAL_HAVE_TASK, PORTS};
 
 use attach::Attacher;
 use btf::Btf;
@@ -76,19 +76,19 @@ impl Probe {
     pub fn load(sysfs: &Path, ring_bytes: Option<u32>) -> Result<Self> {
         let memlock = memory::raise_memlock_limit();
         let btf = Btf::of_kernel(sysfs, &offsets::structs(), &offsets::functions())?;
-        let globals = offsets::globals(&btf)?;
+        let mut object = OBJECT.to_vec();
+        offsets::fill_in(&mut object, &offsets::places(&btf)?)?;
         let mut loader = EbpfLoader::new();
-        // There is nothing to relocate against the kernel's BTF: the offsets are globals.
+        // There is nothing to relocate against the kernel's BTF: the offsets stand in the instructions.
         loader.btf(None);
-        for (name, value) in &globals {
-            loader.override_global(name, value, true);
-        }
+        let have_task = offsets::have_task(&btf);
+        loader.override_global(GLOBAL_HAVE_TASK, &have_task, true);
         if let Some(bytes) = ring_bytes {
             loader.map_max_entries("EVENTS", bytes);
         }
         let level = log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
-        let mut ebpf = loader.load(OBJECT).map_err(|error| memory::explain(&error, memlock))?;
+        let mut ebpf = loader.load(&object).map_err(|error| memory::explain(&error, memlock))?;
         let filter = ebpf.take_map("FILTER").context("the kernel object has no map FILTER")?;
         let filter = Array::try_from(filter).context("cannot use the map FILTER")?;
         let listeners = ebpf
