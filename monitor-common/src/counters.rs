@@ -63,9 +63,9 @@ pub struct Counters {
     pub entered: [u64; CALLS],
     /// Stored calls whose return came, indexed by `CALL_*`.
     pub returned: [u64; CALLS],
-    /// Connects that were stored until their outcome is known.
+    /// Connects that were put into the map until their outcome is known, as another one had their place.
     pub connects_stored: u64,
-    /// Stored connects whose outcome came.
+    /// Those whose outcome came.
     pub connects_ended: u64,
     /// UDP sockets on ports that nothing names that were bound.
     pub udp_waiting: u64,

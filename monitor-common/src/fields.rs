@@ -7,7 +7,8 @@
 
 /// Calls `$callback!` with the list: for each field its name, the struct, and the path of members.
 ///
-/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte.
+/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte. Where kernels differ in a name,
+/// the path has both with `|` between: the first that the kernel knows is taken.
 #[macro_export]
 macro_rules! for_each_kernel_field {
     ($callback:ident) => {
@@ -34,6 +35,7 @@ macro_rules! for_each_kernel_field {
             bits SOCK_KERNEL: "sock", "sk_kern_sock";
             bytes INET_SPORT: "inet_sock", "inet_sport";
             bytes SOCKET_SK: "socket", "sk";
+            bytes SOCKET_FILE: "socket", "file";
             bytes SOCKET_INODE: "socket_alloc", "vfs_inode";
             bytes INODE_NUMBER: "inode", "i_ino";
             bytes INODE_SUPER: "inode", "i_sb";
@@ -53,10 +55,13 @@ macro_rules! for_each_kernel_field {
             bytes CGROUP_NODE: "cgroup", "kn";
             bytes NODE_ID: "kernfs_node", "id";
             bytes MM_EXE: "mm_struct", "exe_file";
+            bytes FILE_INODE: "file", "f_inode";
             bytes FILE_DENTRY: "file", "f_path.dentry";
             bytes FILE_MOUNT: "file", "f_path.mnt";
             bytes DENTRY_PARENT: "dentry", "d_parent";
             bytes DENTRY_NAME: "dentry", "d_name.name";
+            bytes DENTRY_LENGTH: "dentry", "d_name.len";
+            bytes DENTRY_SHORT: "dentry", "d_iname|d_shortname";
             bytes DENTRY_INODE: "dentry", "d_inode";
             bytes DENTRY_HASHED: "dentry", "d_hash.pprev";
             bytes MOUNT_ROOT: "vfsmount", "mnt_root";

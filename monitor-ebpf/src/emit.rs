@@ -7,8 +7,8 @@ use core::{
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use monitor_common::{
-    FLAG_KERNEL_THREAD, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT,
-    LOST_LISTEN, LOST_UNLISTEN, Record,
+    KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT, LOST_LISTEN,
+    LOST_UNLISTEN, Record,
 };
 
 use crate::{
@@ -58,14 +58,11 @@ impl DerefMut for Writing {
 #[repr(u32)]
 pub enum Slot {
     Listen,
-    ListenStop,
     Bind4,
     Bind6,
     Connect4,
     Connect6,
-    Outcome,
     Accept,
-    UdpUnhash,
     UdpConnect4,
     UdpConnect6,
     SetState,
@@ -94,36 +91,16 @@ impl Draft {
         Some(Writing(draft))
     }
 
-    /// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. What comes out of a
-    /// map is a number to it.
-    #[inline(always)]
-    pub fn number(&mut self, address: u64) -> u64 {
-        // SAFETY: a field of the record.
-        unsafe {
-            ptr::write_volatile(&raw mut self.record.socket, address);
-            ptr::read_volatile(&raw const self.record.socket)
-        }
-    }
-
-    /// Takes over a record that was kept.
-    #[inline(always)]
-    pub fn take(&mut self, kept: *const Record) {
-        // SAFETY: both are records, one of them in a map.
-        unsafe { copy(kept, &raw mut self.record) };
-    }
-
     /// Sends the record to the agent, or counts it as lost.
     #[inline(always)]
     pub fn emit(&self) {
-        if EVENTS.output::<Record>(&self.record, wake(self.record.time)).is_err() {
-            lost(self.record.kind);
-        }
+        emit(&self.record);
     }
 
     /// Sends the record with the path of the opener's executable behind it.
     #[inline(always)]
     pub fn emit_with_path(&mut self, executable: &Executable) {
-        if self.record.flags & FLAG_KERNEL_THREAD != 0 {
+        if executable.is_none() {
             self.emit();
             return;
         }
@@ -137,6 +114,14 @@ impl Draft {
                 lost(self.record.kind);
             }
         }
+    }
+}
+
+/// Sends a record to the agent, or counts it as lost.
+#[inline(always)]
+pub fn emit(record: &Record) {
+    if EVENTS.output::<Record>(record, wake(record.time)).is_err() {
+        lost(record.kind);
     }
 }
 

@@ -318,7 +318,7 @@ fn udp_connect6_return(ctx: RetProbeContext) -> u32 {
 /// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn connect_outcome(ctx: RawTracePointContext) -> i32 {
-    connect::ended(Slot::Outcome, ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    connect::ended(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -329,7 +329,7 @@ fn connect_outcome(ctx: RawTracePointContext) -> i32 {
 fn connect_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     connect::began(sk, new);
-    connect::ended(Slot::SetState, sk, old, new);
+    connect::ended(sk, old, new);
     0
 }
 
@@ -341,7 +341,7 @@ fn set_state(ctx: RawTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     listen::changed(&ctx, sk, old, new);
     connect::began(sk, new);
-    connect::ended(Slot::SetState, sk, old, new);
+    connect::ended(sk, old, new);
     0
 }
 

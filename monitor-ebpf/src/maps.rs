@@ -10,7 +10,7 @@ use crate::{
     emit::{DRAFTS_MAX, Draft},
     hooks::{
         call::Call,
-        listeners::{PLACES_MAX, Place},
+        places::{PLACES_MAX, Places},
     },
 };
 
@@ -29,10 +29,10 @@ pub static ATTENTION: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static FILTER: Array<[u8; PORTS]> = Array::with_max_entries(1, 0);
 
-/// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::listeners`. An
+/// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`. An
 /// array is read and written without a call.
 #[map]
-pub static PLACES: Array<Place> = Array::with_max_entries(PLACES_MAX, 0);
+pub static LISTENER_PLACES: Places = Places::with_max_entries(PLACES_MAX, 0);
 
 /// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
 /// where memory may not be allocated.
@@ -44,8 +44,12 @@ pub static LISTENERS: HashMap<u64, Record> = HashMap::with_max_entries(LISTENERS
 #[map]
 pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 0);
 
-/// Connections that were begun, with who began them, until their outcome is known. The one that has waited longest goes
-/// where there are too many: a host that swallows SYNs must not keep the next connection from being seen.
+/// Connections that were begun, with who began them, until their outcome is known, each at its place.
+#[map]
+pub static CONNECT_PLACES: Places = Places::with_max_entries(PLACES_MAX, 0);
+
+/// The connections whose place another one has. The one that has waited longest goes where there are too many: a host that
+/// swallows SYNs must not keep the next connection from being seen.
 #[map]
 pub static CONNECTS: LruHashMap<u64, Record> = LruHashMap::with_max_entries(CONNECTS_MAX, 0);
 
@@ -118,13 +122,13 @@ pub fn count_returned<const CALL: usize>() {
     count(|counters| counters.returned[CALL] += 1);
 }
 
-/// Counts a connect that waits for its outcome.
+/// Counts a connect that waits for its outcome in the map.
 #[inline(always)]
 pub fn count_connect_stored() {
     count(|counters| counters.connects_stored += 1);
 }
 
-/// Counts the outcome of a connect that waited.
+/// Counts the outcome of a connect that waited there.
 #[inline(always)]
 pub fn count_connect_ended() {
     count(|counters| counters.connects_ended += 1);

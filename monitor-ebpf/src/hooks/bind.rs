@@ -8,12 +8,13 @@ use monitor_common::{
 
 use super::{describe, listen};
 use crate::{
-    emit::{Draft, Slot},
+    emit::{Draft, Slot, emit},
     filter,
     kernel::{
         Access,
         sock::{IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
+        task,
     },
     maps::{BOUND_UDP, count_loss, count_run, count_udp_waiting},
 };
@@ -87,34 +88,31 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
 /// `udp_lib_unhash` is entered: the socket gives its port back.
 #[inline(always)]
 pub fn udp_closed(sk: *const u8) -> u32 {
-    udp_ended(Slot::UdpUnhash, sk as u64, 0);
+    udp_ended(sk as u64, 0);
     0
-}
-
-/// Ends a UDP socket as a listener, if it was one. One that lived so briefly that nobody was told of it goes in silence.
-#[inline(always)]
-fn udp_ended(slot: Slot, socket: u64, reason: u32) {
-    // SAFETY: the entry is copied at once. Socket and port belong to the caller, so no other CPU writes this entry.
-    let Some(bound) = (unsafe { BOUND_UDP.get(socket) }) else {
-        return;
-    };
-    count_run::<HOOK_UNLISTEN>();
-    let Some(mut draft) = Draft::of(slot) else { return };
-    draft.take(bound);
-    let record = &mut draft.record;
-    let _ = BOUND_UDP.remove(socket);
-    listen::end(record);
-    if record.flags & FLAG_LATE != 0 && record.time - record.opened < UDP_COUNTS_AFTER {
-        return;
-    }
-    record.flags |= reason;
-    draft.emit();
 }
 
 /// A UDP socket has a peer now.
 #[inline(always)]
-pub fn udp_connected(slot: Slot, socket: u64) {
-    udp_ended(slot, socket, FLAG_CONNECTED);
+pub fn udp_connected(socket: u64) {
+    udp_ended(socket, FLAG_CONNECTED);
+}
+
+/// Ends a UDP socket as a listener, if it was one. One that lived so briefly that nobody was told of it goes in silence.
+#[inline(always)]
+fn udp_ended(socket: u64, reason: u32) {
+    let Some(record) = BOUND_UDP.get_ptr_mut(socket) else {
+        return;
+    };
+    count_run::<HOOK_UNLISTEN>();
+    // SAFETY: a record in a map. Socket and port belong to the caller, so no other CPU has it.
+    let record = unsafe { &mut *record };
+    if record.flags & FLAG_LATE == 0 || task::boot_time() - record.opened >= UDP_COUNTS_AFTER {
+        listen::end(record);
+        record.flags |= reason;
+        emit(record);
+    }
+    let _ = BOUND_UDP.remove(socket);
 }
 
 /// Whether a UDP socket counts as a listener.

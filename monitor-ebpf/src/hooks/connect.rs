@@ -6,17 +6,17 @@
 
 use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WATCH_CONNECT};
 
-use super::{Version, bind, describe, state};
+use super::{Version, bind, describe, places, state};
 use crate::{
-    emit::{Draft, Slot, Writing},
+    emit::{Draft, Slot, emit},
     filter,
     kernel::{
-        Access, Probed,
+        Access, Probed, number,
         sock::{IPPROTO_TCP, IPPROTO_UDP, SHUTDOWN_MASK, Sock},
         sockaddr::SockAddr,
         task,
     },
-    maps::{CONNECTS, count_connect_ended, count_connect_stored, count_run},
+    maps::{CONNECT_PLACES, CONNECTS, count_connect_ended, count_connect_stored, count_run},
 };
 
 /// `ECANCELED`: the connection was given up before there was an answer.
@@ -41,10 +41,7 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
             && !version.is_inner(&sock)
             && u32::from(sock.state()) == state::SYN_SENT
         {
-            count_run::<HOOK_CONNECT>();
-            if let Some(draft) = started(slot, &sock) {
-                store(&draft.record);
-            }
+            store(slot, &sock, 0);
         }
     } else if is_awaited(address) && !version.is_inner(&sock) {
         failed(slot, &sock, address, result);
@@ -63,18 +60,14 @@ pub fn began(sk: *const u8, new: u32) {
     if !filter::passes(sock.peer_port(), WATCH_CONNECT) || sock.protocol() != IPPROTO_TCP {
         return;
     }
-    count_run::<HOOK_CONNECT>();
-    if let Some(mut draft) = started(Slot::SetState, &sock) {
-        // Where the call itself fails after this, it does so without a word on the socket.
-        draft.record.flags |= FLAG_ERRNO_UNKNOWN;
-        store(&draft.record);
-    }
+    // Where the call itself fails after this, it does so without a word on the socket.
+    store(Slot::SetState, &sock, FLAG_ERRNO_UNKNOWN);
 }
 
 /// The state of some socket changes: to ESTABLISHED or CLOSE from where a connection begins. A self-connect goes through
 /// SYN_RECV, as every connection that comes in does.
 #[inline(always)]
-pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
+pub fn ended(sk: *const u8, old: u32, new: u32) {
     let is_begun = old == state::SYN_SENT || old == state::SYN_RECV;
     if !is_begun || (new != state::ESTABLISHED && new != state::CLOSE) {
         return;
@@ -84,17 +77,12 @@ pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
         return;
     }
     let key = sock.address_of();
-    // SAFETY: the entry is copied at once. The socket is locked, so no other CPU writes this entry.
-    let Some(stored) = (unsafe { CONNECTS.get(key) }) else {
+    let place = places::find(&CONNECT_PLACES, key);
+    let Some(record) = place.or_else(|| CONNECTS.get_ptr_mut(key)) else {
         return;
     };
-    let Some(mut draft) = Draft::of(slot) else { return };
-    draft.take(stored);
-    let record = &mut draft.record;
-    if CONNECTS.remove(key).is_err() {
-        return;
-    }
-    count_connect_ended();
+    // SAFETY: a record in a map. The socket is locked, so no other CPU has it.
+    let record = unsafe { &mut *record };
     count_run::<HOOK_CONNECT>();
     record.time = task::boot_time();
     record.address = sock.common().local_address(record.family);
@@ -109,7 +97,13 @@ pub fn ended(slot: Slot, sk: *const u8, old: u32, new: u32) {
             record.flags |= FLAG_ERRNO_UNKNOWN;
         }
     }
-    draft.emit();
+    emit(record);
+    if place.is_some() {
+        // SAFETY: it was found there.
+        unsafe { places::leave(record) };
+    } else if CONNECTS.remove(key).is_ok() {
+        count_connect_ended();
+    }
 }
 
 /// `__ip4_datagram_connect` or `__ip6_datagram_connect` has returned.
@@ -120,10 +114,11 @@ pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, re
         return 0;
     }
     if result == 0 {
-        bind::udp_connected(slot, sock.address_of());
+        bind::udp_connected(sock.address_of());
         if filter::passes(sock.peer_port(), WATCH_CONNECT) {
             count_run::<HOOK_CONNECT>();
-            if let Some(draft) = started(slot, &sock) {
+            if let Some(mut draft) = Draft::of(slot) {
+                describe(&mut draft.record, KIND_CONNECT, &sock);
                 draft.emit();
             }
         }
@@ -138,14 +133,6 @@ pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, re
 pub fn is_udp_awaited<A: Access>(sk: *const u8, address: *const u8) -> bool {
     let sock = Sock::<A>::new(sk);
     sock.protocol() == IPPROTO_UDP && (is_awaited(address) || bind::is_bound_udp(sock.address_of()))
-}
-
-/// Describes a connect whose destination the socket holds.
-#[inline(always)]
-fn started<A: Access>(slot: Slot, sock: &Sock<A>) -> Option<Writing> {
-    let mut draft = Draft::of(slot)?;
-    describe(&mut draft.record, KIND_CONNECT, sock);
-    Some(draft)
 }
 
 /// Reports a call that failed: the socket may hold nothing of what was asked for.
@@ -169,9 +156,26 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
     draft.emit();
 }
 
-/// Keeps a connect until its outcome is known.
+/// Keeps a connect, whose destination the socket holds, until its outcome is known.
 #[inline(always)]
-fn store(record: &Record) {
+fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
+    count_run::<HOOK_CONNECT>();
+    let place = places::claim(&CONNECT_PLACES, number(sock.address()));
+    let mut draft = None;
+    let record = match place {
+        // SAFETY: the place is this connect's.
+        Some(record) => unsafe { &mut *record },
+        None => match Draft::of(slot) {
+            Some(free) => &mut draft.insert(free).record,
+            None => return,
+        },
+    };
+    describe(record, KIND_CONNECT, sock);
+    record.flags |= flags;
+    if place.is_some() {
+        return;
+    }
+    let record: &Record = record;
     if CONNECTS.insert(record.socket, record, NOEXIST).is_ok() {
         count_connect_stored();
     } else {

@@ -7,10 +7,10 @@ use monitor_common::{
 
 use super::{describe_as, listeners, name_holder, state};
 use crate::{
-    emit::{Draft, Slot},
+    emit::{Draft, Slot, emit},
     filter,
     kernel::{
-        Access, Probed,
+        Access, Probed, number,
         sock::{IPPROTO_TCP, SHUTDOWN_MASK, Sock},
         task,
     },
@@ -40,7 +40,7 @@ pub fn is_listening(sk: *const u8) -> bool {
 #[inline(always)]
 pub fn stopped(sk: *const u8) -> u32 {
     count_run::<HOOK_UNLISTEN>();
-    forget(Slot::ListenStop, sk as u64, |_| {});
+    forget(sk, |_| {});
     0
 }
 
@@ -59,7 +59,7 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
     } else if old == state::LISTEN && new == state::CLOSE {
         // A change from LISTEN to anything else is a child's, one for each connection.
         count_run::<HOOK_UNLISTEN>();
-        forget(Slot::SetState, sk as u64, |record| {
+        forget(sk, |record| {
             let sock = Sock::<Probed>::new(sk);
             // `skc_num` is already 0 where the port was automatic.
             let port = sock.source_port();
@@ -90,14 +90,12 @@ fn started<A: Access>(slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record)) {
 
 /// Reports the end of a listener that had been reported; says nothing of any other socket.
 #[inline(always)]
-fn forget(slot: Slot, socket: u64, amend: impl Fn(&mut Record)) {
-    let Some(mut draft) = Draft::of(slot) else { return };
-    if !listeners::forget(socket, &mut draft) {
-        return;
-    }
-    end(&mut draft.record);
-    amend(&mut draft.record);
-    draft.emit();
+fn forget(sk: *const u8, amend: impl FnOnce(&mut Record)) {
+    listeners::forget(number(sk), |record| {
+        end(record);
+        amend(record);
+        emit(record);
+    });
 }
 
 /// Makes the record of an opening that of its end: now, and by whoever runs.

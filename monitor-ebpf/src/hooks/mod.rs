@@ -7,6 +7,7 @@ pub mod call;
 pub mod connect;
 pub mod listen;
 pub mod listeners;
+pub mod places;
 
 use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 

@@ -7,7 +7,7 @@ pub mod sock;
 pub mod sockaddr;
 pub mod task;
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use core::{arch::asm, ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     Global,
@@ -23,6 +23,9 @@ pub static HAVE_TASK: Global<u32> = Global::new(0);
 
 /// How a kernel pointer may be read. It depends on where the pointer came from, so it is part of its type.
 pub trait Access {
+    /// Whether a read is a plain load, and not a call.
+    const PLAIN: bool;
+
     /// Reads a value; zeroes where nothing is mapped.
     ///
     /// # Safety
@@ -66,6 +69,8 @@ pub struct Typed;
 pub struct Probed;
 
 impl Access for Typed {
+    const PLAIN: bool = true;
+
     #[inline(always)]
     unsafe fn read<T: Copy>(pointer: *const u8) -> T {
         // SAFETY: the kernel handles a fault of such a load and gives zeroes. Volatile, so that the compiler neither
@@ -105,6 +110,8 @@ impl Access for Typed {
 }
 
 impl Access for Probed {
+    const PLAIN: bool = false;
+
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "what is read is at most BLOCK bytes")]
     unsafe fn read<T: Copy>(pointer: *const u8) -> T {
@@ -157,4 +164,17 @@ impl Access for Probed {
 #[inline(always)]
 pub fn host_order(port: u16) -> u16 {
     core::hint::black_box(u16::from_be(port))
+}
+
+/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. What was added to memory
+/// is a number to it, on the stack too.
+#[inline(always)]
+pub fn number(address: *const u8) -> u64 {
+    let mut number = MaybeUninit::<u64>::uninit();
+    // SAFETY: the program's own stack. There is no atomic addition in `core` for this target.
+    unsafe {
+        ptr::write_volatile(number.as_mut_ptr(), 0);
+        asm!("lock *(u64 *)({place} + 0) += {address}", place = in(reg) number.as_mut_ptr(), address = in(reg) address);
+        ptr::read_volatile(number.as_ptr())
+    }
 }

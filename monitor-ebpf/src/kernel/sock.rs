@@ -1,10 +1,8 @@
 //! `struct sock` and what hangs on it.
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr};
 
-use monitor_common::{
-    Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FLAG_REUSEPORT, FLAG_V6ONLY,
-};
+use monitor_common::{Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FLAG_REUSEPORT, FLAG_V6ONLY};
 
 use super::{
     Access, Probed, Typed,
@@ -54,7 +52,13 @@ impl<A: Access> Sock<A> {
         field.bits(self.field(field))
     }
 
-    /// The address of the structure itself: the key of maps.
+    /// The address of the structure itself.
+    #[inline(always)]
+    pub fn address(&self) -> *const u8 {
+        self.pointer
+    }
+
+    /// The same: the key of maps.
     #[inline(always)]
     pub fn address_of(&self) -> u64 {
         self.pointer as u64
@@ -121,14 +125,23 @@ impl<A: Access> Sock<A> {
         if socket.is_null() {
             return (0, 0);
         }
-        // `struct socket_alloc` is the socket with the inode behind it, so this leaves the typed `struct socket`.
-        let inode = field::SOCKET_INODE.at(socket);
-        // SAFETY: an integer, and a pointer.
-        let (inode, owner): (u64, *const u8) = unsafe {
-            (
-                Probed::field(inode, field::INODE_NUMBER),
-                A::field(socket, field::SOCKET_SK),
-            )
+        // SAFETY: pointers.
+        let (owner, file): (*const u8, *const u8) = unsafe {
+            let file = if A::PLAIN {
+                A::field(socket, field::SOCKET_FILE)
+            } else {
+                ptr::null()
+            };
+            (A::field(socket, field::SOCKET_SK), file)
+        };
+        // SAFETY: a pointer, and an integer.
+        let inode = unsafe {
+            if file.is_null() {
+                // `struct socket_alloc` is the socket with the inode behind it, so this leaves the typed `struct socket`.
+                Probed::field(field::SOCKET_INODE.at(socket), field::INODE_NUMBER)
+            } else {
+                A::field(A::field(file, field::FILE_INODE), field::INODE_NUMBER)
+            }
         };
         let mut flags = 0;
         if owner as u64 != self.address_of() && !owner.is_null() {

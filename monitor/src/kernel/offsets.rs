@@ -77,8 +77,10 @@ pub fn have_task(btf: &Btf) -> u32 {
 pub fn places(btf: &Btf) -> Result<Vec<Place>> {
     let place = |field: &Field| {
         let name = format!("{}.{}", field.structure, field.path);
-        let member = btf
-            .member(field.structure, field.path)
+        let members = field.path.split('|').map(|path| btf.member(field.structure, path));
+        let member = members
+            .reduce(|found, other| found.or(other))
+            .context("a field without a name")?
             .with_context(|| format!("cannot place the kernel field {name}"))?;
         place(field, member).with_context(|| format!("cannot read the kernel field {name}"))
     };
@@ -93,7 +95,10 @@ fn place(field: &Field, member: Member) -> Result<Place> {
         (_, width) => bail!("it is a bit field of {width} bits at bit {shift}, which this version does not expect"),
     };
     // A load has room for fifteen bits.
-    ensure!(byte < mark::LOAD.unsigned_abs(), "it lies {byte} bytes from the start of its struct, too far for a load");
+    ensure!(
+        byte < mark::LOAD.unsigned_abs(),
+        "it lies {byte} bytes from the start of its struct, too far for a load"
+    );
     Ok(Place { byte, shift, width })
 }
 
@@ -119,7 +124,9 @@ pub fn fill_in(object: &mut [u8], places: &[Place]) -> Result<usize> {
     let mut count = 0;
     for (start, length) in code {
         let (start, length) = (usize::try_from(start)?, usize::try_from(length)?);
-        let section = object.get_mut(start..start + length).context("a section beyond the object's end")?;
+        let section = object
+            .get_mut(start..start + length)
+            .context("a section beyond the object's end")?;
         let mut instructions = section.as_chunks_mut::<INSTRUCTION>().0.iter_mut();
         while let Some(instruction) = instructions.next() {
             if instruction[0] == WIDE {
@@ -140,9 +147,12 @@ fn fill_in_one(instruction: &mut [u8; INSTRUCTION], places: &[Place]) -> Result<
             return Ok(None);
         }
         let place = usize::try_from(found - mark).ok().and_then(|field| places.get(field));
-        place
-            .map(Some)
-            .with_context(|| format!("the kernel object asks for field {}, which is not in the list", found - mark))
+        place.map(Some).with_context(|| {
+            format!(
+                "the kernel object asks for field {}, which is not in the list",
+                found - mark
+            )
+        })
     };
     if *code & CLASS == LOAD {
         let Some(place) = place(i16::from_le_bytes([*low, *high]).into(), mark::LOAD)? else {
@@ -227,7 +237,14 @@ mod tests {
 
     #[test]
     fn every_mark_of_the_object_is_written_over_once() {
-        let places: Vec<_> = (1..).take(FIELDS.len()).map(|byte| Place { byte, shift: 1, width: 2 }).collect();
+        let places: Vec<_> = (1..)
+            .take(FIELDS.len())
+            .map(|byte| Place {
+                byte,
+                shift: 1,
+                width: 2,
+            })
+            .collect();
         let mut object = super::super::OBJECT.to_vec();
         assert!(fill_in(&mut object, &places).unwrap() > FIELDS.len());
         assert_eq!(fill_in(&mut object, &places).unwrap(), 0);
@@ -237,7 +254,11 @@ mod tests {
 
     #[test]
     fn a_mark_is_known_by_its_instruction() {
-        let places = [Place { byte: 0x1234, shift: 5, width: 3 }];
+        let places = [Place {
+            byte: 0x1234,
+            shift: 5,
+            width: 3,
+        }];
         let number = |code: u8, number: i32| {
             let mut instruction = [code, 0x21, 0, 0, 0, 0, 0, 0];
             instruction[4..].copy_from_slice(&number.to_le_bytes());
@@ -245,7 +266,10 @@ mod tests {
         };
         for (mut instruction, expected) in [
             // r1 = *(u64 *)(r2 + mark)
-            ([0x79, 0x21, 0x00, 0x7e, 0, 0, 0, 0], Some([0x79, 0x21, 0x34, 0x12, 0, 0, 0, 0])),
+            (
+                [0x79, 0x21, 0x00, 0x7e, 0, 0, 0, 0],
+                Some([0x79, 0x21, 0x34, 0x12, 0, 0, 0, 0]),
+            ),
             // *(u64 *)(r1 + mark) = r2
             ([0x7b, 0x21, 0x00, 0x7e, 0, 0, 0, 0], None),
             (number(0x07, mark::ADD), Some(number(0x07, 0x1234))),

@@ -11,7 +11,7 @@ use aya::{
     Ebpf,
     maps::{HashMap as BpfMap, MapData, MapError},
 };
-use monitor_common::{Record, UDP_COUNTS_AFTER};
+use monitor_common::{KIND_BIND, Record, UDP_COUNTS_AFTER};
 
 use super::ring::RawRecord;
 use crate::event::SocketKey;
@@ -79,7 +79,8 @@ impl Told {
     fn is_due(&mut self, socket: u64, record: &Record, now: u64) -> bool {
         let is_old = now.saturating_sub(record.opened) >= UDP_COUNTS_AFTER;
         let is_late = record.flags & monitor_common::FLAG_LATE != 0;
-        is_late && is_old && self.0.insert(socket, record.opened) != Some(record.opened)
+        // One that is about to go is the record of its end already.
+        record.kind == KIND_BIND && is_late && is_old && self.0.insert(socket, record.opened) != Some(record.opened)
     }
 
     /// Forgets what is there no more.
@@ -102,7 +103,7 @@ mod tests {
     fn record(opened: u64, flags: u32) -> Record {
         // SAFETY: integers, for which zero is a value.
         let mut record: Record = unsafe { std::mem::zeroed() };
-        (record.opened, record.flags) = (opened, flags);
+        (record.kind, record.opened, record.flags) = (KIND_BIND, opened, flags);
         record
     }
 

@@ -186,8 +186,7 @@ impl Calls<'_> {
         self.made.accept += 1;
         self.times
             .push(if timed == Kind::Connect { connecting } else { accepting });
-        // A reset leaves nothing behind that waits for late packets, and would slow the calls that follow.
-        set_socket_linger(&client, Some(Duration::ZERO)).context("cannot ask for a reset at close")?;
+        reset_at_close(&client)?;
         drop(client);
         drop(server);
         Ok(())
@@ -223,6 +222,28 @@ pub fn listeners(address: Ipv4Addr, port: u16, count: u32) -> Result<Vec<OwnedFd
         Ok(socket)
     };
     (0..count).map(|_| open()).collect()
+}
+
+/// Opens `count` connections to one port, and keeps both ends of each. Their close is a reset.
+///
+/// # Errors
+/// As [`listeners`].
+pub fn connections(address: Ipv4Addr, port: u16, count: u32) -> Result<Vec<(OwnedFd, OwnedFd)>> {
+    let at = SocketAddrV4::new(address, port);
+    let listener = listeners(address, port, 1)?.pop().context("no listener")?;
+    let open = || {
+        let client = socket(SocketType::STREAM)?;
+        connect(&client, &at).with_context(|| format!("cannot connect to {at}"))?;
+        let server = accept_with(&listener, SocketFlags::CLOEXEC).with_context(|| format!("cannot accept on {at}"))?;
+        reset_at_close(&client)?;
+        Ok((client, server))
+    };
+    (0..count).map(|_| open()).collect()
+}
+
+/// A reset leaves nothing behind that waits for late packets, and would slow the calls that follow.
+fn reset_at_close(client: &OwnedFd) -> Result<()> {
+    set_socket_linger(client, Some(Duration::ZERO)).context("cannot ask for a reset at close")
 }
 
 fn socket(type_: SocketType) -> Result<OwnedFd> {

@@ -59,9 +59,15 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
     );
     let found = |name: &&str| Some((*name).to_owned()).zip(figure(turns, name, kind, port, What::Median));
     let (ours, peers): (Vec<_>, Vec<_>) = names.iter().filter_map(found).partition(|(name, _)| is_ours(name));
+    // A UDP socket on any port counts as a listener in the end, so the agent sees each: so does a peer that tells of all.
+    let alike = match kind {
+        Kind::UdpBind => Port::Named,
+        _ => port,
+    };
     let cheapest = peers
         .iter()
-        .min_by(|(_, one), (_, other)| one.ratio.median.total_cmp(&other.ratio.median));
+        .filter_map(|(name, _)| figure(turns, name, kind, alike, What::Median))
+        .min_by(|one, other| one.ratio.median.total_cmp(&other.ratio.median));
     for (name, figure) in &ours {
         // All ports named: then the other one is named as well.
         let as_port = if backends().any(|backend| *name == with_all_ports(backend)) {
@@ -71,7 +77,7 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
         };
         let goal = Goal {
             fixed: fixed_target(kind, as_port),
-            half: cheapest.map(|(_, peer)| 1.0 + (peer.ratio.median - 1.0).max(0.0) / 2.0),
+            half: cheapest.map(|peer| 1.0 + (peer.ratio.median - 1.0).max(0.0) / 2.0),
         };
         let more = more(turns, name, kind, port, figure);
         let what = format!("  {name}");

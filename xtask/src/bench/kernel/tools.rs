@@ -111,6 +111,7 @@ const PEERS: &[Peer] = &[
         sights: &[(Kind::Listen, &[" {port} {address} "])],
         tells: &Port::ALL,
     },
+    // Of an accept it tells the state that the handshake's last packet brings, and whoever ran then: not who accepts.
     Peer {
         name: "tcpstates",
         program: "tcpstates",
@@ -118,7 +119,6 @@ const PEERS: &[Peer] = &[
         sights: &[
             (Kind::Listen, &[" {address} {port} ", " CLOSE -> LISTEN "]),
             (Kind::Connect, &[" {address} {port} SYN_SENT -> ESTABLISHED "]),
-            (Kind::Accept, &[" {address} {port} ", " SYN_RECV -> ESTABLISHED "]),
         ],
         tells: &Port::ALL,
     },

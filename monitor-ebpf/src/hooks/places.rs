@@ -1,0 +1,99 @@
+//! Records that are kept until their socket comes to an end or has its answer: of listeners, and of connects.
+//!
+//! Each has a place in an array by a hash of its socket's address, which costs a few loads and stores; where another one has
+//! it already, a map takes it, which costs a tenth of a `listen()`. Whoever calls holds the socket's lock, so no other CPU
+//! looks for the same socket; of the same place it may.
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::maps::Array;
+use monitor_common::Record;
+
+/// Bits of a place.
+const BITS: u32 = 12;
+
+/// Places there are in an array.
+pub const PLACES_MAX: u32 = 1 << BITS;
+
+/// An array of places.
+pub type Places = Array<Place>;
+
+/// Room for one record.
+#[repr(C)]
+pub struct Place {
+    record: Record,
+    /// How many sockets claim it: 1 while one is here.
+    claims: u64,
+}
+
+/// The place of an address. Multiplied by 2^64 / φ, as addresses differ in their middle bits.
+#[inline(always)]
+fn of(places: &Places, socket: u64) -> Option<*mut Place> {
+    places.get_ptr_mut((socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as u32)
+}
+
+/// The place of a socket, if it is free or nobody else's, for whoever keeps a record of it there.
+#[inline(always)]
+pub fn claim(places: &Places, socket: u64) -> Option<*mut Record> {
+    let place = of(places, socket)?;
+    // SAFETY: the map's value is a `Place`.
+    unsafe {
+        // A socket that is here under this address has ended unseen.
+        let is_own = (*place).record.socket == socket || claim_alone(&raw mut (*place).claims);
+        is_own.then_some(&raw mut (*place).record)
+    }
+}
+
+/// The record of a socket, if it has its place.
+#[inline(always)]
+pub fn find(places: &Places, socket: u64) -> Option<*mut Record> {
+    let place = of(places, socket)?;
+    // SAFETY: the map's value is a `Place`.
+    unsafe { ((*place).record.socket == socket).then_some(&raw mut (*place).record) }
+}
+
+/// Leaves a place.
+///
+/// # Safety
+/// The record is what [`find`] gave.
+#[inline(always)]
+pub unsafe fn leave(record: *mut Record) {
+    let place = record.cast::<Place>();
+    // SAFETY: the record is the first field of its place.
+    unsafe {
+        (*place).record.socket = 0;
+        add(&raw mut (*place).claims, -1);
+    }
+}
+
+/// Claims a place, where nobody else does. Of two that try at once both may be sent away, and never both be let in: who
+/// reads 1 after adding 1 is alone.
+///
+/// # Safety
+/// A pointer into a map.
+#[inline(always)]
+unsafe fn claim_alone(claims: *mut u64) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        if ptr::read_volatile(claims) != 0 {
+            return false;
+        }
+        add(claims, 1);
+        let is_alone = ptr::read_volatile(claims) == 1;
+        if !is_alone {
+            add(claims, -1);
+        }
+        is_alone
+    }
+}
+
+/// Adds at once for all CPUs, without asking for what was there, which kernels before 5.12 cannot say. The target has no
+/// atomics in `core`, since it has no compare-and-swap.
+///
+/// # Safety
+/// A pointer into a map.
+#[inline(always)]
+unsafe fn add(number: *mut u64, more: i64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("lock *(u64 *)({number} + 0) += {more}", number = in(reg) number, more = in(reg) more) };
+}
