@@ -34,6 +34,7 @@ macro_rules! for_each_kernel_field {
             bits SOCK_USERLOCKS: "sock", "sk_userlocks";
             bits SOCK_KERNEL: "sock", "sk_kern_sock";
             bytes INET_SPORT: "inet_sock", "inet_sport";
+            bytes TCP_PACKETS_OUT: "tcp_sock", "packets_out";
             bytes SOCKET_SK: "socket", "sk";
             bytes SOCKET_FILE: "socket", "file";
             bytes SOCKET_INODE: "socket_alloc", "vfs_inode";

@@ -197,6 +197,7 @@ async fn watch_events(
     let mut selftest = interval(SELFTEST_EVERY);
     selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut records = Vec::with_capacity(BATCH);
+    let mut quiet = Quiet::default();
     loop {
         // In this order, so that a flood of events holds up neither the end nor the clock.
         tokio::select! {
@@ -206,6 +207,7 @@ async fn watch_events(
                 return Ok(());
             }
             _ = tick.tick() => {
+                quiet.tick(pipeline.events());
                 // Whatever lies in the ring that nobody was woken for.
                 if events.take_present(&mut records, BATCH) {
                     pipeline.take(&mut records);
@@ -223,6 +225,30 @@ async fn watch_events(
                 pipeline.take(&mut records);
             }
             () = due(pipeline.next_look()) => pipeline.look(),
+        }
+    }
+}
+
+/// Gives memory back once a burst of events is over: the allocator would keep what it took for them.
+#[derive(Default)]
+struct Quiet {
+    /// Events that had arrived at the last tick.
+    before: u64,
+    /// Whether there were many since memory was given back.
+    after_burst: bool,
+}
+
+/// Events in a second that are a burst.
+const BURST: u64 = 256;
+
+impl Quiet {
+    /// Asked once a second, with the number of events so far.
+    fn tick(&mut self, events: u64) {
+        let arrived = events - std::mem::replace(&mut self.before, events);
+        if arrived >= BURST {
+            self.after_burst = true;
+        } else if std::mem::take(&mut self.after_burst) {
+            give_back_memory();
         }
     }
 }

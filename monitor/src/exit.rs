@@ -38,12 +38,31 @@ impl std::error::Error for ConfigError {}
 /// The exit code that an error asks for.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<UsageError>() {
+    if error.downcast_ref::<UsageError>().is_some() {
         USAGE
     } else if error.is::<ConfigError>() {
         CONFIG
     } else {
         FAILED
+    }
+}
+
+/// The sentence in the report of the command line's parser, which is several lines: what is wrong, what was meant perhaps,
+/// and whom to ask.
+#[must_use]
+pub fn sentence_of(report: &str) -> String {
+    let mut paragraphs = report.split("\n\n").map(|paragraph| {
+        let lines: Vec<_> = paragraph.lines().map(str::trim).collect();
+        lines.join(" ")
+    });
+    let wrong = paragraphs.next().unwrap_or_default();
+    let wrong = wrong.strip_prefix("error: ").unwrap_or(&wrong).trim_end_matches('.');
+    let tip = paragraphs
+        .next()
+        .and_then(|tip| Some(tip.strip_prefix("tip: ")?.to_owned()));
+    match tip {
+        Some(tip) => format!("{wrong}: {tip}, and --help tells the rest"),
+        None => format!("{wrong}: --help tells what is"),
     }
 }
 
@@ -68,6 +87,22 @@ mod tests {
     #[test]
     fn what_a_text_would_do_to_a_terminal_is_shown_and_not_done() {
         assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
+    }
+
+    #[test]
+    fn the_parsers_report_becomes_one_sentence() {
+        for (report, sentence) in [
+            (
+                "error: unexpected argument '--wath' found\n\n  tip: a similar argument exists: '--watch'\n\nUsage: x\n",
+                "unexpected argument '--wath' found: a similar argument exists: '--watch', and --help tells the rest",
+            ),
+            (
+                "error: the following required arguments were not provided:\n  <PORT|NAME>\n\nUsage: x\n",
+                "the following required arguments were not provided: <PORT|NAME>: --help tells what is",
+            ),
+        ] {
+            assert_eq!(sentence_of(report), sentence);
+        }
     }
 
     #[test]

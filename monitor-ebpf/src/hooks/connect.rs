@@ -12,7 +12,7 @@ use crate::{
     filter,
     kernel::{
         Access, Probed, number,
-        sock::{IPPROTO_TCP, IPPROTO_UDP, SHUTDOWN_MASK, Sock},
+        sock::{IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
         task,
     },
@@ -93,7 +93,8 @@ pub fn ended(sk: *const u8, old: u32, new: u32) {
     if new == state::CLOSE {
         let error = sock.error();
         record.result = if error == 0 { -ECANCELED } else { -error };
-        if error == 0 && is_unknown && sock.shutdown() != SHUTDOWN_MASK {
+        // Where the call itself fails, no SYN has left. Whoever gives up waits for the answer to one, or closes.
+        if error == 0 && is_unknown && sock.packets_out() == 0 && !sock.is_shut_down() {
             record.flags |= FLAG_ERRNO_UNKNOWN;
         }
     }

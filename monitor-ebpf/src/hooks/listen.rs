@@ -11,7 +11,7 @@ use crate::{
     filter,
     kernel::{
         Access, Probed, number,
-        sock::{IPPROTO_TCP, SHUTDOWN_MASK, Sock},
+        sock::{IPPROTO_TCP, Sock},
         task,
     },
     maps::count_run,
@@ -66,7 +66,7 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
             if port != 0 {
                 record.port = port;
             }
-            if sock.shutdown() == SHUTDOWN_MASK {
+            if sock.is_closed() {
                 record.flags |= FLAG_CLOSED;
             }
         });

@@ -18,7 +18,7 @@ pub const IPPROTO_UDP: u16 = 17;
 const IPPROTO_MPTCP: u16 = 262;
 
 /// `SHUTDOWN_MASK` of include/net/sock.h: both directions are shut down.
-pub const SHUTDOWN_MASK: u8 = 3;
+const SHUTDOWN_MASK: u8 = 3;
 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -94,6 +94,13 @@ impl<A: Access> Sock<A> {
         host_order(unsafe { Probed::field(self.pointer, field::INET_SPORT) })
     }
 
+    /// `packets_out` of the `struct tcp_sock` that it is: packets that were sent and have no answer.
+    #[inline(always)]
+    pub fn packets_out(&self) -> u32 {
+        // SAFETY: an integer.
+        unsafe { Probed::field(self.pointer, field::TCP_PACKETS_OUT) }
+    }
+
     /// The port of the other end, in host order; 0 where there is none.
     #[inline(always)]
     pub fn peer_port(&self) -> u16 {
@@ -111,10 +118,22 @@ impl<A: Access> Sock<A> {
         self.field(field::SOCK_BACKLOG)
     }
 
-    /// `sk_shutdown`: 0, or 3 once both directions are shut down, as a close does.
+    /// Whether both directions are shut down, as a close does first.
     #[inline(always)]
-    pub fn shutdown(&self) -> u8 {
-        self.field(field::SOCK_SHUTDOWN)
+    pub fn is_shut_down(&self) -> bool {
+        self.field::<u8, _>(field::SOCK_SHUTDOWN) == SHUTDOWN_MASK
+    }
+
+    /// The same, also where it is the first subflow of an MPTCP socket: a close then shuts that one down.
+    #[inline(always)]
+    pub fn is_closed(&self) -> bool {
+        if self.is_shut_down() {
+            return true;
+        }
+        let socket: *const u8 = self.field(field::SOCK_SOCKET);
+        // SAFETY: a pointer; null reads as null.
+        let owner = Self::new(unsafe { A::field(socket, field::SOCKET_SK) });
+        owner.protocol() == IPPROTO_MPTCP && owner.is_shut_down()
     }
 
     /// Inode of the socket (`SOCK_INODE` of include/net/sock.h), and `FLAG_MPTCP` where its file belongs to an MPTCP

@@ -59,6 +59,8 @@ pub(super) struct Pipeline {
     writer: Option<Writer>,
     clock: Clock,
     ticks: u64,
+    /// Records that came so far.
+    events: u64,
     instance: String,
     host_netns: Option<u32>,
     /// The agent's own process id, as the kernel side sees it.
@@ -94,6 +96,7 @@ impl Pipeline {
             writer,
             clock: Clock::read(),
             ticks: 0,
+            events: 0,
             instance: settings.instance.clone(),
             host_netns: netns_of(settings, "1").or_else(|| netns_of(settings, "self")),
             own: std::process::id(),
@@ -116,6 +119,7 @@ impl Pipeline {
     /// Takes records of the ring, and looks for what they leave open.
     pub(super) fn take(&mut self, records: &mut Vec<RawRecord>) {
         for record in records.drain(..) {
+            self.events += 1;
             self.record(&record);
         }
         self.look();
@@ -147,6 +151,11 @@ impl Pipeline {
             }
             _ => self.settled(event),
         }
+    }
+
+    /// How many records came so far.
+    pub(super) fn events(&self) -> u64 {
+        self.events
     }
 
     /// When [`Pipeline::look`] has something to do next.
@@ -204,9 +213,8 @@ impl Pipeline {
         lock(&self.metrics).arrived(event.kind);
         match self.inventory.apply(event) {
             Change::Opened { event, replaced } => {
-                if let Some(lost) = replaced {
-                    ::log::debug!("the end of a listener on port {} was lost", lost.opened.socket.port);
-                    self.forget(&lost);
+                if let Some(listener) = replaced {
+                    self.ended_unseen(*listener, event.time);
                 }
                 self.opened(*event);
             }
@@ -367,19 +375,20 @@ impl Pipeline {
             .reconcile
             .ended(self.ticks, &self.inventory, &mut self.confirmer, bound)
         {
-            let Some(listener) = self.inventory.remove(key) else {
-                continue;
-            };
-            self.forget(&listener);
-            let event = reconcile::end_of(&listener.opened, now);
-            self.tell(
-                &event,
-                &Report {
-                    origin: Origin::Reconciled,
-                    ..listener.known.report
-                },
-            );
+            if let Some(listener) = self.inventory.remove(key) {
+                self.ended_unseen(listener, now);
+            }
         }
+    }
+
+    /// Tells the end of a listener that nobody reported: it was found out at this time.
+    fn ended_unseen(&mut self, listener: Listener<Known>, now: u64) {
+        self.forget(&listener);
+        let report = Report {
+            origin: Origin::Reconciled,
+            ..listener.known.report
+        };
+        self.tell(&reconcile::end_of(&listener.opened, now), &report);
     }
 
     /// Starts a self-test.

@@ -25,11 +25,11 @@ pub(super) struct Reconcile {
 }
 
 impl Reconcile {
-    /// Something was lost. Ends are lost where ring or queue were full, and are never reported of listeners that found
+    /// Something was lost. Ends are lost where ring or queue were full or the kernel left a hook out, and are never reported of listeners that found
     /// the kernel side's map full. (Listens that were lost are found by a snapshot, which is still to come.)
     pub(super) fn lost(&mut self, edge: &str) {
         match edge {
-            "ring_unlisten" | "queue" => self.due = true,
+            "ring_unlisten" | "hook" | "queue" => self.due = true,
             "listeners_map" => self.endless = true,
             _ => {}
         }

@@ -60,8 +60,8 @@ impl Findings {
 }
 
 fn examine(paths: &PathArgs) -> Result<Findings> {
+    paths.check()?;
     let procfs = paths.paths().procfs;
-    capability::check_procfs(&procfs)?;
     let attempts = Probe::load(&paths.sysfs, None).map(|mut probe| probe.survey(true));
     let capabilities = Effective::of_self(&procfs);
     let mut obstacles: Vec<String> = CAPABILITIES
@@ -72,11 +72,15 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
     if let Ok(attempts) = &attempts
         && capabilities.missing().is_empty()
     {
-        for attempt in attempts.iter().filter(|attempt| attempt.is_refused_by_policy()) {
-            obstacles.push(format!(
-                "{}: this kernel refuses such programs although the capabilities are held: its configuration, lockdown or another policy forbids them",
-                attempt.backend
-            ));
+        for attempt in attempts {
+            let why = if attempt.is_refused_by_policy() {
+                "this kernel refuses such programs although the capabilities are held: its configuration, lockdown or another policy forbids them"
+            } else if attempt.is_attached() {
+                continue;
+            } else {
+                "this kernel does not offer what such programs are attached to: the table says what is missing"
+            };
+            obstacles.push(format!("{}: {why}", attempt.backend));
         }
     }
     match capability::lockdown(&paths.sysfs).as_deref() {
@@ -121,12 +125,13 @@ fn as_text(findings: &Findings) -> String {
     let mut text = format!("kernel: {}\n\n", findings.kernel);
     match &findings.attempts {
         Ok(attempts) => {
-            text.push_str(&format!("{:<24} {:<11} STATE\n", "HOOK", "BACKEND"));
+            text.push_str(&format!("{:<24} {:<11} {:<9} STATE\n", "HOOK", "BACKEND", "FOR"));
             for hook in attempts.iter().flat_map(|attempt| &attempt.hooks) {
                 text.push_str(&format!(
-                    "{:<24} {:<11} {}\n",
+                    "{:<24} {:<11} {:<9} {}\n",
                     hook.hook,
                     hook.backend.name(),
+                    hook.subject.name(),
                     state(hook)
                 ));
             }

@@ -17,7 +17,7 @@ const OTHERS_SHOWN: usize = 2;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A port (1992, tcp/1992, 1992/udp), a range (6000-6010) or a service name (stun-p3)
-    #[arg(value_name = "PORT|NAME")]
+    #[arg(value_name = "PORT|NAME", allow_negative_numbers = true)]
     pub port_or_name: String,
     /// Print one JSON document
     #[arg(long)]

@@ -84,6 +84,17 @@ pub struct PathArgs {
 }
 
 impl PathArgs {
+    /// Whether they are there.
+    pub fn check(&self) -> Result<(), UsageError> {
+        check_procfs(&self.procfs)?;
+        for (flag, folder) in [("--path.sysfs", &self.sysfs), ("--path.rootfs", &self.rootfs)] {
+            if !folder.is_dir() {
+                return Err(UsageError(format!("{flag}: {} is no folder", folder.display())));
+            }
+        }
+        Ok(())
+    }
+
     /// As the identity stage takes them.
     pub fn paths(&self) -> Paths {
         Paths {
@@ -110,7 +121,7 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
     let loads = Service::possible(attempts, asked);
     if let Some(service) = loads {
         text.push_str(&format!(
-            "ok: the configuration is right, and the backend {} loads\n",
+            "ok: the configuration is right, and {} loads; whether the kernel lets it attach as well, `portreeve doctor` tries\n",
             service.backend
         ));
     }
@@ -157,11 +168,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         events: matches!(args.events, Some(EventsFormat::Json)),
     };
     let settings = config::Settings::new(file, flags, registry)?;
-    check_procfs(&settings.paths.procfs)?;
-    let rootfs = &settings.paths.rootfs;
-    if !rootfs.is_dir() {
-        return Err(UsageError(format!("--path.rootfs: {} is no folder", rootfs.display())).into());
-    }
+    args.paths.check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("portreeve")

@@ -207,11 +207,15 @@ impl Attacher<'_> {
 }
 
 /// The programs that may be attached for a hook; one that is not was not loaded either.
+/// At a return none: what it was left out of shows as a call that was entered and did not return.
 pub(super) fn programs_of(hook: &HookState) -> Vec<&'static str> {
     let hooks = hook.backend.groups(hook.subject).iter().copied().flatten();
     let mut names: Vec<_> = hooks
         .filter(|known| known.name == hook.hook)
-        .flat_map(|known| known.way.programs())
+        .flat_map(|known| match known.way {
+            Way::KprobePair(entry, _) => vec![entry],
+            way => way.programs(),
+        })
         .collect();
     if hook.backend == Backend::Tracepoint {
         // As the backend it has one program for both.

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use crate::exit::UsageError;
+
 /// A capability that the agent uses, and what is lost without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Capability {
@@ -87,22 +89,18 @@ impl Effective {
 /// Whether there is a procfs at this path, which has this process in it.
 ///
 /// # Errors
-/// One sentence where there is none.
-pub fn check_procfs(procfs: &Path) -> anyhow::Result<()> {
+/// [`UsageError`] where there is none.
+pub fn check_procfs(procfs: &Path) -> Result<(), UsageError> {
     let status = procfs.join("self/status");
-    match fs::read_to_string(&status) {
-        Ok(text) if text.contains("CapEff:") => Ok(()),
-        Ok(_) => anyhow::bail!(
-            "{} is no procfs: {} is something else",
-            procfs.display(),
-            status.display()
-        ),
-        Err(error) => anyhow::bail!(
-            "{} is no procfs: cannot read {}: {error}",
-            procfs.display(),
-            status.display()
-        ),
-    }
+    let why = match fs::read_to_string(&status) {
+        Ok(text) if text.contains("CapEff:") => return Ok(()),
+        Ok(_) => format!("{} is something else", status.display()),
+        Err(error) => format!("cannot read {}: {error}", status.display()),
+    };
+    Err(UsageError(format!(
+        "--path.procfs: {} is no procfs: {why}",
+        procfs.display()
+    )))
 }
 
 /// The mode of kernel lockdown: `none`, `integrity` or `confidentiality`; `None` where the kernel has none.

@@ -100,15 +100,13 @@ impl CountersReader {
 
     /// The sums now; `now` is in nanoseconds since boot.
     pub fn read(&mut self, now: u64) -> Result<KernelCounters> {
-        // What is under way is looked at first: what returns meanwhile is then counted as returned, and not as missed.
+        // First those that were entered, last those that returned: a call that is entered or returns meanwhile is not
+        // taken for one whose return was missed, which could not be taken back.
+        let entered = self.sums()?.entered;
         let under_way = self.under_way(now)?;
-        let each = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
-        let mut sums = Counters::default();
-        for Plain(counters) in each.iter() {
-            add(&mut sums, counters);
-        }
+        let sums = self.sums()?;
         let mut misses = [0; CALLS];
-        let calls = sums.entered.into_iter().zip(sums.returned).zip(under_way);
+        let calls = entered.into_iter().zip(sums.returned).zip(under_way);
         for (misses, ((entered, returned), under_way)) in misses.iter_mut().zip(calls) {
             *misses = entered.saturating_sub(returned).saturating_sub(under_way);
         }
@@ -124,6 +122,16 @@ impl CountersReader {
             misses,
             displaced,
         })
+    }
+
+    /// The counters of all CPUs, added up.
+    fn sums(&self) -> Result<Counters> {
+        let each = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
+        let mut sums = Counters::default();
+        for Plain(counters) in each.iter() {
+            add(&mut sums, counters);
+        }
+        Ok(sums)
     }
 
     /// Calls that were entered and may still return, by function. Those that have been under way for too long are taken

@@ -25,6 +25,16 @@ impl Subject {
     /// All, the one that decides about a backend first.
     pub const ALL: [Self; 4] = [Self::Listens, Self::Binds, Self::Connects, Self::Accepts];
 
+    /// The name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Listens => "listens",
+            Self::Binds => "binds",
+            Self::Connects => "connects",
+            Self::Accepts => "accepts",
+        }
+    }
+
     /// What is not seen without it.
     pub const fn loss(self) -> &'static str {
         match self {
@@ -127,6 +137,11 @@ pub const CALLS: [&str; monitor_common::CALLS] = [
     UDP_CONNECT4,
     UDP_CONNECT6,
 ];
+
+/// Whether what is left out at this hook is a listen, or the end of a listener, and nothing else.
+pub fn is_of_listens(hook: &str) -> bool {
+    matches!(hook, LISTEN_START | LISTEN_SK | LISTEN_STOP)
+}
 
 /// Hooks that serve a subject together.
 pub type Group = &'static [Hook];

@@ -21,7 +21,7 @@ pub mod capability;
 
 pub use backend::{Attempt, Backend, HookState, Service, Situation};
 pub use counters::{CountersReader, KernelCounters};
-pub use hooks::Subject;
+pub use hooks::{Subject, is_of_listens};
 pub use log::KernelLog;
 pub use memory::give_back_memory;
 pub use misses::HookMisses;

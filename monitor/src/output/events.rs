@@ -388,34 +388,59 @@ fn json(line: &impl Serialize) -> String {
 /// Writes lines on a thread of its own, so that a reader that stops reading never holds up the events: past
 /// [`QUEUE`] lines they are dropped and counted, and the gap in the ids shows which.
 pub struct Writer {
-    queue: Option<SyncSender<String>>,
+    queue: Option<SyncSender<Queued>>,
     thread: Option<JoinHandle<()>>,
-    failed: Arc<AtomicU64>,
+    failed: Arc<Failed>,
+}
+
+/// A line that waits to be written.
+struct Queued {
+    line: String,
+    /// Whether it tells of a loss: where it is not written either, no further line may tell of that.
+    about_loss: bool,
+}
+
+/// Lines that could not be written, of both kinds.
+#[derive(Default)]
+struct Failed {
+    events: AtomicU64,
+    about_losses: AtomicU64,
+}
+
+/// Lines that could not be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Lines of what happened.
+    pub events: u64,
+    /// Lines that told of a loss.
+    pub about_losses: u64,
 }
 
 impl Writer {
     /// Starts the writer on an output.
     pub fn start(mut output: impl Write + Send + 'static) -> Result<Self> {
-        let (queue, lines) = sync_channel::<String>(QUEUE);
-        let failed = Arc::new(AtomicU64::new(0));
+        let (queue, lines) = sync_channel::<Queued>(QUEUE);
+        let failed = Arc::<Failed>::default();
         let count = Arc::clone(&failed);
         let thread = thread::Builder::new()
             .name("events".to_owned())
             .spawn(move || {
                 let mut said = false;
-                while let Ok(mut text) = lines.recv() {
+                while let Ok(Queued { line, about_loss }) = lines.recv() {
+                    let (mut text, mut written, mut about_losses) = (line, 1, u64::from(about_loss));
                     text.push('\n');
                     // Lines that wait already go out together: never later than alone, and with fewer calls.
-                    let mut written = 1;
                     while text.len() < TOGETHER
-                        && let Ok(line) = lines.try_recv()
+                        && let Ok(next) = lines.try_recv()
                     {
-                        text.push_str(&line);
+                        text.push_str(&next.line);
                         text.push('\n');
                         written += 1;
+                        about_losses += u64::from(next.about_loss);
                     }
                     if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-                        count.fetch_add(written, Ordering::Relaxed);
+                        count.events.fetch_add(written - about_losses, Ordering::Relaxed);
+                        count.about_losses.fetch_add(about_losses, Ordering::Relaxed);
                         if !std::mem::replace(&mut said, true) {
                             ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
                         }
@@ -432,6 +457,18 @@ impl Writer {
 
     /// Queues a line. Returns false where it was dropped.
     pub fn write(&self, line: String) -> bool {
+        self.queue(Queued {
+            line,
+            about_loss: false,
+        })
+    }
+
+    /// Queues a line that tells of a loss. Returns false where it was dropped.
+    pub fn write_about_loss(&self, line: String) -> bool {
+        self.queue(Queued { line, about_loss: true })
+    }
+
+    fn queue(&self, line: Queued) -> bool {
         match self.queue.as_ref().map(|queue| queue.try_send(line)) {
             Some(Ok(())) => true,
             Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
@@ -439,8 +476,11 @@ impl Writer {
     }
 
     /// Lines that could not be written, since this was last asked.
-    pub fn take_failed(&self) -> u64 {
-        self.failed.swap(0, Ordering::Relaxed)
+    pub fn take_unwritten(&self) -> Unwritten {
+        Unwritten {
+            events: self.failed.events.swap(0, Ordering::Relaxed),
+            about_losses: self.failed.about_losses.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// Writes what waits and ends. A reader that has stopped reading would hold this up for ever, so the caller

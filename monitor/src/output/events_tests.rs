@@ -186,7 +186,7 @@ fn result_and_errno_say_how_it_went() {
         (Outcome::Succeeded, "\"ok\"", "null", "[]"),
         (Outcome::Failed(Some(98)), "\"error\"", "\"EADDRINUSE\"", "[]"),
         (Outcome::Failed(Some(4095)), "\"error\"", "\"4095\"", "[]"),
-        (Outcome::Failed(None), "\"error\"", "null", "[]"),
+        (Outcome::Failed(None), "\"error\"", "null", "[\"errno\"]"),
         (Outcome::Unconfirmed, "null", "null", "[\"result\"]"),
     ] {
         let event = Event { outcome, ..listen() };
@@ -362,18 +362,22 @@ fn the_end_of_a_udp_socket_says_why() {
 }
 
 #[test]
-fn lines_for_a_reader_that_is_gone_are_counted() {
+fn lines_for_a_reader_that_is_gone_are_counted_and_those_about_losses_by_themselves() {
     let (reader, output) = pipe().unwrap();
     drop(reader);
     let writer = Writer::start(output).unwrap();
     assert!(writer.write("one".to_owned()) && writer.write("two".to_owned()));
-    let (deadline, mut counted) = (Instant::now() + PATIENCE, 0);
-    while counted < 2 {
-        counted += writer.take_failed();
-        assert!(Instant::now() < deadline, "{counted} of 2 were counted");
+    assert!(writer.write_about_loss("lost".to_owned()));
+    let (deadline, mut events, mut about_losses) = (Instant::now() + PATIENCE, 0, 0);
+    while events + about_losses < 3 {
+        let unwritten = writer.take_unwritten();
+        events += unwritten.events;
+        about_losses += unwritten.about_losses;
+        assert!(Instant::now() < deadline, "{events} and {about_losses} were counted");
         thread::yield_now();
     }
-    assert_eq!((counted, writer.take_failed()), (2, 0));
+    assert_eq!((events, about_losses), (2, 1));
+    assert_eq!(writer.take_unwritten(), Unwritten::default());
     writer.finish().unwrap();
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Edges at which user space can lose something.
-pub const EDGES: [&str; 6] = ["queue", "decode", "pending", "inventory", "alerts", "stdout"];
+pub const EDGES: [&str; 7] = ["hook", "queue", "decode", "pending", "inventory", "alerts", "stdout"];
 
 /// Metrics with labels that strangers choose.
 const BUDGETED: [&str; 5] = [
@@ -372,14 +372,20 @@ impl Metrics {
         losses
     }
 
-    /// Misses of hooks stand at these sums now.
-    pub fn hooks_missed(&mut self, now: &[(&'static str, u64)]) {
+    /// Misses of hooks stand at these sums now. Returns what was missed since the last time, by hook.
+    pub fn hooks_missed(&mut self, now: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+        let mut missed = Vec::new();
         for (hook, now) in now {
-            let before = self.misses.insert(hook, *now).unwrap_or(0);
-            self.hook_misses
-                .with_label_values(&[hook])
-                .inc_by(now.saturating_sub(before));
+            let before = self.misses.get(hook).copied().unwrap_or(0);
+            // A sum that falls was read while calls were under way: what was counted stays counted.
+            let more = now.saturating_sub(before);
+            self.hook_misses.with_label_values(&[hook]).inc_by(more);
+            if more > 0 {
+                self.misses.insert(hook, *now);
+                missed.push((*hook, more));
+            }
         }
+        missed
     }
 
     /// The self-test saw its own listener.

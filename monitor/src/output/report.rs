@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    event::{Event, Kind, Outcome},
+    event::{Event, Outcome},
     identity::{Missing, ProcessIdentity},
     policy::{Severity, Verdict},
     registry::Registration,
@@ -59,7 +59,7 @@ pub struct Report {
 /// What `missing` calls a result that could not be learned.
 pub const RESULT: &str = "result";
 
-/// What `missing` calls the reason of a failure that could not be learned, where a backend usually knows it.
+/// What `missing` calls the reason of a failure that could not be learned.
 pub const ERRNO: &str = "errno";
 
 /// Bytes that a process's name may have in a label.
@@ -81,8 +81,7 @@ impl Report {
     pub fn missing(&self, event: &Event) -> Vec<&'static str> {
         let result = match event.outcome {
             Outcome::Unconfirmed => Some(RESULT),
-            // Of a listen, a backend that cannot know it never does, and says so at the start.
-            Outcome::Failed(None) if event.kind == Kind::Connect => Some(ERRNO),
+            Outcome::Failed(None) => Some(ERRNO),
             _ => None,
         };
         result

@@ -195,6 +195,15 @@ impl Agent {
         }
     }
 
+    /// Takes the lines that come within this time.
+    pub fn catch_up(&mut self, time: Duration) -> Result<(), Box<dyn Error>> {
+        let end = Instant::now() + time;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.seen.push(serde_json::from_str(&line)?);
+        }
+        Ok(())
+    }
+
     /// Waits for an event of a socket.
     pub fn event(&mut self, kind: &str, inode: u64) -> Result<Value, Box<dyn Error>> {
         self.wait_for(&format!("{kind} of socket {inode}"), |line| {

@@ -27,15 +27,22 @@ fn each_field_is_named() -> Test {
     };
     let strings = word(4)? + word(16)?;
     for (structure, path) in FIELDS {
-        let member = path.rsplit('.').next().unwrap_or(path);
-        let wanted = format!("\0{member}\0");
-        let table = whole.get(strings..).ok_or("a BTF without strings")?;
-        let at = table.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
         let mut without = whole.clone();
-        // In the string table every name stands once, so this takes the field out of its struct.
-        *without
-            .get_mut(strings + at.ok_or_else(|| format!("no {member} in the BTF"))? + 1)
-            .ok_or("no byte")? = b'~';
+        let mut found = false;
+        for alternative in path.split('|') {
+            let member = alternative.rsplit('.').next().unwrap_or(alternative);
+            let wanted = format!("\0{member}\0");
+            let table = whole.get(strings..).ok_or("a BTF without strings")?;
+            // In the string table every name stands once, so this takes the field out of its struct.
+            if let Some(at) = table.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes()) {
+                *without.get_mut(strings + at + 1).ok_or("no byte")? = b'~';
+                found = true;
+            }
+        }
+        if !found {
+            return Err(format!("no {path} in the BTF").into());
+        }
+        let member = path.rsplit('.').next().unwrap_or(path);
         let (folder, _) = file("kernel/btf/vmlinux", &without)?;
         let sysfs = folder.path().to_str().ok_or("a path that is not UTF-8")?;
         let output = output(&["run", "--check", "--path.sysfs", sysfs])?;

@@ -55,6 +55,10 @@ pub const ALL: &[Scenario] = &[
         lost_end,
     ),
     (
+        "a_lost_end_is_told_where_another_listener_got_its_memory_trap_37",
+        lost_end_of_memory_in_use,
+    ),
+    (
         "what_is_lost_and_what_is_seen_is_what_was_done_trap_37_68",
         exact_losses,
     ),
@@ -687,7 +691,21 @@ fn inherited(backend: &str) -> Test {
     Ok(())
 }
 
+/// What follows the end that is lost.
+enum Then {
+    Nothing,
+    Listen,
+}
+
 fn lost_end(backend: &str) -> Test {
+    an_end_is_lost(backend, Then::Nothing)
+}
+
+fn lost_end_of_memory_in_use(backend: &str) -> Test {
+    an_end_is_lost(backend, Then::Listen)
+}
+
+fn an_end_is_lost(backend: &str, then: Then) -> Test {
     // Two records each, and the ring holds 6,241.
     const CYCLES: usize = 4_000;
     let mut agent = Agent::start(backend, &[])?;
@@ -700,7 +718,26 @@ fn lost_end(backend: &str) -> Test {
     }
     drop(listener);
     agent.signal(Signal::CONT)?;
-    let end = agent.event("unlisten", socket)?;
+    let end = match then {
+        Then::Nothing => agent.event("unlisten", socket)?,
+        Then::Listen => {
+            // The first one that the ring has room for most often gets the memory of the one whose end was lost.
+            let mut next = Vec::new();
+            let told = |agent: &Agent, next: &[u64]| {
+                agent.seen().iter().any(|line| {
+                    line["event"] == "listen" && line["socket"].as_u64().is_some_and(|socket| next.contains(&socket))
+                })
+            };
+            let mut sockets = Vec::new();
+            while !told(&agent, &sockets) {
+                let listener = TcpListener::bind(("127.0.0.1", 0))?;
+                sockets.push(inode(&listener)?);
+                next.push(listener);
+                agent.catch_up(std::time::Duration::from_millis(20))?;
+            }
+            agent.event("unlisten", socket)?
+        }
+    };
     fields(
         &end,
         &[

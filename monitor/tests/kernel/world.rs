@@ -24,6 +24,9 @@ const NAMED: &str = "1992,24000-24499";
 /// Ports that nobody but a scenario uses.
 const OWN: std::ops::Range<u64> = 24_000..25_000;
 
+/// The port that is listened on in a network namespace which the process leaves at once.
+const DESERTED: u16 = 24_052;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The agents, by backend.
@@ -84,12 +87,31 @@ pub fn play(backend: &str, name: &str) -> Outcome<Cell> {
         agents.insert(backend.to_owned(), Agent::start(backend, &rules)?);
     }
     let agent = agents.get_mut(backend).ok_or("no agent")?;
-    let outcome = compare(agent, backend, name);
-    if outcome.is_err() {
-        // Whatever is wrong with it must not spoil the next one.
-        agents.remove(backend);
+    for _ in 1..PLAYS {
+        let start = agent.seen().len();
+        match compare(agent, backend, name) {
+            Err(error) if kernel_left_out(agent, start) => {
+                eprintln!("{backend}: {name} is played again, since the kernel left out a run of a hook: {error}");
+            }
+            outcome => {
+                return outcome.inspect_err(|_| {
+                    // Whatever is wrong with it must not spoil the next one.
+                    agents.remove(backend);
+                });
+            }
+        }
     }
-    outcome
+    compare(agent, backend, name)
+}
+
+/// How often a scenario is played at most, where the kernel leaves out a run of a hook.
+const PLAYS: usize = 3;
+
+/// Whether the agent said that the kernel left out a run of a hook: where a kernel can be preempted, it does not run a
+/// program that runs on the same processor already.
+fn kernel_left_out(agent: &Agent, start: usize) -> bool {
+    let mut lines = agent.seen().iter().skip(start);
+    lines.any(|line| line["event"] == "lost" && line["edge"] == "hook")
 }
 
 fn compare(agent: &mut Agent, backend: &str, name: &str) -> Outcome<Cell> {
@@ -117,10 +139,12 @@ fn compare(agent: &mut Agent, backend: &str, name: &str) -> Outcome<Cell> {
     let mut unseen = Vec::new();
     let mut expected = Vec::new();
     for mut line in did.into_iter().filter(|line| line["did"] != "end") {
-        match blind(backend, &mut line) {
-            Some(reason) if !unseen.contains(&reason) => unseen.push(reason),
-            Some(_) => {}
-            None => expected.push(line),
+        let reason = blind(backend, &mut line);
+        if let Some(reason) = reason.filter(|reason| !unseen.contains(reason)) {
+            unseen.push(reason);
+        }
+        if reason.is_none() {
+            expected.push(line);
         }
     }
     let pids: HashSet<_> = expected
@@ -171,14 +195,13 @@ fn blind(backend: &str, line: &mut Value) -> Option<&'static str> {
         ("bind", ..) => Some("binds"),
         ("accept", ..) => Some("accepts"),
         ("connect", _, Some("ENETUNREACH")) => Some("connects that fail before a packet leaves"),
-        ("connect", _, Some("ECANCELED")) => {
-            // A connect that was given up looks like one whose call failed, unless the socket was closed.
-            line["errno"].take();
-            remove(line, "errno");
-            None
-        }
         ("listen", _, Some(_)) => {
             line["errno"] = Value::Null;
+            None
+        }
+        // Nobody is left in the namespace to ask through, unless that is done at once.
+        ("listen", ..) if line["port"] == DESERTED => {
+            remove(line, "result");
             None
         }
         _ => None,

@@ -78,6 +78,11 @@ impl Ended {
         }
     }
 
+    /// Whether its kernel panicked before process 1 ran anything.
+    pub(crate) fn died_at_boot(&self) -> bool {
+        self.status.is_none() && self.tests.is_empty() && !self.timed_out && self.console.contains("Kernel panic")
+    }
+
     /// The end of what it wrote.
     pub(crate) fn excerpt(&self) -> String {
         let tests = last_lines(self.tests.as_bytes(), 40);

@@ -4,7 +4,13 @@ use super::Pipeline;
 use crate::{
     event::Event,
     identity::clock,
-    output::{Report, events::Writer, http::lock, sentence},
+    kernel::is_of_listens,
+    output::{
+        Report,
+        events::{Unwritten, Writer},
+        http::lock,
+        sentence,
+    },
     policy::alerts::{AlertKey, Fired},
 };
 
@@ -91,24 +97,41 @@ impl Pipeline {
 
     /// Tells what was lost since the last time.
     pub(super) fn count_losses(&mut self, now: u64) {
-        match self.counters.read(now) {
+        let missed = match self.counters.read(now) {
             Ok(counters) => {
                 let mut metrics = lock(&self.metrics);
                 self.losses.extend(metrics.kernel_counters(&counters));
-                metrics.hooks_missed(&self.misses.add(&counters.misses()));
+                metrics.hooks_missed(&self.misses.add(&counters.misses()))
             }
-            Err(error) => ::log::error!("{error:#}"),
+            Err(error) => {
+                ::log::error!("{error:#}");
+                Vec::new()
+            }
+        };
+        for (hook, count) in missed {
+            ::log::warn!(hook = hook, count = count; "the kernel left out runs of a hook");
+            if is_of_listens(hook) {
+                self.lose("hook", count);
+            }
         }
-        let unwritten = self.writer.as_ref().map_or(0, Writer::take_failed);
-        if unwritten > 0 {
-            self.lose("stdout", unwritten);
+        let unwritten = self
+            .writer
+            .as_ref()
+            .map_or_else(Unwritten::default, Writer::take_unwritten);
+        if unwritten.events > 0 {
+            self.lose("stdout", unwritten.events);
         }
+        lock(&self.metrics).lost("stdout", unwritten.about_losses);
         for (edge, count) in std::mem::take(&mut self.losses) {
             self.reconcile.lost(edge);
             ::log::warn!(edge = edge, count = count; "events were lost");
             let line = self.lines.lost(edge, count, now, self.clock);
-            // Where even this line finds no place, only the metric says so: telling it would lose another one.
-            if self.writer.as_ref().is_some_and(|writer| !writer.write(line)) {
+            // Where even this line is not written, only the metric says so: telling it would lose another one.
+            if self
+                .writer
+                .as_ref()
+                .is_some_and(|writer| !writer.write_about_loss(line))
+            {
                 lock(&self.metrics).lost("stdout", 1);
             }
         }
