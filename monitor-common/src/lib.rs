@@ -9,8 +9,10 @@ mod counters;
 mod fields;
 mod filter;
 mod record;
+mod sizes;
 
 pub use counters::*;
 pub use fields::*;
 pub use filter::*;
 pub use record::*;
+pub use sizes::*;

@@ -8,7 +8,7 @@ use crate::{
     filter,
     kernel::{
         Access, Probed,
-        sock::{AF_INET, AF_INET6, Sock},
+        sock::{AF_INET, AF_INET6, Fields, Sock},
         task::Ids,
     },
     maps::{ACCEPTS, count_run},

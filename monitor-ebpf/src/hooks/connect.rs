@@ -12,7 +12,7 @@ use crate::{
     filter,
     kernel::{
         Access, Probed, number,
-        sock::{IPPROTO_TCP, IPPROTO_UDP, Sock},
+        sock::{Fields, IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
         task,
     },

@@ -11,7 +11,7 @@ use crate::{
     filter,
     kernel::{
         Access, Probed, number,
-        sock::{IPPROTO_TCP, Sock},
+        sock::{Fields, IPPROTO_TCP, Sock},
         task,
     },
     maps::count_run,

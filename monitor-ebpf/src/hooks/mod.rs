@@ -14,7 +14,7 @@ use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 use crate::kernel::{
     Access, HAVE_TASK, Probed, Typed,
     executable::Executable,
-    sock::{Common, Sock},
+    sock::{Common, Fields, Sock},
     task::{self, Running, Task},
 };
 

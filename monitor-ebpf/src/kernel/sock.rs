@@ -26,10 +26,47 @@ pub const AF_INET6: u16 = 10;
 /// `SOCK_BINDPORT_LOCK` of include/net/sock.h: the port was asked for by number.
 const BINDPORT_LOCK: u64 = 8;
 
+/// What is read of a socket field by field, or of a part of it that was read at once.
+pub trait Fields {
+    /// The value of a field: an integer or a pointer, which any bytes are.
+    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T;
+
+    /// The value of a bit field.
+    #[inline(always)]
+    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
+        field.bits(self.field(field))
+    }
+
+    #[inline(always)]
+    fn family(&self) -> u16 {
+        self.field(field::SOCK_FAMILY)
+    }
+
+    /// `skc_num`: the local port, in host order (the only port that the kernel keeps so).
+    #[inline(always)]
+    fn port(&self) -> u16 {
+        self.field(field::SOCK_PORT)
+    }
+
+    /// The port of the other end, in host order; 0 where there is none.
+    #[inline(always)]
+    fn peer_port(&self) -> u16 {
+        host_order(self.field(field::SOCK_PEER_PORT))
+    }
+}
+
 /// A `struct sock` and how it may be read.
 pub struct Sock<A> {
     pointer: *const u8,
     access: PhantomData<A>,
+}
+
+impl<A: Access> Fields for Sock<A> {
+    #[inline(always)]
+    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
+        // SAFETY: used for integers and pointers alone, which are valid for any bytes.
+        unsafe { A::field(self.pointer, field) }
+    }
 }
 
 impl<A: Access> Sock<A> {
@@ -39,17 +76,6 @@ impl<A: Access> Sock<A> {
             pointer,
             access: PhantomData,
         }
-    }
-
-    #[inline(always)]
-    fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
-        // SAFETY: used for integers and pointers alone, which are valid for any bytes.
-        unsafe { A::field(self.pointer, field) }
-    }
-
-    #[inline(always)]
-    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
-        field.bits(self.field(field))
     }
 
     /// The address of the structure itself.
@@ -65,11 +91,6 @@ impl<A: Access> Sock<A> {
     }
 
     #[inline(always)]
-    pub fn family(&self) -> u16 {
-        self.field(field::SOCK_FAMILY)
-    }
-
-    #[inline(always)]
     pub fn protocol(&self) -> u16 {
         self.field(field::SOCK_PROTOCOL)
     }
@@ -78,12 +99,6 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn state(&self) -> u8 {
         self.field(field::SOCK_STATE)
-    }
-
-    /// `skc_num`: the local port, in host order (the only port that the kernel keeps so).
-    #[inline(always)]
-    pub fn port(&self) -> u16 {
-        self.field(field::SOCK_PORT)
     }
 
     /// `inet_sport`: the local port, which outlives `skc_num` when a port is given back. Behind `struct sock`, so
@@ -99,12 +114,6 @@ impl<A: Access> Sock<A> {
     pub fn packets_out(&self) -> u32 {
         // SAFETY: an integer.
         unsafe { Probed::field(self.pointer, field::TCP_PACKETS_OUT) }
-    }
-
-    /// The port of the other end, in host order; 0 where there is none.
-    #[inline(always)]
-    pub fn peer_port(&self) -> u16 {
-        host_order(self.field(field::SOCK_PEER_PORT))
     }
 
     /// `sk_err`: a positive errno, or 0.
@@ -199,35 +208,15 @@ pub struct Common<A: Access> {
     block: A::Block,
 }
 
-impl<A: Access> Common<A> {
+impl<A: Access> Fields for Common<A> {
     #[inline(always)]
     fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T {
         // SAFETY: used for integers and pointers alone, which are valid for any bytes.
         unsafe { field.load(A::bytes(&self.block)) }
     }
+}
 
-    #[inline(always)]
-    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
-        field.bits(self.field(field))
-    }
-
-    #[inline(always)]
-    pub fn family(&self) -> u16 {
-        self.field(field::SOCK_FAMILY)
-    }
-
-    /// As [`Sock::port`].
-    #[inline(always)]
-    pub fn port(&self) -> u16 {
-        self.field(field::SOCK_PORT)
-    }
-
-    /// As [`Sock::peer_port`].
-    #[inline(always)]
-    pub fn peer_port(&self) -> u16 {
-        host_order(self.field(field::SOCK_PEER_PORT))
-    }
-
+impl<A: Access> Common<A> {
     /// The local address: four bytes for IPv4, sixteen for IPv6, in network order, the rest 0.
     #[inline(always)]
     pub fn local_address(&self, family: u16) -> Bytes16 {
