@@ -18,10 +18,16 @@ use crate::{
 
 /// Where a record is put together, with the names that may follow it: more than a program's stack holds.
 #[repr(C)]
-pub struct Draft {
+pub struct Paper {
     pub record: Record,
     names: [u8; ROOM],
-    /// Not 0 while a program writes it.
+}
+
+/// A paper of a program.
+#[repr(C)]
+pub struct Draft {
+    paper: Paper,
+    /// Not 0 while the program writes it.
     busy: u64,
 }
 
@@ -36,18 +42,18 @@ impl Drop for Writing {
 }
 
 impl Deref for Writing {
-    type Target = Draft;
+    type Target = Paper;
 
     #[inline(always)]
-    fn deref(&self) -> &Draft {
-        self.0
+    fn deref(&self) -> &Paper {
+        &self.0.paper
     }
 }
 
 impl DerefMut for Writing {
     #[inline(always)]
-    fn deref_mut(&mut self) -> &mut Draft {
-        self.0
+    fn deref_mut(&mut self) -> &mut Paper {
+        &mut self.0.paper
     }
 }
 
@@ -90,7 +96,9 @@ impl Draft {
         draft.busy = 1;
         Some(Writing(draft))
     }
+}
 
+impl Paper {
     /// Sends the record to the agent, or counts it as lost.
     #[inline(always)]
     pub fn emit(&self) {
@@ -125,22 +133,6 @@ pub fn emit(record: &Record) {
     }
 }
 
-/// Copies a record word by word: left to itself the compiler calls a function that moves bytes.
-///
-/// # Safety
-/// As [`ptr::copy_nonoverlapping`].
-#[inline(always)]
-pub unsafe fn copy(from: *const Record, to: *mut Record) {
-    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
-    let mut word = 0;
-    while word < Record::SIZE / size_of::<u64>() {
-        // SAFETY: a record is integers without padding, its size and alignment are those of words (asserted where it is
-        // defined).
-        unsafe { ptr::write_volatile(to.add(word), ptr::read_volatile(from.add(word))) };
-        word += 1;
-    }
-}
-
 /// Whether the agent is woken for a record of this moment: the flags of `bpf_ringbuf_output`. 0 wakes it where it has read
 /// all that lay there before.
 #[inline(always)]
@@ -163,4 +155,4 @@ fn lost(kind: u32) {
     };
 }
 
-const _: () = assert!(size_of::<Draft>() == Record::SIZE + ROOM + 8);
+const _: () = assert!(size_of::<Paper>() == Record::SIZE + ROOM);

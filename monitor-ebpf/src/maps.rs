@@ -7,7 +7,7 @@ use aya_ebpf::{
 use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
 
 use crate::{
-    emit::{DRAFTS_MAX, Draft},
+    emit::{DRAFTS_MAX, Draft, Paper},
     hooks::{
         call::Call,
         places::{PLACES_MAX, Places},
@@ -32,7 +32,7 @@ pub static FILTER: Array<[u8; PORTS]> = Array::with_max_entries(1, 0);
 /// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`. An
 /// array is read and written without a call.
 #[map]
-pub static LISTENER_PLACES: Places = Places::with_max_entries(PLACES_MAX, 0);
+pub static LISTENER_PLACES: Places<Paper> = Places::with_max_entries(PLACES_MAX, 0);
 
 /// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
 /// where memory may not be allocated.
@@ -46,7 +46,7 @@ pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 
 
 /// Connections that were begun, with who began them, until their outcome is known, each at its place.
 #[map]
-pub static CONNECT_PLACES: Places = Places::with_max_entries(PLACES_MAX, 0);
+pub static CONNECT_PLACES: Places<Record> = Places::with_max_entries(PLACES_MAX, 0);
 
 /// The connections whose place another one has. The one that has waited longest goes where there are too many: a host that
 /// swallows SYNs must not keep the next connection from being seen.

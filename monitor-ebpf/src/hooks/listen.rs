@@ -7,7 +7,7 @@ use monitor_common::{
 
 use super::{describe_as, listeners, name_holder, state};
 use crate::{
-    emit::{Draft, Slot, emit},
+    emit::{Slot, emit},
     filter,
     kernel::{
         Access, Probed, number,
@@ -21,11 +21,9 @@ use crate::{
 #[inline(always)]
 pub fn returned<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, result: i32) -> u32 {
     let sock = Sock::<A>::new(sk);
-    started(Slot::Listen, &sock, |record| {
+    started(ctx, Slot::Listen, &sock, |record| {
         record.result = result;
-        if result == 0 {
-            listeners::remember(ctx, record);
-        }
+        result == 0
     });
     0
 }
@@ -52,9 +50,9 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
         // The state is set before the port is taken, so whether this will be a listener, and for an
         // automatic port also which, is for the agent to confirm.
         let sock = Sock::<Probed>::new(sk);
-        started(Slot::SetState, &sock, |record| {
+        started(ctx, Slot::SetState, &sock, |record| {
             record.flags |= FLAG_UNCONFIRMED;
-            listeners::remember(ctx, record);
+            true
         });
     } else if old == state::LISTEN && new == state::CLOSE {
         // A change from LISTEN to anything else is a child's, one for each connection.
@@ -73,19 +71,28 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
     }
 }
 
-/// Reports a socket that starts to listen, and who made it do so.
+/// Reports a socket that starts to listen, and who made it do so. `amend` says whether it may be a listener now.
 #[inline(always)]
-fn started<A: Access>(slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record)) {
+fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record) -> bool) {
     count_run::<HOOK_LISTEN>();
     // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
     let common = sock.common();
     if sock.protocol() != IPPROTO_TCP || !filter::passes(common.port(), WATCH_LISTEN) {
         return;
     }
-    let Some(mut draft) = Draft::of(slot) else { return };
-    let executable = describe_as(&mut draft.record, KIND_LISTEN, sock, &common);
-    amend(&mut draft.record);
-    draft.emit_with_path(&executable);
+    let socket = number(sock.address());
+    let Some(mut entry) = listeners::Entry::of(slot, socket) else {
+        return;
+    };
+    let Some(paper) = entry.paper() else { return };
+    let executable = describe_as(&mut paper.record, KIND_LISTEN, sock, &common);
+    let listens = amend(&mut paper.record);
+    paper.emit_with_path(&executable);
+    if listens {
+        entry.keep(ctx, socket);
+    } else {
+        entry.leave();
+    }
 }
 
 /// Reports the end of a listener that had been reported; says nothing of any other socket.

@@ -6,23 +6,52 @@ use monitor_common::{LOST_LISTENERS, Record};
 
 use super::places;
 use crate::{
-    emit::copy,
+    emit::{Draft, Paper, Slot, Writing},
     maps::{LISTENER_PLACES, LISTENERS, count_loss},
 };
 
-/// Keeps the record of a listener.
-#[inline(always)]
-pub fn remember<C: EbpfContext>(ctx: &C, record: &Record) {
-    if let Some(place) = places::claim(&LISTENER_PLACES, record.socket) {
-        // SAFETY: both are records, and the place is this listener's.
-        unsafe { copy(record, place) };
-        return;
+/// Where a listener is described: at its place, where its record will be kept, else on a draft.
+pub struct Entry {
+    place: Option<*mut Paper>,
+    draft: Option<Writing>,
+}
+
+impl Entry {
+    #[inline(always)]
+    pub fn of(slot: Slot, socket: u64) -> Option<Self> {
+        let place = places::claim(&LISTENER_PLACES, socket);
+        let draft = if place.is_none() { Some(Draft::of(slot)?) } else { None };
+        Some(Self { place, draft })
     }
-    if LISTENERS.insert(record.socket, record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
-        warn!(
-            ctx,
-            "the map of reported listeners is full: ends of further listeners are left to the reconcile"
-        );
+
+    #[inline(always)]
+    pub fn paper(&mut self) -> Option<&mut Paper> {
+        match self.place {
+            // SAFETY: the place is this listener's.
+            Some(paper) => Some(unsafe { &mut *paper }),
+            None => self.draft.as_deref_mut(),
+        }
+    }
+
+    /// Keeps the record.
+    #[inline(always)]
+    pub fn keep<C: EbpfContext>(self, ctx: &C, socket: u64) {
+        let Some(draft) = self.draft else { return };
+        if LISTENERS.insert(socket, &draft.record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
+            warn!(
+                ctx,
+                "the map of reported listeners is full: ends of further listeners are left to the reconcile"
+            );
+        }
+    }
+
+    /// Lets go of it: it is no listener.
+    #[inline(always)]
+    pub fn leave(self) {
+        if let Some(paper) = self.place {
+            // SAFETY: it was claimed.
+            unsafe { places::leave(paper) };
+        }
     }
 }
 
@@ -30,17 +59,18 @@ pub fn remember<C: EbpfContext>(ctx: &C, record: &Record) {
 #[inline(always)]
 pub fn forget(socket: u64, report: impl FnOnce(&mut Record)) {
     let place = places::find(&LISTENER_PLACES, socket);
-    let Some(record) = place.or_else(|| LISTENERS.get_ptr_mut(socket)) else {
-        return;
+    let record = match place {
+        Some(paper) => Some(paper.cast::<Record>()),
+        None => LISTENERS.get_ptr_mut(socket),
     };
+    let Some(record) = record else { return };
     // SAFETY: a record in a map, of a listener that is the caller's.
-    unsafe {
-        report(&mut *record);
-        if place.is_some() {
-            places::leave(record);
-        } else {
-            // An entry that is gone already is no loss.
-            let _ = LISTENERS.remove(socket);
-        }
+    unsafe { report(&mut *record) };
+    if let Some(paper) = place {
+        // SAFETY: it was found there.
+        unsafe { places::leave(paper) };
+    } else {
+        // An entry that is gone already is no loss.
+        let _ = LISTENERS.remove(socket);
     }
 }

@@ -9,59 +9,83 @@ use core::{arch::asm, ptr};
 use aya_ebpf::maps::Array;
 use monitor_common::Record;
 
+use crate::emit::Paper;
+
 /// Bits of a place.
-const BITS: u32 = 12;
+const BITS: u32 = 11;
 
 /// Places there are in an array.
 pub const PLACES_MAX: u32 = 1 << BITS;
 
 /// An array of places.
-pub type Places = Array<Place>;
+pub type Places<T> = Array<Place<T>>;
 
-/// Room for one record.
+/// Room for what is kept of one socket: a record, or what begins with one.
 #[repr(C)]
-pub struct Place {
-    record: Record,
+pub struct Place<T> {
+    kept: T,
     /// How many sockets claim it: 1 while one is here.
     claims: u64,
 }
 
+/// What a place may keep.
+///
+/// # Safety
+/// It begins with a [`Record`].
+pub unsafe trait Kept {}
+
+// SAFETY: it is one.
+unsafe impl Kept for Record {}
+
+// SAFETY: its first field is one.
+unsafe impl Kept for Paper {}
+
 /// The place of an address. Multiplied by 2^64 / φ, as addresses differ in their middle bits.
 #[inline(always)]
-fn of(places: &Places, socket: u64) -> Option<*mut Place> {
+fn of<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut Place<T>> {
     places.get_ptr_mut((socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as u32)
 }
 
-/// The place of a socket, if it is free or nobody else's, for whoever keeps a record of it there.
+/// Which socket is in a place; 0 where none is.
+///
+/// # Safety
+/// A pointer into a map.
 #[inline(always)]
-pub fn claim(places: &Places, socket: u64) -> Option<*mut Record> {
+unsafe fn socket_of<T: Kept>(place: *mut Place<T>) -> *mut u64 {
+    // SAFETY: what is kept begins with a record.
+    unsafe { &raw mut (*place.cast::<Record>()).socket }
+}
+
+/// The place of a socket, if it is free or nobody else's, for whoever keeps something of it there.
+#[inline(always)]
+pub fn claim<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
     let place = of(places, socket)?;
     // SAFETY: the map's value is a `Place`.
     unsafe {
         // A socket that is here under this address has ended unseen.
-        let is_own = (*place).record.socket == socket || claim_alone(&raw mut (*place).claims);
-        is_own.then_some(&raw mut (*place).record)
+        let is_own = *socket_of(place) == socket || claim_alone(&raw mut (*place).claims);
+        is_own.then_some(&raw mut (*place).kept)
     }
 }
 
-/// The record of a socket, if it has its place.
+/// What is kept of a socket in its place.
 #[inline(always)]
-pub fn find(places: &Places, socket: u64) -> Option<*mut Record> {
+pub fn find<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
     let place = of(places, socket)?;
     // SAFETY: the map's value is a `Place`.
-    unsafe { ((*place).record.socket == socket).then_some(&raw mut (*place).record) }
+    unsafe { (*socket_of(place) == socket).then_some(&raw mut (*place).kept) }
 }
 
 /// Leaves a place.
 ///
 /// # Safety
-/// The record is what [`find`] gave.
+/// What [`claim`] or [`find`] gave.
 #[inline(always)]
-pub unsafe fn leave(record: *mut Record) {
-    let place = record.cast::<Place>();
-    // SAFETY: the record is the first field of its place.
+pub unsafe fn leave<T: Kept>(kept: *mut T) {
+    let place = kept.cast::<Place<T>>();
+    // SAFETY: what is kept is the first field of its place.
     unsafe {
-        (*place).record.socket = 0;
+        *socket_of(place) = 0;
         add(&raw mut (*place).claims, -1);
     }
 }

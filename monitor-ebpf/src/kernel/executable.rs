@@ -122,16 +122,18 @@ impl Executable {
             }
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
             for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
-                let (parent, name) = parent_and_name(walk.dentry);
-                if walk.dentry == walk.root || walk.dentry == parent {
-                    if !walk.leave_mount() {
-                        return 0;
-                    }
-                } else {
-                    if walk.append(name).is_none() {
+                let mut parent = walk.dentry;
+                if walk.dentry != walk.root {
+                    let name;
+                    (parent, name) = parent_and_name(walk.dentry);
+                    if walk.dentry != parent && walk.append(name).is_none() {
                         break;
                     }
+                }
+                if walk.dentry != parent {
                     walk.dentry = parent;
+                } else if !walk.leave_mount() {
+                    return 0;
                 }
             }
             FLAG_PATH_CUT
@@ -163,16 +165,16 @@ impl Walk {
             let name: *const u8 = Typed::field(dentry, field::DENTRY_NAME);
             let bytes: u32 = Typed::field(dentry, field::DENTRY_LENGTH);
             let short = field::DENTRY_SHORT.at(dentry);
-            let before = ptr::read_volatile(self.length) as usize;
+            let before = ptr::read_volatile(self.length);
             if dentry == self.root
                 || dentry == parent
                 || name != short
                 || bytes >= SHORT
-                || before > PATH_MAX - COMPONENT_MAX
+                || before as usize > PATH_MAX - COMPONENT_MAX
             {
                 return false;
             }
-            let place = self.names.add(place(before));
+            let place = self.names.add(place(before as usize));
             let ([first, second], [third, fourth]) = (Typed::sixteen(short), Typed::sixteen(short.wrapping_add(16)));
             // The place of a name is any byte, and left to itself the compiler would store each byte.
             asm!(
@@ -183,7 +185,7 @@ impl Walk {
                 place = in(reg) place, first = in(reg) first, second = in(reg) second, third = in(reg) third,
                 fourth = in(reg) fourth, options(nostack)
             );
-            ptr::write_volatile(self.length, before as u32 + bytes + 1);
+            ptr::write_volatile(self.length, before + bytes + 1);
             self.dentry = parent;
         }
         true
@@ -218,12 +220,12 @@ impl Walk {
     unsafe fn append(&mut self, name: *const u8) -> Option<()> {
         // SAFETY: the caller's.
         unsafe {
-            let before = ptr::read_volatile(self.length) as usize;
-            if before > PATH_MAX - COMPONENT_MAX {
+            let before = ptr::read_volatile(self.length);
+            if before as usize > PATH_MAX - COMPONENT_MAX {
                 return None;
             }
-            let written = write_name(name, self.names.add(place(before)));
-            ptr::write_volatile(self.length, before as u32 + written);
+            let written = write_name(name, self.names.add(place(before as usize)));
+            ptr::write_volatile(self.length, before + written);
             (written != 0).then_some(())
         }
     }
