@@ -114,6 +114,9 @@ each field right. This page is written by `cargo xtask vm --full --table`.
 A cell has the backends `fexit`, `kprobe` and `tracepoint`, in this order. ✓ is a pass; a number stands below the table with its reason. `not seen` names what
 this backend cannot see: the rest of the scenario passed.
 
+A kernel that can be preempted leaves out a run of a program that was interrupted on the same processor (6.18 and newer do). That is counted, `portreeve_hook_misses_total`
+tells, and the scenario is played again, twice at most.
+
 ";
 
 #[cfg(test)]
