@@ -27,11 +27,12 @@ use crate::{
     kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
     output::{
         Finding, Origin, Report,
-        events::{Lines, Writer, rfc3339},
+        events::{Lines, rfc3339},
         http::lock,
         metrics::{ListenerSeries, Metrics},
         report::process_label,
         sentence,
+        writer::Writer,
     },
     policy::{Facts, Policy, Verdict, alerts::Alerts},
     registry::{Registry, Status, Transport},
@@ -151,6 +152,13 @@ impl Pipeline {
             }
             _ => self.settled(event),
         }
+    }
+
+    /// Gives back room that a burst of events took.
+    pub(super) fn shrink(&mut self) {
+        self.inventory.shrink();
+        self.pending.shrink();
+        self.alerts.shrink();
     }
 
     /// How many records came so far.

@@ -8,8 +8,11 @@ use crate::{
     snapshot::{Answer, Confirmer, Query},
 };
 
-/// Ticks between two looks while the kernel side's map has overflowed: a minute.
+/// Ticks between two looks where nothing was lost: a minute.
 const REGULARLY: u64 = 60;
+
+/// Looks after a loss, one a tick.
+const LOOKS: u32 = 5;
 
 /// When to look, and who was found missing the last time.
 ///
@@ -17,25 +20,23 @@ const REGULARLY: u64 = 60;
 /// may wait in the ring at the first look. And a table that changes while it is read may leave a socket out.
 #[derive(Debug, Default)]
 pub(super) struct Reconcile {
-    /// Ends were lost since the last look.
-    due: bool,
-    /// There are listeners whose end the kernel side will not report.
-    endless: bool,
+    /// Looks that are still due since ends were lost. Several: a listen whose result is still open comes into the inventory
+    /// later.
+    due: u32,
     suspects: HashSet<SocketKey>,
 }
 
 impl Reconcile {
-    /// Something was lost. Ends are lost where ring or queue were full or the kernel left a hook out, and are never reported of listeners that found
-    /// the kernel side's map full. (Listens that were lost are found by a snapshot, which is still to come.)
+    /// Something was lost. Ends are lost where ring or queue were full or the kernel left a hook out; those that are never
+    /// reported, since the kernel side's map was full, are found by the regular look.
     pub(super) fn lost(&mut self, edge: &str) {
         match edge {
-            "ring_unlisten" | "hook" | "queue" => self.due = true,
-            "listeners_map" => self.endless = true,
+            "ring_unlisten" | "hook" | "queue" => self.due = LOOKS,
             _ => {}
         }
     }
 
-    /// The listeners that have ended unnoticed. Asked once a tick; looks only where something was lost.
+    /// The listeners that have ended unnoticed. Asked once a tick; looks where something was lost, and once a minute.
     pub(super) fn ended<T>(
         &mut self,
         tick: u64,
@@ -43,10 +44,11 @@ impl Reconcile {
         confirmer: &mut Confirmer,
         bound: impl FnOnce() -> Option<HashSet<SocketKey>>,
     ) -> Vec<SocketKey> {
-        let regular = self.endless && tick.is_multiple_of(REGULARLY);
-        if !std::mem::take(&mut self.due) && !regular && self.suspects.is_empty() {
+        let regular = tick.is_multiple_of(REGULARLY);
+        if self.due == 0 && !regular && self.suspects.is_empty() {
             return Vec::new();
         }
+        self.due = self.due.saturating_sub(1);
         let (keys, queries): (Vec<_>, Vec<_>) = inventory
             .iter()
             .filter(|listener| listener.opened.socket.protocol == Protocol::Tcp)
@@ -134,16 +136,16 @@ mod tests {
         let mut confirmer = Confirmer::new(&Paths::default());
         let mut reconcile = Reconcile::default();
         let mut look = |reconcile: &mut Reconcile, tick| reconcile.ended(tick, &inventory, &mut confirmer, || None);
-        assert_eq!(look(&mut reconcile, 60), [], "nothing was lost");
+        assert_eq!(look(&mut reconcile, 1), [], "nothing was lost");
         reconcile.lost("ring_unlisten");
-        assert_eq!(look(&mut reconcile, 61), [], "its end may still be read");
-        assert_eq!(look(&mut reconcile, 62), [SocketKey::new(2)]);
+        assert_eq!(look(&mut reconcile, 2), [], "its end may still be read");
+        assert_eq!(look(&mut reconcile, 3), [SocketKey::new(2)]);
         reconcile.lost("stdout");
-        assert_eq!(look(&mut reconcile, 63), []);
+        assert_eq!(look(&mut reconcile, 4), []);
     }
 
     #[test]
-    fn where_ends_are_never_reported_it_looks_once_a_minute() {
+    fn it_looks_once_a_minute_whatever_happens() {
         let mut inventory = Inventory::default();
         inventory.keep(Listener {
             opened: listening(2, 1, 1992),
@@ -151,7 +153,6 @@ mod tests {
         });
         let mut confirmer = Confirmer::new(&Paths::default());
         let mut reconcile = Reconcile::default();
-        reconcile.lost("listeners_map");
         for (tick, found) in [(59, 0), (60, 0), (61, 1), (62, 0)] {
             assert_eq!(
                 reconcile.ended(tick, &inventory, &mut confirmer, || None).len(),

@@ -57,6 +57,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Gives back room that is not needed now.
+    pub fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -30,7 +30,16 @@ use crate::{
 };
 
 /// Edges at which user space can lose something.
-pub const EDGES: [&str; 7] = ["hook", "queue", "decode", "pending", "inventory", "alerts", "stdout"];
+pub const EDGES: [&str; 8] = [
+    "hook",
+    "queue",
+    "decode",
+    "pending",
+    "inventory",
+    "alerts",
+    "stdout",
+    "log",
+];
 
 /// Metrics with labels that strangers choose.
 const BUDGETED: [&str; 5] = [

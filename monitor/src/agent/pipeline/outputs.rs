@@ -7,9 +7,9 @@ use crate::{
     kernel::is_of_listens,
     output::{
         Report,
-        events::{Unwritten, Writer},
         http::lock,
-        sentence,
+        log, sentence,
+        writer::{Unwritten, Writer},
     },
     policy::alerts::{AlertKey, Fired},
 };
@@ -122,9 +122,16 @@ impl Pipeline {
             self.lose("stdout", unwritten.events);
         }
         lock(&self.metrics).lost("stdout", unwritten.about_losses);
+        let unlogged = log::take_lost();
+        if unlogged > 0 {
+            self.lose("log", unlogged);
+        }
         for (edge, count) in std::mem::take(&mut self.losses) {
             self.reconcile.lost(edge);
-            ::log::warn!(edge = edge, count = count; "events were lost");
+            // Of lines of the log the log cannot say it: that would be one more.
+            if edge != "log" {
+                ::log::warn!(edge = edge, count = count; "events were lost");
+            }
             let line = self.lines.lost(edge, count, now, self.clock);
             // Where even this line is not written, only the metric says so: telling it would lose another one.
             if self
