@@ -8,7 +8,7 @@ use crate::{
     snapshot::{Answer, Confirmer, Query},
 };
 
-/// Ticks between two looks while the kernel side's map has overflowed: a minute.
+/// Ticks between two looks where nothing was lost: a minute.
 const REGULARLY: u64 = 60;
 
 /// When to look, and who was found missing the last time.
@@ -19,23 +19,20 @@ const REGULARLY: u64 = 60;
 pub(super) struct Reconcile {
     /// Ends were lost since the last look.
     due: bool,
-    /// There are listeners whose end the kernel side will not report.
-    endless: bool,
     suspects: HashSet<SocketKey>,
 }
 
 impl Reconcile {
-    /// Something was lost. Ends are lost where ring or queue were full or the kernel left a hook out, and are never reported of listeners that found
-    /// the kernel side's map full. (Listens that were lost are found by a snapshot, which is still to come.)
+    /// Something was lost. Ends are lost where ring or queue were full or the kernel left a hook out; those that are never
+    /// reported, since the kernel side's map was full, are found by the regular look.
     pub(super) fn lost(&mut self, edge: &str) {
         match edge {
             "ring_unlisten" | "hook" | "queue" => self.due = true,
-            "listeners_map" => self.endless = true,
             _ => {}
         }
     }
 
-    /// The listeners that have ended unnoticed. Asked once a tick; looks only where something was lost.
+    /// The listeners that have ended unnoticed. Asked once a tick; looks where something was lost, and once a minute.
     pub(super) fn ended<T>(
         &mut self,
         tick: u64,
@@ -43,7 +40,7 @@ impl Reconcile {
         confirmer: &mut Confirmer,
         bound: impl FnOnce() -> Option<HashSet<SocketKey>>,
     ) -> Vec<SocketKey> {
-        let regular = self.endless && tick.is_multiple_of(REGULARLY);
+        let regular = tick.is_multiple_of(REGULARLY);
         if !std::mem::take(&mut self.due) && !regular && self.suspects.is_empty() {
             return Vec::new();
         }
@@ -134,16 +131,16 @@ mod tests {
         let mut confirmer = Confirmer::new(&Paths::default());
         let mut reconcile = Reconcile::default();
         let mut look = |reconcile: &mut Reconcile, tick| reconcile.ended(tick, &inventory, &mut confirmer, || None);
-        assert_eq!(look(&mut reconcile, 60), [], "nothing was lost");
+        assert_eq!(look(&mut reconcile, 1), [], "nothing was lost");
         reconcile.lost("ring_unlisten");
-        assert_eq!(look(&mut reconcile, 61), [], "its end may still be read");
-        assert_eq!(look(&mut reconcile, 62), [SocketKey::new(2)]);
+        assert_eq!(look(&mut reconcile, 2), [], "its end may still be read");
+        assert_eq!(look(&mut reconcile, 3), [SocketKey::new(2)]);
         reconcile.lost("stdout");
-        assert_eq!(look(&mut reconcile, 63), []);
+        assert_eq!(look(&mut reconcile, 4), []);
     }
 
     #[test]
-    fn where_ends_are_never_reported_it_looks_once_a_minute() {
+    fn it_looks_once_a_minute_whatever_happens() {
         let mut inventory = Inventory::default();
         inventory.keep(Listener {
             opened: listening(2, 1, 1992),
@@ -151,7 +148,6 @@ mod tests {
         });
         let mut confirmer = Confirmer::new(&Paths::default());
         let mut reconcile = Reconcile::default();
-        reconcile.lost("listeners_map");
         for (tick, found) in [(59, 0), (60, 0), (61, 1), (62, 0)] {
             assert_eq!(
                 reconcile.ended(tick, &inventory, &mut confirmer, || None).len(),

@@ -62,6 +62,11 @@ impl Pending {
         self.waiting.is_empty()
     }
 
+    /// Whether a listen on this socket waits.
+    pub fn contains(&self, key: SocketKey) -> bool {
+        self.waiting.contains_key(&key)
+    }
+
     /// Takes a listen in. What it pushes out comes back: a listen on the same socket, or, when there are too many, the
     /// oldest. Its result stays unknown.
     #[must_use]

@@ -1,17 +1,7 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
-use std::{
-    io::{self, Write},
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
-    },
-    thread::{self, JoinHandle},
-};
+use std::net::IpAddr;
 
-use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,12 +15,6 @@ use crate::{
 
 /// Version of the lines' shape.
 const SCHEMA: u32 = 1;
-
-/// Lines that may wait for a reader that is slow.
-const QUEUE: usize = 8_192;
-
-/// Bytes that are written in one call at most, but for a last line: what a pipe holds.
-const TOGETHER: usize = 64 << 10;
 
 /// Makes the lines of one run of the agent: it holds what all have in common.
 #[derive(Debug)]
@@ -152,6 +136,17 @@ struct LostLine<'a> {
     time: String,
     event: &'static str,
     edge: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct DriftLine<'a> {
+    schema: u32,
+    id: String,
+    host: &'a str,
+    time: String,
+    event: &'static str,
+    kind: &'a str,
     count: u64,
 }
 
@@ -371,6 +366,21 @@ impl Lines {
         };
         json(&line)
     }
+
+    /// The inventory was wrong: how, and about how many listeners.
+    pub fn drift(&mut self, kind: &str, count: u64, now: u64, clock: Clock) -> String {
+        let id = self.next_id();
+        let line = DriftLine {
+            schema: SCHEMA,
+            id,
+            host: &self.host,
+            time: rfc3339(clock, now),
+            event: "drift",
+            kind,
+            count,
+        };
+        json(&line)
+    }
 }
 
 /// Bytes that most lines have at most.
@@ -382,115 +392,6 @@ fn json(line: &impl Serialize) -> String {
     match serde_json::to_writer(&mut text, line) {
         Ok(()) => String::from_utf8(text).unwrap_or_default(),
         Err(_) => String::new(),
-    }
-}
-
-/// Writes lines on a thread of its own, so that a reader that stops reading never holds up the events: past
-/// [`QUEUE`] lines they are dropped and counted, and the gap in the ids shows which.
-pub struct Writer {
-    queue: Option<SyncSender<Queued>>,
-    thread: Option<JoinHandle<()>>,
-    failed: Arc<Failed>,
-}
-
-/// A line that waits to be written.
-struct Queued {
-    line: String,
-    /// Whether it tells of a loss: where it is not written either, no further line may tell of that.
-    about_loss: bool,
-}
-
-/// Lines that could not be written, of both kinds.
-#[derive(Default)]
-struct Failed {
-    events: AtomicU64,
-    about_losses: AtomicU64,
-}
-
-/// Lines that could not be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unwritten {
-    /// Lines of what happened.
-    pub events: u64,
-    /// Lines that told of a loss.
-    pub about_losses: u64,
-}
-
-impl Writer {
-    /// Starts the writer on an output.
-    pub fn start(mut output: impl Write + Send + 'static) -> Result<Self> {
-        let (queue, lines) = sync_channel::<Queued>(QUEUE);
-        let failed = Arc::<Failed>::default();
-        let count = Arc::clone(&failed);
-        let thread = thread::Builder::new()
-            .name("events".to_owned())
-            .spawn(move || {
-                let mut said = false;
-                while let Ok(Queued { line, about_loss }) = lines.recv() {
-                    let (mut text, mut written, mut about_losses) = (line, 1, u64::from(about_loss));
-                    text.push('\n');
-                    // Lines that wait already go out together: never later than alone, and with fewer calls.
-                    while text.len() < TOGETHER
-                        && let Ok(next) = lines.try_recv()
-                    {
-                        text.push_str(&next.line);
-                        text.push('\n');
-                        written += 1;
-                        about_losses += u64::from(next.about_loss);
-                    }
-                    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-                        count.events.fetch_add(written - about_losses, Ordering::Relaxed);
-                        count.about_losses.fetch_add(about_losses, Ordering::Relaxed);
-                        if !std::mem::replace(&mut said, true) {
-                            ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
-                        }
-                    }
-                }
-            })
-            .context("cannot start the thread that writes events")?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-            failed,
-        })
-    }
-
-    /// Queues a line. Returns false where it was dropped.
-    pub fn write(&self, line: String) -> bool {
-        self.queue(Queued {
-            line,
-            about_loss: false,
-        })
-    }
-
-    /// Queues a line that tells of a loss. Returns false where it was dropped.
-    pub fn write_about_loss(&self, line: String) -> bool {
-        self.queue(Queued { line, about_loss: true })
-    }
-
-    fn queue(&self, line: Queued) -> bool {
-        match self.queue.as_ref().map(|queue| queue.try_send(line)) {
-            Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
-        }
-    }
-
-    /// Lines that could not be written, since this was last asked.
-    pub fn take_unwritten(&self) -> Unwritten {
-        Unwritten {
-            events: self.failed.events.swap(0, Ordering::Relaxed),
-            about_losses: self.failed.about_losses.swap(0, Ordering::Relaxed),
-        }
-    }
-
-    /// Writes what waits and ends. A reader that has stopped reading would hold this up for ever, so the caller
-    /// bounds it.
-    pub fn finish(mut self) -> io::Result<()> {
-        drop(self.queue.take());
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(io::Error::other("the thread that writes events ended early")),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -1,9 +1,4 @@
-use std::{
-    fmt,
-    io::{BufRead, BufReader, pipe},
-    sync::mpsc::channel,
-    time::{Duration, Instant},
-};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -56,9 +51,6 @@ const KEYS: [&str; 36] = [
     "rule",
     "missing",
 ];
-
-/// How long a thread may take for what it does at once.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The keys of a JSON object in the order in which they stand there.
 struct Keys(Vec<String>);
@@ -284,31 +276,6 @@ fn alerts_and_losses_are_these_lines() {
     );
 }
 
-#[test]
-fn a_reader_that_stops_reading_costs_lines_and_never_holds_up_the_caller() {
-    let (reader, output) = pipe().unwrap();
-    let writer = Writer::start(output).unwrap();
-    // More than queue and pipe can hold; nobody reads until all of it was offered.
-    let offered = QUEUE + 4_096;
-    let (done, offer) = channel();
-    thread::spawn(move || {
-        let taken: Vec<_> = (0..offered)
-            .map(|number| format!("{number:01023}"))
-            .filter(|line| writer.write(line.clone()))
-            .collect();
-        done.send((writer, taken))
-    });
-    let (writer, taken) = offer.recv_timeout(PATIENCE).expect("the caller is held up");
-    assert!(taken.len() >= QUEUE, "the queue takes {QUEUE}");
-    assert!(taken.len() < offered, "what finds the queue full is dropped");
-    let reading = thread::spawn(move || BufReader::new(reader).lines().map(Result::unwrap).collect::<Vec<_>>());
-    writer.finish().unwrap();
-    assert!(
-        reading.join().unwrap() == taken,
-        "what was taken arrives whole, in order"
-    );
-}
-
 /// The event on 1992, as another one, with another end.
 fn of_kind(kind: Kind) -> Event {
     let mut event = listen();
@@ -362,26 +329,6 @@ fn the_end_of_a_udp_socket_says_why() {
 }
 
 #[test]
-fn lines_for_a_reader_that_is_gone_are_counted_and_those_about_losses_by_themselves() {
-    let (reader, output) = pipe().unwrap();
-    drop(reader);
-    let writer = Writer::start(output).unwrap();
-    assert!(writer.write("one".to_owned()) && writer.write("two".to_owned()));
-    assert!(writer.write_about_loss("lost".to_owned()));
-    let (deadline, mut events, mut about_losses) = (Instant::now() + PATIENCE, 0, 0);
-    while events + about_losses < 3 {
-        let unwritten = writer.take_unwritten();
-        events += unwritten.events;
-        about_losses += unwritten.about_losses;
-        assert!(Instant::now() < deadline, "{events} and {about_losses} were counted");
-        thread::yield_now();
-    }
-    assert_eq!((events, about_losses), (2, 1));
-    assert_eq!(writer.take_unwritten(), Unwritten::default());
-    writer.finish().unwrap();
-}
-
-#[test]
 fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
     let page = include_str!("../../../docs/events.md");
     let clock = Clock::read();
@@ -400,6 +347,7 @@ fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
         ("alert", lines().alert(&alert(1), &event, &report(&event), "", clock)),
         ("alert_resolved", lines().alert_resolved(&alert(1), 2, clock)),
         ("lost", lines().lost("ring_listen", 1, 2, clock)),
+        ("drift", lines().drift("missed", 1, 2, clock)),
     ];
     let shown: Vec<_> = page.lines().filter(|line| line.starts_with('{')).collect();
     assert_eq!(shown.len(), real.len());

@@ -6,6 +6,7 @@ pub mod log;
 pub mod metrics;
 pub mod report;
 pub mod sentence;
+pub mod writer;
 
 #[cfg(test)]
 mod samples;

@@ -20,6 +20,7 @@ mod kernel_fields;
 mod listeners;
 mod refusals;
 mod scenarios;
+mod snapshot;
 mod world;
 
 use std::{collections::BTreeSet, process::ExitCode};
@@ -69,6 +70,18 @@ fn main() -> ExitCode {
                     cell(&name, backend, &format!("not run: {reason}"));
                     trials.push(not_run(title, reason));
                 }
+            }
+        }
+        let open_files = doctor["open_files"]["refusal"].as_str();
+        for (name, test) in snapshot::ALL {
+            let name = format!("{backend}::{name}");
+            match refusal.as_deref().or(open_files) {
+                None => trials.push(Trial::test(name, move || run(|| test(backend)))),
+                Some(reason) if is_required(backend) => {
+                    let reason = format!("{backend}: {reason}");
+                    trials.push(Trial::test(name, move || Err(Failed::from(reason))));
+                }
+                Some(reason) => trials.push(not_run(name, reason)),
             }
         }
         for (name, scenario) in scenarios::ALL {

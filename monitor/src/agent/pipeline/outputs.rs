@@ -7,9 +7,9 @@ use crate::{
     kernel::is_of_listens,
     output::{
         Report,
-        events::{Unwritten, Writer},
         http::lock,
         sentence,
+        writer::{Unwritten, Writer},
     },
     policy::alerts::{AlertKey, Fired},
 };
@@ -124,6 +124,12 @@ impl Pipeline {
         lock(&self.metrics).lost("stdout", unwritten.about_losses);
         for (edge, count) in std::mem::take(&mut self.losses) {
             self.reconcile.lost(edge);
+            if matches!(
+                edge,
+                "ring_listen" | "ring_bind" | "hook" | "queue" | "decode" | "udp_map"
+            ) {
+                self.snapshots.are_due();
+            }
             ::log::warn!(edge = edge, count = count; "events were lost");
             let line = self.lines.lost(edge, count, now, self.clock);
             // Where even this line is not written, only the metric says so: telling it would lose another one.
