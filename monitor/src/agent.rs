@@ -76,7 +76,14 @@ pub async fn run(settings: Settings) -> Result<()> {
     probe.set_filter(&filter(&settings.policy, &settings))?;
     let (mut events, log) = (probe.events()?, probe.log()?);
     let readers = (probe.counters()?, probe.bound_udp()?);
-    let writer = settings.events.then(|| Writer::start(std::io::stdout())).transpose()?;
+    let writer = settings
+        .events
+        .then(|| {
+            Writer::start(std::io::stdout(), "events", |error| {
+                ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
+            })
+        })
+        .transpose()?;
     let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), readers, writer)?;
 
     let (armed, attempts) = probe.arm(settings.backend);
@@ -228,7 +235,10 @@ async fn watch_events(
                 return Ok(());
             }
             _ = tick.tick() => {
-                quiet.tick(pipeline.events());
+                if quiet.tick(pipeline.events()) {
+                    pipeline.shrink();
+                    give_back_memory();
+                }
                 // Whatever lies in the ring that nobody was woken for.
                 if events.take_present(&mut records, BATCH) {
                     pipeline.take(&mut records);
@@ -253,27 +263,38 @@ async fn watch_events(
     }
 }
 
-/// Gives memory back once a burst of events is over: the allocator would keep what it took for them.
+/// Knows when a burst of events is over, and memory can be given back: the allocator would keep what it took.
 #[derive(Default)]
 struct Quiet {
     /// Events that had arrived at the last tick.
     before: u64,
-    /// Whether there were many since memory was given back.
-    after_burst: bool,
+    /// Quiet seconds since the last burst; `None` once memory was given back for the last time.
+    since_burst: Option<u64>,
 }
+
+/// Quiet seconds after which memory is given back: at once, and when readers that were behind have caught up.
+const GIVE_BACK_AFTER: [u64; 4] = [1, 5, 15, 60];
 
 /// Events in a second that are a burst.
 const BURST: u64 = 256;
 
 impl Quiet {
-    /// Asked once a second, with the number of events so far.
-    fn tick(&mut self, events: u64) {
+    /// Asked once a second, with the number of events so far: whether to give memory back now.
+    fn tick(&mut self, events: u64) -> bool {
         let arrived = events - std::mem::replace(&mut self.before, events);
         if arrived >= BURST {
-            self.after_burst = true;
-        } else if std::mem::take(&mut self.after_burst) {
-            give_back_memory();
+            self.since_burst = Some(0);
+            return false;
         }
+        let Some(seconds) = &mut self.since_burst else {
+            return false;
+        };
+        *seconds += 1;
+        let due = GIVE_BACK_AFTER.contains(seconds);
+        if *seconds > 60 {
+            self.since_burst = None;
+        }
+        due
     }
 }
 

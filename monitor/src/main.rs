@@ -10,7 +10,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         // Help and version were asked for; help is also given where nothing was.
         Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            error.exit()
+            return match error.print() {
+                Ok(()) => ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK }),
+                Err(error) => fail(&anyhow::Error::from(error).context("cannot write to stdout")),
+            };
         }
         Err(error) => return fail(&exit::UsageError(exit::sentence_of(&error.to_string())).into()),
     };

@@ -159,6 +159,13 @@ impl Pipeline {
         }
     }
 
+    /// Gives back room that a burst of events took.
+    pub(super) fn shrink(&mut self) {
+        self.inventory.shrink();
+        self.pending.shrink();
+        self.alerts.shrink();
+    }
+
     /// How many records came so far.
     pub(super) fn events(&self) -> u64 {
         self.events

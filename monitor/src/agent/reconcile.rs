@@ -11,14 +11,18 @@ use crate::{
 /// Ticks between two looks where nothing was lost: a minute.
 const REGULARLY: u64 = 60;
 
+/// Looks after a loss, one a tick.
+const LOOKS: u32 = 5;
+
 /// When to look, and who was found missing the last time.
 ///
 /// A listener goes only when it was missing in two looks, a tick apart. By then its end has been read if there was one: it
 /// may wait in the ring at the first look. And a table that changes while it is read may leave a socket out.
 #[derive(Debug, Default)]
 pub(super) struct Reconcile {
-    /// Ends were lost since the last look.
-    due: bool,
+    /// Looks that are still due since ends were lost. Several: a listen whose result is still open comes into the inventory
+    /// later.
+    due: u32,
     suspects: HashSet<SocketKey>,
 }
 
@@ -27,7 +31,7 @@ impl Reconcile {
     /// reported, since the kernel side's map was full, are found by the regular look.
     pub(super) fn lost(&mut self, edge: &str) {
         match edge {
-            "ring_unlisten" | "hook" | "queue" => self.due = true,
+            "ring_unlisten" | "hook" | "queue" => self.due = LOOKS,
             _ => {}
         }
     }
@@ -41,9 +45,10 @@ impl Reconcile {
         bound: impl FnOnce() -> Option<HashSet<SocketKey>>,
     ) -> Vec<SocketKey> {
         let regular = tick.is_multiple_of(REGULARLY);
-        if !std::mem::take(&mut self.due) && !regular && self.suspects.is_empty() {
+        if self.due == 0 && !regular && self.suspects.is_empty() {
             return Vec::new();
         }
+        self.due = self.due.saturating_sub(1);
         let (keys, queries): (Vec<_>, Vec<_>) = inventory
             .iter()
             .filter(|listener| listener.opened.socket.protocol == Protocol::Tcp)

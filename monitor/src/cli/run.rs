@@ -119,10 +119,16 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
         }
     }
     let loads = Service::possible(attempts, asked);
-    if let Some(service) = loads {
+    if loads.is_some() {
+        let asked_for = |attempt: &&Attempt| asked.is_none_or(|asked| asked == attempt.backend);
+        let usable = attempts
+            .iter()
+            .filter(asked_for)
+            .filter(|attempt| attempt.is_attached());
+        let names: Vec<_> = usable.map(|attempt| attempt.backend.name()).collect();
         text.push_str(&format!(
-            "ok: the configuration is right, and {} loads; whether the kernel lets it attach as well, `portreeve doctor` tries\n",
-            service.backend
+            "ok: the configuration is right; what loads here: {}; `portreeve doctor` tries what attaches as well\n",
+            names.join(", ")
         ));
     }
     print(&text)?;
@@ -154,7 +160,13 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
 
 /// Runs the agent until it is told to stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    log::start(args.log_level, args.log_format);
+    log::start_queued(args.log_level, args.log_format)?;
+    let outcome = start(args);
+    log::finish();
+    outcome
+}
+
+fn start(args: &Args) -> Result<ExitCode> {
     let registry = Registry::embedded();
     let file = config::read(&args.config_file, registry)?;
     let flags = config::Flags {

@@ -99,6 +99,11 @@ impl<T> Inventory<T> {
         self.listeners.remove(&key)
     }
 
+    /// Gives back room that is not needed now.
+    pub fn shrink(&mut self) {
+        self.listeners.shrink_to_fit();
+    }
+
     /// Whether there is no place for a further listener.
     pub fn is_full(&self) -> bool {
         self.listeners.len() >= LISTENERS_MAX

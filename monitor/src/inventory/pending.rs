@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// end of its socket, which tells how the listen went, is about to be read.
 const PATIENCE_UNSEEN: Duration = Duration::from_millis(100);
 
+/// How long it takes a listen to fail, from the state LISTEN to CLOSE: microseconds, unless it is interrupted.
+const FAILS_WITHIN: Duration = Duration::from_micros(250);
+
 /// Looks that follow one another at once: `listen()` ends within microseconds of the event.
 const EAGER_LOOKS: u32 = 3;
 
@@ -60,6 +63,11 @@ impl Pending {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Gives back room that is not needed now.
+    pub fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
     }
 
     /// Whether a listen on this socket waits.
@@ -134,13 +142,17 @@ impl Pending {
     }
 
     /// Takes the end of a socket: what it says about a listen that waits. A socket that was closed had listened. One
-    /// that was not, and that nobody had seen listening, is taken to have failed.
+    /// that was not, and that nobody had seen listening, had listened all the same where it took longer than a listen that
+    /// fails, which is over within the call.
     #[must_use]
     pub fn ended(&mut self, end: &Event) -> Option<Event> {
         let mut event = self.waiting.remove(&end.socket.key)?.event;
-        if end.closed {
+        let lived = end.time.saturating_sub(event.time);
+        if end.closed || lived > nanoseconds(FAILS_WITHIN) {
             event.outcome = Outcome::Succeeded;
-            event.socket.port = end.socket.port;
+            if end.socket.port != 0 {
+                event.socket.port = end.socket.port;
+            }
         } else {
             event.outcome = Outcome::Failed(None);
         }

@@ -1,6 +1,15 @@
 //! The agent's log on stderr: logfmt or JSON, one line a message, with the message's own fields.
 
-use std::io::Write;
+use std::{
+    io::{self, Write},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::channel,
+    },
+    thread,
+    time::Duration,
+};
 
 use env_logger::{Builder, Target};
 use jiff::Timestamp;
@@ -8,6 +17,8 @@ use log::{
     LevelFilter, Record,
     kv::{Error, Key, Value, VisitSource},
 };
+
+use super::writer::{Unwritten, Writer};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,8 +42,76 @@ pub enum Level {
     Debug,
 }
 
-/// Starts the log. Once.
+/// What writes the log of an agent that runs: a reader of stderr that stops reading must not hold it up.
+static WRITER: Mutex<Option<Writer>> = Mutex::new(None);
+
+/// Lines that found no place.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How long the last lines may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Hands each line to [`WRITER`].
+struct Queued;
+
+impl Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned();
+        let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+        match writer.as_ref().map(|writer| writer.write(text)) {
+            Some(true) => {}
+            Some(false) => {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+            }
+            // Before the start and after the end somebody may have something to say still.
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts the log of an agent that runs: its lines wait in a queue where stderr does not take them. Once; [`finish`] ends it.
+///
+/// # Errors
+/// Where there is no thread to be had.
+pub fn start_queued(level: Level, format: Format) -> anyhow::Result<()> {
+    // There is nowhere to complain to.
+    let writer = Writer::start(io::stderr(), "log", |_| {})?;
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+    start_on(level, format, Target::Pipe(Box::new(Queued)));
+    Ok(())
+}
+
+/// Writes what waits, for a while at most.
+pub fn finish() {
+    let Some(writer) = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return;
+    };
+    let (done, ended) = channel();
+    thread::spawn(move || {
+        let _ = writer.finish();
+        done.send(())
+    });
+    let _ = ended.recv_timeout(LAST_WORDS);
+}
+
+/// Lines that were dropped or could not be written, since this was last asked.
+pub fn take_lost() -> u64 {
+    let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    let unwritten = writer.as_ref().map_or_else(Unwritten::default, Writer::take_unwritten);
+    DROPPED.swap(0, Ordering::Relaxed) + unwritten.events
+}
+
+/// Starts the log of a command. Once.
 pub fn start(level: Level, format: Format) {
+    start_on(level, format, Target::Stderr);
+}
+
+fn start_on(level: Level, format: Format, target: Target) {
     let filter = match level {
         Level::Error => LevelFilter::Error,
         Level::Warn => LevelFilter::Warn,
@@ -41,7 +120,7 @@ pub fn start(level: Level, format: Format) {
     };
     let mut builder = Builder::new();
     builder
-        .target(Target::Stderr)
+        .target(target)
         .filter_level(LevelFilter::Warn)
         // What aya warns of comes back as an error, with what to do.
         .filter_module("aya::", LevelFilter::Error)

@@ -30,7 +30,16 @@ use crate::{
 };
 
 /// Edges at which user space can lose something.
-pub const EDGES: [&str; 7] = ["hook", "queue", "decode", "pending", "inventory", "alerts", "stdout"];
+pub const EDGES: [&str; 8] = [
+    "hook",
+    "queue",
+    "decode",
+    "pending",
+    "inventory",
+    "alerts",
+    "stdout",
+    "log",
+];
 
 /// How the inventory can be wrong: it has not a listener that is there, or has one that is gone.
 pub const DRIFT: [&str; 2] = ["missed", "ended"];

@@ -1,4 +1,4 @@
-//! Writes the lines of events to stdout.
+//! Writes lines, those of events to stdout and those of the log to stderr, and never holds up who has them written.
 
 use std::{
     io::{self, Write},
@@ -50,13 +50,17 @@ pub struct Unwritten {
 }
 
 impl Writer {
-    /// Starts the writer on an output.
-    pub fn start(mut output: impl Write + Send + 'static) -> Result<Self> {
+    /// Starts the writer on an output. `complain` is called once, at the first line that cannot be written.
+    pub fn start(
+        mut output: impl Write + Send + 'static,
+        name: &str,
+        complain: impl Fn(&io::Error) + Send + 'static,
+    ) -> Result<Self> {
         let (queue, lines) = sync_channel::<Queued>(QUEUE);
         let failed = Arc::<Failed>::default();
         let count = Arc::clone(&failed);
         let thread = thread::Builder::new()
-            .name("events".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 let mut said = false;
                 while let Ok(Queued { line, about_loss }) = lines.recv() {
@@ -75,12 +79,12 @@ impl Writer {
                         count.events.fetch_add(written - about_losses, Ordering::Relaxed);
                         count.about_losses.fetch_add(about_losses, Ordering::Relaxed);
                         if !std::mem::replace(&mut said, true) {
-                            ::log::error!("cannot write events to stdout: {error}; they are counted as lost");
+                            complain(&error);
                         }
                     }
                 }
             })
-            .context("cannot start the thread that writes events")?;
+            .with_context(|| format!("cannot start the thread that writes {name}"))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
@@ -121,7 +125,7 @@ impl Writer {
     pub fn finish(mut self) -> io::Result<()> {
         drop(self.queue.take());
         match self.thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(io::Error::other("the thread that writes events ended early")),
+            Some(Err(_)) => Err(io::Error::other("the thread that writes ended early")),
             _ => Ok(()),
         }
     }
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn a_reader_that_stops_reading_costs_lines_and_never_holds_up_the_caller() {
         let (reader, output) = pipe().unwrap();
-        let writer = Writer::start(output).unwrap();
+        let writer = Writer::start(output, "events", |_| {}).unwrap();
         // More than queue and pipe can hold; nobody reads until all of it was offered.
         let offered = QUEUE + 4_096;
         let (done, offer) = channel();
@@ -169,7 +173,7 @@ mod tests {
     fn lines_for_a_reader_that_is_gone_are_counted_and_those_about_losses_by_themselves() {
         let (reader, output) = pipe().unwrap();
         drop(reader);
-        let writer = Writer::start(output).unwrap();
+        let writer = Writer::start(output, "events", |_| {}).unwrap();
         assert!(writer.write("one".to_owned()) && writer.write("two".to_owned()));
         assert!(writer.write_about_loss("lost".to_owned()));
         let (deadline, mut events, mut about_losses) = (Instant::now() + PATIENCE, 0, 0);

@@ -60,6 +60,14 @@ pub enum Fired {
 }
 
 impl Alerts {
+    /// Gives back room that is not needed now.
+    pub fn shrink(&mut self) {
+        self.firing.shrink_to_fit();
+        for alert in self.firing.values_mut() {
+            alert.open.shrink_to_fit();
+        }
+    }
+
     /// A listener matched a rule.
     pub fn opened(&mut self, key: AlertKey, severity: Severity, keep: Duration, socket: SocketKey, now: u64) -> Fired {
         if let Some(alert) = self.firing.get_mut(&key) {

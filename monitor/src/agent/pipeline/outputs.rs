@@ -8,7 +8,7 @@ use crate::{
     output::{
         Report,
         http::lock,
-        sentence,
+        log, sentence,
         writer::{Unwritten, Writer},
     },
     policy::alerts::{AlertKey, Fired},
@@ -122,6 +122,10 @@ impl Pipeline {
             self.lose("stdout", unwritten.events);
         }
         lock(&self.metrics).lost("stdout", unwritten.about_losses);
+        let unlogged = log::take_lost();
+        if unlogged > 0 {
+            self.lose("log", unlogged);
+        }
         for (edge, count) in std::mem::take(&mut self.losses) {
             self.reconcile.lost(edge);
             if matches!(
@@ -130,7 +134,10 @@ impl Pipeline {
             ) {
                 self.snapshots.are_due();
             }
-            ::log::warn!(edge = edge, count = count; "events were lost");
+            // Of lines of the log the log cannot say it: that would be one more.
+            if edge != "log" {
+                ::log::warn!(edge = edge, count = count; "events were lost");
+            }
             let line = self.lines.lost(edge, count, now, self.clock);
             // Where even this line is not written, only the metric says so: telling it would lose another one.
             if self
