@@ -130,6 +130,16 @@ pub async fn run(settings: Settings) -> Result<()> {
     outcome
 }
 
+/// Takes as many records as there are now: on a busy host there are always more.
+fn catch_up(events: &mut Events, pipeline: &mut Pipeline) {
+    let mut left = events.gather();
+    let mut records = Vec::with_capacity(BATCH);
+    while left > 0 && events.take_present(&mut records, BATCH.min(left)) {
+        left -= records.len();
+        pipeline.take(&mut records);
+    }
+}
+
 /// Looks at all open files, and merges what is found. Says whether that can be done here.
 fn snapshot(armed: &mut Armed, events: &mut Events, pipeline: &mut Pipeline) -> bool {
     let start = clock::boot_now();
@@ -141,10 +151,7 @@ fn snapshot(armed: &mut Armed, events: &mut Events, pipeline: &mut Pipeline) -> 
             return false;
         }
     };
-    let mut records = Vec::with_capacity(BATCH);
-    while events.take_present(&mut records, BATCH) {
-        pipeline.take(&mut records);
-    }
+    catch_up(events, pipeline);
     pipeline.merge(&found, start);
     true
 }
@@ -258,7 +265,11 @@ async fn watch_events(
                 taken?;
                 pipeline.take(&mut records);
             }
-            () = due(pipeline.next_look()) => pipeline.look(),
+            () = due(pipeline.next_look()) => {
+                // The end of what is looked for may lie in the ring, and says more than a look.
+                catch_up(events, pipeline);
+                pipeline.look();
+            }
         }
     }
 }

@@ -18,9 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// end of its socket, which tells how the listen went, is about to be read.
 const PATIENCE_UNSEEN: Duration = Duration::from_millis(100);
 
-/// How long it takes a listen to fail, from the state LISTEN to CLOSE: microseconds, unless it is interrupted.
-const FAILS_WITHIN: Duration = Duration::from_micros(250);
-
 /// Looks that follow one another at once: `listen()` ends within microseconds of the event.
 const EAGER_LOOKS: u32 = 3;
 
@@ -142,17 +139,13 @@ impl Pending {
     }
 
     /// Takes the end of a socket: what it says about a listen that waits. A socket that was closed had listened. One
-    /// that was not, and that nobody had seen listening, had listened all the same where it took longer than a listen that
-    /// fails, which is over within the call.
+    /// that was not, and that nobody had seen listening, is taken to have failed.
     #[must_use]
     pub fn ended(&mut self, end: &Event) -> Option<Event> {
         let mut event = self.waiting.remove(&end.socket.key)?.event;
-        let lived = end.time.saturating_sub(event.time);
-        if end.closed || lived > nanoseconds(FAILS_WITHIN) {
+        if end.closed {
             event.outcome = Outcome::Succeeded;
-            if end.socket.port != 0 {
-                event.socket.port = end.socket.port;
-            }
+            event.socket.port = end.socket.port;
         } else {
             event.outcome = Outcome::Failed(None);
         }

@@ -237,7 +237,7 @@ const LISTENS_BY_TRACEPOINT: &[Situation] = &[
     },
     Situation {
         name: "listen_shutdown_at_once",
-        meaning: "a listener that shutdown() ends within a quarter of a millisecond looks like a listen that failed",
+        meaning: "a listener that shutdown() ends before it was confirmed looks like a listen that failed",
     },
 ];
 

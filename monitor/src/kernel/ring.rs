@@ -89,8 +89,8 @@ impl Events {
         Ok(())
     }
 
-    /// Takes up to `limit` of the records that are there, and says whether there were any.
-    pub fn take_present(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> bool {
+    /// Empties the ring into the queue, and says how many records wait there now.
+    pub fn gather(&mut self) -> usize {
         while let Some(record) = self.ring.get_mut().next() {
             if self.queue.len() < QUEUE {
                 self.queue.push_back(RawRecord::new(&record));
@@ -98,6 +98,12 @@ impl Events {
                 self.overflowed += 1;
             }
         }
+        self.queue.len()
+    }
+
+    /// Takes up to `limit` of the records that are there, and says whether there were any.
+    pub fn take_present(&mut self, records: &mut Vec<RawRecord>, limit: usize) -> bool {
+        self.gather();
         let count = limit.min(self.queue.len());
         records.extend(self.queue.drain(..count));
         if self.queue.is_empty() {
