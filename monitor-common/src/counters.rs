@@ -1,4 +1,4 @@
-//! Counters that the kernel side keeps on each CPU and the agent adds up.
+//! Counters that the kernel side keeps and the agent reads.
 
 use core::mem::size_of;
 
@@ -51,7 +51,7 @@ pub const CALL_UDP_CONNECT6: usize = 6;
 /// Number of such functions.
 pub const CALLS: usize = 7;
 
-/// One CPU's counters; they only grow.
+/// The counters of all CPUs; they only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

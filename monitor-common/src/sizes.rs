@@ -1,7 +1,7 @@
 //! Sizes of the maps, and times that both sides keep.
 
-/// Sockets that the map of reported listeners holds, of those whose place another one has. One more is still reported, its end is not: that is counted as
-/// [`crate::LOST_LISTENERS`], and a reconcile repairs it.
+/// Sockets that the map of reported listeners holds, of those whose place another one has. One more is still reported, its
+/// end is not: that is counted as [`crate::LOST_LISTENERS`], and a reconcile repairs it.
 pub const LISTENERS_MAX: u32 = 16_384;
 
 /// UDP sockets that the map of bound ones holds. One more is reported where its port is named; else it is shed, and
@@ -12,7 +12,8 @@ pub const UDP_MAX: u32 = 8_192;
 /// nanoseconds. Resolvers bind a random port for each query.
 pub const UDP_COUNTS_AFTER: u64 = 2_000_000_000;
 
-/// Connections that may wait for their outcome in the map, of those whose place another one has. The one that has waited longest makes room for one more.
+/// Connections that may wait for their outcome in the map, of those whose place another one has. The one that has waited
+/// longest makes room for one more.
 pub const CONNECTS_MAX: u32 = 8_192;
 
 /// Calls that may be under way at a time where a hook needs two programs, one at entry and one at return.

@@ -1,5 +1,7 @@
 //! The maps that kernel side and agent share, and the counters in them.
 
+use core::{arch::asm, ptr};
+
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
@@ -66,17 +68,35 @@ pub static ACCEPTS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(CALLS_MA
 #[map]
 pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(DRAFTS_MAX, 0);
 
+/// One for all CPUs: a number that is added to at once is right wherever a program is interrupted, and an array is reached
+/// without a call, which a `listen()` or a `connect()` would wait for.
 #[map]
-static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+static COUNTERS: Array<Counters> = Array::with_max_entries(1, 0);
 
-/// This CPU's counters, to be changed by a closure.
+/// Adds 1 to one of the counters, and returns what it was before.
 #[inline(always)]
-fn count<T: Default>(change: impl Fn(&mut Counters) -> T) -> T {
-    match COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the map's value is a `Counters`, of this CPU alone.
-        Some(counters) => change(unsafe { &mut *counters }),
-        None => T::default(),
+fn count(counter: impl FnOnce(&mut Counters) -> &mut u64) -> u64 {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the map's value is a `Counters`: integers, which each CPU adds to at once.
+    unsafe {
+        let counter: *mut u64 = counter(&mut *counters);
+        let before = ptr::read_volatile(counter);
+        add(counter, 1);
+        before
     }
+}
+
+/// Adds at once for all CPUs, without asking for what was there, which kernels before 5.12 cannot say. The target has no
+/// atomics in `core`, since it has no compare-and-swap.
+///
+/// # Safety
+/// A pointer into a map.
+#[inline(always)]
+pub unsafe fn add(number: *mut u64, more: i64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("lock *(u64 *)({number} + 0) += {more}", number = in(reg) number, more = in(reg) more) };
 }
 
 /// Counts one run of a hook.
@@ -86,20 +106,17 @@ fn count<T: Default>(change: impl Fn(&mut Counters) -> T) -> T {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_run<const HOOK: usize>() {
-    count(|counters| counters.runs[HOOK] += 1);
+    count(|counters| &mut counters.runs[HOOK]);
 }
 
-/// Counts one loss, and returns how many this CPU has counted at that edge.
+/// Counts one loss, and returns how many were counted at that edge before.
 #[inline(always)]
 #[expect(
     clippy::indexing_slicing,
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_loss<const EDGE: usize>() -> u64 {
-    count(|counters| {
-        counters.lost[EDGE] += 1;
-        counters.lost[EDGE]
-    })
+    count(|counters| &mut counters.lost[EDGE])
 }
 
 /// Counts a call whose entry was stored.
@@ -109,7 +126,7 @@ pub fn count_loss<const EDGE: usize>() -> u64 {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_entered<const CALL: usize>() {
-    count(|counters| counters.entered[CALL] += 1);
+    count(|counters| &mut counters.entered[CALL]);
 }
 
 /// Counts the return of a stored call.
@@ -119,23 +136,23 @@ pub fn count_entered<const CALL: usize>() {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_returned<const CALL: usize>() {
-    count(|counters| counters.returned[CALL] += 1);
+    count(|counters| &mut counters.returned[CALL]);
 }
 
 /// Counts a connect that waits for its outcome in the map.
 #[inline(always)]
 pub fn count_connect_stored() {
-    count(|counters| counters.connects_stored += 1);
+    count(|counters| &mut counters.connects_stored);
 }
 
 /// Counts the outcome of a connect that waited there.
 #[inline(always)]
 pub fn count_connect_ended() {
-    count(|counters| counters.connects_ended += 1);
+    count(|counters| &mut counters.connects_ended);
 }
 
 /// Counts a UDP socket on a port that nothing names.
 #[inline(always)]
 pub fn count_udp_waiting() {
-    count(|counters| counters.udp_waiting += 1);
+    count(|counters| &mut counters.udp_waiting);
 }

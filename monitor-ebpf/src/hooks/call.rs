@@ -46,8 +46,9 @@ pub fn returned<const CALL: usize>() -> Option<Call> {
     let key = key::<CALL>();
     // SAFETY: the entry is copied at once; only this thread writes it.
     let call = unsafe { CALLS.get(key) }.copied()?;
+    // Counted first: whoever reads the counters and finds no entry finds it counted, and takes it for no miss.
+    count_returned::<CALL>();
     // It was there a moment ago.
     let _ = CALLS.remove(key);
-    count_returned::<CALL>();
     Some(call)
 }

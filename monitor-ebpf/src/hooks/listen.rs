@@ -84,7 +84,7 @@ fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend
     let Some(mut entry) = listeners::Entry::of(slot, socket) else {
         return;
     };
-    let Some(paper) = entry.paper() else { return };
+    let paper = entry.paper();
     let executable = describe_as(&mut paper.record, KIND_LISTEN, sock, &common);
     let listens = amend(&mut paper.record);
     paper.emit_with_path(&executable);
@@ -110,5 +110,6 @@ fn forget(sk: *const u8, amend: impl FnOnce(&mut Record)) {
 pub fn end(record: &mut Record) {
     record.kind = KIND_UNLISTEN;
     record.time = task::boot_time();
+    record.path_bytes = 0;
     name_holder(record);
 }

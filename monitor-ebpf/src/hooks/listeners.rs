@@ -10,34 +10,37 @@ use crate::{
     maps::{LISTENER_PLACES, LISTENERS, count_loss},
 };
 
-/// Where a listener is described: at its place, where its record will be kept, else on a draft.
-pub struct Entry {
-    place: Option<*mut Paper>,
-    draft: Option<Writing>,
+/// Where a listener is described.
+pub enum Entry {
+    /// At its place, where its record will be kept.
+    Place(*mut Paper),
+    /// On a draft: another one has its place.
+    Draft(Writing),
 }
 
 impl Entry {
     #[inline(always)]
     pub fn of(slot: Slot, socket: u64) -> Option<Self> {
-        let place = places::claim(&LISTENER_PLACES, socket);
-        let draft = if place.is_none() { Some(Draft::of(slot)?) } else { None };
-        Some(Self { place, draft })
+        match places::claim(&LISTENER_PLACES, socket) {
+            Some(paper) => Some(Self::Place(paper)),
+            None => Draft::of(slot).map(Self::Draft),
+        }
     }
 
     #[inline(always)]
-    pub fn paper(&mut self) -> Option<&mut Paper> {
-        match self.place {
+    pub fn paper(&mut self) -> &mut Paper {
+        match self {
             // SAFETY: the place is this listener's.
-            Some(paper) => Some(unsafe { &mut *paper }),
-            None => self.draft.as_deref_mut(),
+            Self::Place(paper) => unsafe { &mut **paper },
+            Self::Draft(draft) => draft,
         }
     }
 
     /// Keeps the record.
     #[inline(always)]
     pub fn keep<C: EbpfContext>(self, ctx: &C, socket: u64) {
-        let Some(draft) = self.draft else { return };
-        if LISTENERS.insert(socket, &draft.record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 1 {
+        let Self::Draft(draft) = self else { return };
+        if LISTENERS.insert(socket, &draft.record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 0 {
             warn!(
                 ctx,
                 "the map of reported listeners is full: ends of further listeners are left to the reconcile"
@@ -48,7 +51,7 @@ impl Entry {
     /// Lets go of it: it is no listener.
     #[inline(always)]
     pub fn leave(self) {
-        if let Some(paper) = self.place {
+        if let Self::Place(paper) = self {
             // SAFETY: it was claimed.
             unsafe { places::leave(paper) };
         }

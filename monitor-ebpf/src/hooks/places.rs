@@ -4,15 +4,24 @@
 //! it already, a map takes it, which costs a tenth of a `listen()`. Whoever calls holds the socket's lock, so no other CPU
 //! looks for the same socket; of the same place it may.
 
-use core::{arch::asm, ptr};
+use core::{mem::offset_of, ptr};
 
 use aya_ebpf::maps::Array;
 use monitor_common::Record;
 
-use crate::emit::Paper;
+use crate::{emit::Paper, maps::add};
 
 /// Bits of a place.
 const BITS: u32 = 11;
+
+/// Bits of an address within the pages that sockets are taken from.
+const PAGE_BITS: u32 = 15;
+
+/// Bits of an address within a socket, at least.
+const SOCKET_BITS: u32 = 11;
+
+/// Bits of a place that tell sockets of the same pages apart.
+const WITHIN_BITS: u32 = PAGE_BITS - SOCKET_BITS;
 
 /// Places there are in an array.
 pub const PLACES_MAX: u32 = 1 << BITS;
@@ -23,9 +32,10 @@ pub type Places<T> = Array<Place<T>>;
 /// Room for what is kept of one socket: a record, or what begins with one.
 #[repr(C)]
 pub struct Place<T> {
-    kept: T,
-    /// How many sockets claim it: 1 while one is here.
+    /// How many sockets claim it: 1 while one is here. Before what is kept, beside the socket: most of what is kept is room
+    /// for a path, and the end of it lies in another page of memory.
     claims: u64,
+    kept: T,
 }
 
 /// What a place may keep.
@@ -40,10 +50,16 @@ unsafe impl Kept for Record {}
 // SAFETY: its first field is one.
 unsafe impl Kept for Paper {}
 
-/// The place of an address. Multiplied by 2^64 / φ, as addresses differ in their middle bits.
+/// The place of an address. The kernel takes sockets from pages of 32 KiB, one after the other, and each is larger than 2 KiB:
+/// those of one page have places side by side. Strewn over the whole array, each next listener of a busy host would be the
+/// first to touch a page of it.
 #[inline(always)]
 fn of<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut Place<T>> {
-    places.get_ptr_mut((socket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as u32)
+    // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
+    let page = (socket >> PAGE_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
+    let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
+    #[expect(clippy::cast_possible_truncation, reason = "a place has BITS bits")]
+    places.get_ptr_mut(((page << WITHIN_BITS) | within) as u32)
 }
 
 /// Which socket is in a place; 0 where none is.
@@ -53,7 +69,7 @@ fn of<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut Place<T>> {
 #[inline(always)]
 unsafe fn socket_of<T: Kept>(place: *mut Place<T>) -> *mut u64 {
     // SAFETY: what is kept begins with a record.
-    unsafe { &raw mut (*place.cast::<Record>()).socket }
+    unsafe { &raw mut (*(&raw mut (*place).kept).cast::<Record>()).socket }
 }
 
 /// The place of a socket, if it is free or nobody else's, for whoever keeps something of it there.
@@ -82,9 +98,9 @@ pub fn find<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
 /// What [`claim`] or [`find`] gave.
 #[inline(always)]
 pub unsafe fn leave<T: Kept>(kept: *mut T) {
-    let place = kept.cast::<Place<T>>();
-    // SAFETY: what is kept is the first field of its place.
+    // SAFETY: what is kept lies in its place.
     unsafe {
+        let place = kept.byte_sub(offset_of!(Place<T>, kept)).cast::<Place<T>>();
         *socket_of(place) = 0;
         add(&raw mut (*place).claims, -1);
     }
@@ -109,15 +125,4 @@ unsafe fn claim_alone(claims: *mut u64) -> bool {
         }
         is_alone
     }
-}
-
-/// Adds at once for all CPUs, without asking for what was there, which kernels before 5.12 cannot say. The target has no
-/// atomics in `core`, since it has no compare-and-swap.
-///
-/// # Safety
-/// A pointer into a map.
-#[inline(always)]
-unsafe fn add(number: *mut u64, more: i64) {
-    // SAFETY: the caller's.
-    unsafe { asm!("lock *(u64 *)({number} + 0) += {more}", number = in(reg) number, more = in(reg) more) };
 }

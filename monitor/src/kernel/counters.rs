@@ -1,9 +1,9 @@
-//! The kernel side's own counters, added up over the CPUs.
+//! The kernel side's own counters.
 
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
-    maps::{HashMap as BpfMap, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap as BpfMap, MapData, MapError},
 };
 use monitor_common::{
     CALLS, CONNECTS_MAX, Counters, HOOK_ACCEPT, HOOK_BIND, HOOK_CONNECT, HOOK_LISTEN, HOOK_UNLISTEN, HOOKS, LOSSES,
@@ -66,7 +66,7 @@ fn named<const N: usize>(names: [&'static str; N], values: [u64; N]) -> [(&'stat
 
 /// Reads the counters; a read is one system call, and a few more where calls or connects are under way.
 pub struct CountersReader {
-    map: PerCpuArray<MapData, Plain>,
+    map: Array<MapData, Plain>,
     calls: BpfMap<MapData, u64, PlainCall>,
     connects: BpfMap<MapData, u64, [u8; Record::SIZE]>,
 }
@@ -92,7 +92,7 @@ impl CountersReader {
                 .with_context(|| format!("the kernel object has no map {name}"))
         };
         Ok(Self {
-            map: PerCpuArray::try_from(take("COUNTERS")?).context("cannot use the map COUNTERS")?,
+            map: Array::try_from(take("COUNTERS")?).context("cannot use the map COUNTERS")?,
             calls: BpfMap::try_from(take("CALLS")?).context("cannot use the map CALLS")?,
             connects: BpfMap::try_from(take("CONNECTS")?).context("cannot use the map CONNECTS")?,
         })
@@ -124,13 +124,9 @@ impl CountersReader {
         })
     }
 
-    /// The counters of all CPUs, added up.
+    /// The counters as they stand.
     fn sums(&self) -> Result<Counters> {
-        let each = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
-        let mut sums = Counters::default();
-        for Plain(counters) in each.iter() {
-            add(&mut sums, counters);
-        }
+        let Plain(sums) = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
         Ok(sums)
     }
 
@@ -158,15 +154,4 @@ impl CountersReader {
         }
         Ok(under_way)
     }
-}
-
-fn add(sum: &mut Counters, one: &Counters) {
-    let each = |sums: &mut [u64], ones: &[u64]| sums.iter_mut().zip(ones).for_each(|(sum, one)| *sum += one);
-    each(&mut sum.runs, &one.runs);
-    each(&mut sum.lost, &one.lost);
-    each(&mut sum.entered, &one.entered);
-    each(&mut sum.returned, &one.returned);
-    sum.connects_stored += one.connects_stored;
-    sum.connects_ended += one.connects_ended;
-    sum.udp_waiting += one.udp_waiting;
 }
