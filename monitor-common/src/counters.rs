@@ -67,8 +67,6 @@ pub struct Counters {
     pub connects_stored: u64,
     /// Those whose outcome came.
     pub connects_ended: u64,
-    /// UDP sockets on ports that nothing names that were bound.
-    pub udp_waiting: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 8 * (HOOKS + LOSSES + 2 * CALLS + 3));
+const _: () = assert!(size_of::<Counters>() == 8 * (HOOKS + LOSSES + 2 * CALLS + 2));

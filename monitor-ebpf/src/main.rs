@@ -7,6 +7,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod atomic;
 mod emit;
 mod filter;
 mod hooks;

@@ -1,6 +1,6 @@
 //! The maps that kernel side and agent share, and the counters in them.
 
-use core::{arch::asm, ptr};
+use core::ptr;
 
 use aya_ebpf::{
     macros::map,
@@ -9,6 +9,7 @@ use aya_ebpf::{
 use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
 
 use crate::{
+    atomic,
     emit::{DRAFTS_MAX, Draft, Paper},
     hooks::{
         call::Call,
@@ -75,28 +76,17 @@ static COUNTERS: Array<Counters> = Array::with_max_entries(1, 0);
 
 /// Adds 1 to one of the counters, and returns what it was before.
 #[inline(always)]
-fn count(counter: impl FnOnce(&mut Counters) -> &mut u64) -> u64 {
+fn count(counter: impl FnOnce(*mut Counters) -> *mut u64) -> u64 {
     let Some(counters) = COUNTERS.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: the map's value is a `Counters`: integers, which each CPU adds to at once.
+    let counter = counter(counters);
+    // SAFETY: an integer in the map's value, which each CPU adds to at once.
     unsafe {
-        let counter: *mut u64 = counter(&mut *counters);
         let before = ptr::read_volatile(counter);
-        add(counter, 1);
+        atomic::add(counter, 1);
         before
     }
-}
-
-/// Adds at once for all CPUs, without asking for what was there, which kernels before 5.12 cannot say. The target has no
-/// atomics in `core`, since it has no compare-and-swap.
-///
-/// # Safety
-/// A pointer into a map.
-#[inline(always)]
-pub unsafe fn add(number: *mut u64, more: i64) {
-    // SAFETY: the caller's.
-    unsafe { asm!("lock *(u64 *)({number} + 0) += {more}", number = in(reg) number, more = in(reg) more) };
 }
 
 /// Counts one run of a hook.
@@ -106,7 +96,8 @@ pub unsafe fn add(number: *mut u64, more: i64) {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_run<const HOOK: usize>() {
-    count(|counters| &mut counters.runs[HOOK]);
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).runs[HOOK] });
 }
 
 /// Counts one loss, and returns how many were counted at that edge before.
@@ -116,7 +107,8 @@ pub fn count_run<const HOOK: usize>() {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_loss<const EDGE: usize>() -> u64 {
-    count(|counters| &mut counters.lost[EDGE])
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).lost[EDGE] })
 }
 
 /// Counts a call whose entry was stored.
@@ -126,7 +118,8 @@ pub fn count_loss<const EDGE: usize>() -> u64 {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_entered<const CALL: usize>() {
-    count(|counters| &mut counters.entered[CALL]);
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).entered[CALL] });
 }
 
 /// Counts the return of a stored call.
@@ -136,23 +129,20 @@ pub fn count_entered<const CALL: usize>() {
     reason = "the index is a constant, checked against the array when compiled"
 )]
 pub fn count_returned<const CALL: usize>() {
-    count(|counters| &mut counters.returned[CALL]);
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).returned[CALL] });
 }
 
 /// Counts a connect that waits for its outcome in the map.
 #[inline(always)]
 pub fn count_connect_stored() {
-    count(|counters| &mut counters.connects_stored);
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).connects_stored });
 }
 
 /// Counts the outcome of a connect that waited there.
 #[inline(always)]
 pub fn count_connect_ended() {
-    count(|counters| &mut counters.connects_ended);
-}
-
-/// Counts a UDP socket on a port that nothing names.
-#[inline(always)]
-pub fn count_udp_waiting() {
-    count(|counters| &mut counters.udp_waiting);
+    // SAFETY: within the map's value.
+    count(|counters| unsafe { &raw mut (*counters).connects_ended });
 }

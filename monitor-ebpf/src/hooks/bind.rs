@@ -16,7 +16,7 @@ use crate::{
         sockaddr::SockAddr,
         task,
     },
-    maps::{BOUND_UDP, count_loss, count_run, count_udp_waiting},
+    maps::{BOUND_UDP, count_loss, count_run},
 };
 
 /// Whether a bind of this socket to this address may be reported once it has returned. Only the return knows which port
@@ -72,7 +72,6 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
     if listens {
         if !is_named {
             record.flags |= FLAG_LATE;
-            count_udp_waiting();
         }
         let bound: &Record = record;
         if BOUND_UDP.insert(bound.socket, bound, 0).is_err() {

@@ -9,19 +9,22 @@ use core::{mem::offset_of, ptr};
 use aya_ebpf::maps::Array;
 use monitor_common::Record;
 
-use crate::{emit::Paper, maps::add};
+use crate::{atomic, emit::Paper};
 
 /// Bits of a place.
 const BITS: u32 = 11;
 
-/// Bits of an address within the pages that sockets are taken from.
-const PAGE_BITS: u32 = 15;
+/// Bits of an address within a slab, where sockets are taken from.
+const SLAB_BITS: u32 = 15;
 
 /// Bits of an address within a socket, at least.
 const SOCKET_BITS: u32 = 11;
 
-/// Bits of a place that tell sockets of the same pages apart.
-const WITHIN_BITS: u32 = PAGE_BITS - SOCKET_BITS;
+/// Bits of a place that tell sockets of one slab apart.
+const WITHIN_BITS: u32 = SLAB_BITS - SOCKET_BITS;
+
+/// Added, it takes one away.
+const MINUS_ONE: u64 = u64::MAX;
 
 /// Places there are in an array.
 pub const PLACES_MAX: u32 = 1 << BITS;
@@ -50,16 +53,16 @@ unsafe impl Kept for Record {}
 // SAFETY: its first field is one.
 unsafe impl Kept for Paper {}
 
-/// The place of an address. The kernel takes sockets from pages of 32 KiB, one after the other, and each is larger than 2 KiB:
-/// those of one page have places side by side. Strewn over the whole array, each next listener of a busy host would be the
+/// The place of an address. The kernel takes sockets from slabs of 32 KiB, one after the other, and each is larger than 2 KiB:
+/// those of one slab have places side by side. Strewn over the whole array, each next listener of a busy host would be the
 /// first to touch a page of it.
 #[inline(always)]
 fn of<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut Place<T>> {
     // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
-    let page = (socket >> PAGE_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
+    let slab = (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
     let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
     #[expect(clippy::cast_possible_truncation, reason = "a place has BITS bits")]
-    places.get_ptr_mut(((page << WITHIN_BITS) | within) as u32)
+    places.get_ptr_mut(((slab << WITHIN_BITS) | within) as u32)
 }
 
 /// Which socket is in a place; 0 where none is.
@@ -102,7 +105,7 @@ pub unsafe fn leave<T: Kept>(kept: *mut T) {
     unsafe {
         let place = kept.byte_sub(offset_of!(Place<T>, kept)).cast::<Place<T>>();
         *socket_of(place) = 0;
-        add(&raw mut (*place).claims, -1);
+        atomic::add(&raw mut (*place).claims, MINUS_ONE);
     }
 }
 
@@ -118,10 +121,10 @@ unsafe fn claim_alone(claims: *mut u64) -> bool {
         if ptr::read_volatile(claims) != 0 {
             return false;
         }
-        add(claims, 1);
+        atomic::add(claims, 1);
         let is_alone = ptr::read_volatile(claims) == 1;
         if !is_alone {
-            add(claims, -1);
+            atomic::add(claims, MINUS_ONE);
         }
         is_alone
     }

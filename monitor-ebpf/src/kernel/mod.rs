@@ -7,13 +7,14 @@ pub mod sock;
 pub mod sockaddr;
 pub mod task;
 
-use core::{arch::asm, ffi::c_void, mem::MaybeUninit, ptr};
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     Global,
     helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
 };
 
+use crate::atomic;
 use field::Field;
 use monitor_common::Bytes16;
 
@@ -171,10 +172,10 @@ pub fn host_order(port: u16) -> u16 {
 #[inline(always)]
 pub fn number(address: *const u8) -> u64 {
     let mut number = MaybeUninit::<u64>::uninit();
-    // SAFETY: the program's own stack. There is no atomic addition in `core` for this target.
+    // SAFETY: the program's own stack.
     unsafe {
         ptr::write_volatile(number.as_mut_ptr(), 0);
-        asm!("lock *(u64 *)({place} + 0) += {address}", place = in(reg) number.as_mut_ptr(), address = in(reg) address);
+        atomic::add(number.as_mut_ptr(), address as u64);
         ptr::read_volatile(number.as_ptr())
     }
 }

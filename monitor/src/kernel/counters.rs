@@ -36,7 +36,7 @@ const _: () = {
 /// Sums since the object was loaded; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    sums: Counters,
+    counters: Counters,
     misses: [u64; CALLS],
     displaced: u64,
 }
@@ -44,13 +44,16 @@ pub struct KernelCounters {
 impl KernelCounters {
     /// Runs of each hook, by the name of what it reports.
     pub fn runs(&self) -> [(&'static str, u64); HOOKS] {
-        named(RUNS, self.sums.runs)
+        named(RUNS, self.counters.runs)
     }
 
     /// Losses at each edge on the kernel's side.
     pub fn lost(&self) -> Vec<(&'static str, u64)> {
         let displaced = ("connects_map", self.displaced);
-        named(EDGES, self.sums.lost).into_iter().chain([displaced]).collect()
+        named(EDGES, self.counters.lost)
+            .into_iter()
+            .chain([displaced])
+            .collect()
     }
 
     /// Calls whose return was not seen, by the function that is hooked.
@@ -102,15 +105,15 @@ impl CountersReader {
     pub fn read(&mut self, now: u64) -> Result<KernelCounters> {
         // First those that were entered, last those that returned: a call that is entered or returns meanwhile is not
         // taken for one whose return was missed, which could not be taken back.
-        let entered = self.sums()?.entered;
+        let entered = self.counters()?.entered;
         let under_way = self.under_way(now)?;
-        let sums = self.sums()?;
+        let counters = self.counters()?;
         let mut misses = [0; CALLS];
-        let calls = entered.into_iter().zip(sums.returned).zip(under_way);
+        let calls = entered.into_iter().zip(counters.returned).zip(under_way);
         for (misses, ((entered, returned), under_way)) in misses.iter_mut().zip(calls) {
             *misses = entered.saturating_sub(returned).saturating_sub(under_way);
         }
-        let waiting = sums.connects_stored.saturating_sub(sums.connects_ended);
+        let waiting = counters.connects_stored.saturating_sub(counters.connects_ended);
         // The map makes room by itself only when it is full, but for what each processor has set aside.
         let displaced = if waiting > u64::from(CONNECTS_MAX / 2) {
             waiting.saturating_sub(self.connects.keys().count() as u64)
@@ -118,16 +121,16 @@ impl CountersReader {
             0
         };
         Ok(KernelCounters {
-            sums,
+            counters,
             misses,
             displaced,
         })
     }
 
     /// The counters as they stand.
-    fn sums(&self) -> Result<Counters> {
-        let Plain(sums) = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
-        Ok(sums)
+    fn counters(&self) -> Result<Counters> {
+        let Plain(counters) = self.map.get(&0, 0).context("cannot read the kernel side's counters")?;
+        Ok(counters)
     }
 
     /// Calls that were entered and may still return, by function. Those that have been under way for too long are taken

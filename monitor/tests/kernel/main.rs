@@ -18,6 +18,7 @@ mod capabilities;
 mod command_line;
 mod kernel_fields;
 mod listeners;
+mod losses;
 mod refusals;
 mod scenarios;
 mod world;

@@ -101,7 +101,12 @@ pub fn play(backend: &str, name: &str) -> Outcome<Cell> {
             }
         }
     }
-    compare(agent, backend, name)
+    let before = left_out(agent)?;
+    let outcome = compare(agent, backend, name);
+    let left_out = left_out(agent)? - before;
+    outcome.map_err(|error| {
+        format!("played {PLAYS} times, the kernel left out {left_out} runs at the last: {error}").into()
+    })
 }
 
 /// How often a scenario is played at most, where the kernel leaves out a run of a hook.
