@@ -37,6 +37,9 @@ pub(crate) struct BenchArgs {
     /// Measures this binary instead of building one; a static one for `kernel`.
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Measures this static agent as well in the guest of `kernel`, in turns with the first: that of before a change.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
     /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new, or none. On 6.1 most peers load.
     #[arg(long, value_name = "KERNEL", default_value = kernel::KERNEL)]
     guest: String,
@@ -88,6 +91,7 @@ impl Bench<'_> {
             let asked = kernel::Asked {
                 kernel: &self.args.guest,
                 agent: self.args.agent.as_deref(),
+                beside: self.args.beside.as_deref(),
                 repetitions: self.args.repetitions,
                 only: &self.args.only,
             };

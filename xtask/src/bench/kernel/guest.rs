@@ -60,13 +60,18 @@ pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, worklo
     for path in &paths {
         programs.with_libraries(path)?;
     }
+    let mut tools = agents("/payload/portreeve", "");
+    if let Some(beside) = asked.beside {
+        programs.program("payload/portreeve-beside", beside);
+        tools.extend(agents("/payload/portreeve-beside", " (beside)"));
+    }
     let plan = Plan {
         repetitions: asked.repetitions,
         rounds: ROUNDS,
         calls: CALLS,
         named: NAMED,
         other: OTHER,
-        tools: agents("/payload/portreeve")
+        tools: tools
             .into_iter()
             .chain(others)
             .filter(|tool| tool.name.contains(asked.only))

@@ -30,6 +30,8 @@ pub(super) struct Asked<'a> {
     pub(super) kernel: &'a str,
     /// A static agent, if one is given.
     pub(super) agent: Option<&'a Path>,
+    /// Another one, to compare it with.
+    pub(super) beside: Option<&'a Path>,
     /// How often each tool is started and measured.
     pub(super) repetitions: u32,
     /// What a tool's name must contain.

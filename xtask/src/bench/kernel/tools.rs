@@ -53,13 +53,13 @@ fn name_of(backend: &str, watched: &str) -> String {
     format!("{OURS}{backend}, {watched}")
 }
 
-/// The agent in each way that it is measured.
-pub(super) fn agents(path: &str) -> Vec<Tool> {
+/// An agent in each way that it is measured; `which` ends its name in tables.
+pub(super) fn agents(path: &str, which: &str) -> Vec<Tool> {
     let each = BACKENDS
         .into_iter()
         .flat_map(|backend| WATCHED.map(|watched| (backend, watched)));
     each.map(|(backend, (watched, flag, named))| Tool {
-        name: name_of(backend, watched),
+        name: name_of(backend, watched) + which,
         command: words(&[path, "run", "--events=json", "--backend", backend, "--watch", flag]),
         says: Some("armed: listeners are reported".to_owned()),
         sights: Kind::ALL.map(|kind| agents_sight(kind, named)).to_vec(),
@@ -290,7 +290,7 @@ mod tests {
                     .any(|peer| peer.sights.iter().any(|(sees, _)| *sees == kind))
             );
         }
-        let agents = agents("/payload/portreeve");
+        let agents = agents("/payload/portreeve", "");
         let names = agents.iter().map(|tool| tool.name.as_str());
         let names: BTreeSet<&str> = names.chain(PEERS.iter().map(|peer| peer.name)).collect();
         assert_eq!(names.len(), agents.len() + PEERS.len());
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_agent_tells_all_listens_and_binds_of_the_named_port() {
-        let agents = agents("/payload/portreeve");
+        let agents = agents("/payload/portreeve", "");
         let one = agents.first().unwrap();
         let sight = |kind: Kind| one.sights.iter().find(|sight| sight.kind == kind).unwrap();
         assert_eq!(sight(Kind::Listen).tells, Port::ALL);
