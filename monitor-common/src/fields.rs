@@ -51,6 +51,9 @@ macro_rules! for_each_kernel_field {
             bytes TASK_CRED: "task_struct", "cred";
             bytes TASK_CGROUPS: "task_struct", "cgroups";
             bytes TASK_MM: "task_struct", "mm";
+            bytes TASK_NAMESPACES: "task_struct", "nsproxy";
+            bytes NAMESPACES_MOUNTS: "nsproxy", "mnt_ns";
+            bytes MOUNTS_ROOT: "mnt_namespace", "root";
             bytes CRED_UID: "cred", "uid.val";
             bytes CSS_SET_CGROUP: "css_set", "dfl_cgrp";
             bytes CGROUP_NODE: "cgroup", "kn";

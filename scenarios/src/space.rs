@@ -1,8 +1,15 @@
 //! Other namespaces.
 
-use std::{fs, net::SocketAddr};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::Context;
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change, mount_move};
 
 use crate::{
     Scenario, raw,
@@ -52,4 +59,56 @@ pub const ALL: &[Scenario] = &[
             sock.close()
         })?)
     }),
+    ("an_executable_on_a_mount", &[17], || {
+        on_a_mount(24_053, |folder| Ok((folder.join(PROGRAM), None)))
+    }),
+    ("an_executable_in_a_chroot_on_a_mount", &[17], || {
+        on_a_mount(24_054, |folder| {
+            rustix::process::chroot(folder).context("cannot change the root")?;
+            Ok((Path::new("/").join(PROGRAM), Some(folder.join(PROGRAM))))
+        })
+    }),
+    // As whatever starts containers does where the root cannot be pivoted away, which is so in a guest.
+    ("an_executable_on_a_mount_over_the_root", &[17, 20], || {
+        on_a_mount(24_055, |folder| {
+            std::env::set_current_dir(folder)?;
+            mount_move(".", "/").context("cannot move a mount over the root")?;
+            rustix::process::chroot(".").context("cannot change the root")?;
+            Ok((Path::new("/").join(PROGRAM), None))
+        })
+    }),
 ];
+
+/// This program, below the mount that it is copied to.
+const PROGRAM: &str = "inner/program";
+
+/// What to call it, and what it is called from the root of its mount namespace where /proc, which it asks, says another name.
+type Names = (PathBuf, Option<PathBuf>);
+
+/// A copy of this program listens, which lies on a mount in a mount namespace of its own.
+fn on_a_mount(port: u16, enter: fn(&Path) -> Result<Names>) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("scenarios-mount-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let there = raw::in_child(|| {
+        raw::unshare(libc::CLONE_NEWNS)?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount("tmpfs", &folder, "tmpfs", MountFlags::empty(), None).context("cannot mount")?;
+        let program = folder.join(PROGRAM);
+        fs::create_dir_all(program.parent().context("a folder")?)?;
+        fs::copy("/proc/self/exe", &program)?;
+        let proc = folder.join("proc");
+        fs::create_dir(&proc)?;
+        mount("proc", &proc, "proc", MountFlags::empty(), None).context("cannot mount /proc")?;
+        let (path, seen) = enter(&folder)?;
+        std::env::set_current_dir("/")?;
+        let mut command = Command::new(path);
+        command.args(["part", "listen", &port.to_string()]);
+        if let Some(seen) = seen {
+            command.env("SEEN_AS", seen);
+        }
+        Err(command.exec()).context("cannot exec")
+    })?;
+    raw::wait(there)?;
+    // The mount went with the namespace.
+    fs::remove_dir(&folder).context("cannot remove the folder")
+}

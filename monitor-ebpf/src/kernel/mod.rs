@@ -14,7 +14,6 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
 };
 
-use crate::atomic;
 use field::Field;
 use monitor_common::Bytes16;
 
@@ -167,15 +166,15 @@ pub fn host_order(port: u16) -> u16 {
     core::hint::black_box(u16::from_be(port))
 }
 
-/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. What was added to memory
-/// is a number to it, on the stack too.
+/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. On the stack, a pointer
+/// that a byte was written over is a number to it: here the highest one, which is 0xff in every address of the kernel.
 #[inline(always)]
 pub fn number(address: *const u8) -> u64 {
     let mut number = MaybeUninit::<u64>::uninit();
     // SAFETY: the program's own stack.
     unsafe {
-        ptr::write_volatile(number.as_mut_ptr(), 0);
-        atomic::add(number.as_mut_ptr(), address as u64);
+        ptr::write_volatile(number.as_mut_ptr(), address as u64);
+        ptr::write_volatile(number.as_mut_ptr().cast::<u8>().add(7), 0xff);
         ptr::read_volatile(number.as_ptr())
     }
 }

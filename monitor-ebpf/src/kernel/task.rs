@@ -93,7 +93,7 @@ impl<A: Access> Task<A> {
     /// What it executes.
     #[inline(always)]
     pub fn executable(&self) -> Executable {
-        Executable::of::<A>(self.field(field::TASK_MM))
+        Executable::of::<A>(self.field(field::TASK_MM), self.field(field::TASK_NAMESPACES))
     }
 
     /// The thread's name.
