@@ -41,8 +41,9 @@ use crate::{
     snapshot::owners,
 };
 
-/// Records that are worked off before the ring is emptied again and other work gets its turn.
-const BATCH: usize = 64;
+/// Records that are worked off before the ring is emptied again and other work gets its turn: few, since a record can take
+/// a third of a millisecond on a slow machine, and the ring holds what is made in some sixty.
+const BATCH: usize = 16;
 
 /// How often counters are read and alerts are looked at.
 const TICK: Duration = Duration::from_secs(1);

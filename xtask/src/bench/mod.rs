@@ -43,9 +43,9 @@ pub(crate) struct BenchArgs {
     /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new, or none. On 6.1 most peers load.
     #[arg(long, value_name = "KERNEL", default_value = kernel::KERNEL)]
     guest: String,
-    /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    only: String,
+    /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`. Can be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
     /// How often each tool is started and measured for `kernel`.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,

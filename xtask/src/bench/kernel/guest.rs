@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 /// Rounds of each call, each time, and the calls of a round: so many that the first ones, which an emulator has yet to
 /// translate, do not count in a median.
 const ROUNDS: u32 = 5;
-const CALLS: u32 = 400;
+const CALLS: u32 = 200;
 
 /// After this the guest is ended: several times what it takes.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -75,7 +75,7 @@ pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, worklo
         tools: tools
             .into_iter()
             .chain(others)
-            .filter(|tool| tool.name.contains(asked.only))
+            .filter(|tool| asked.only.is_empty() || asked.only.iter().any(|part| tool.name.contains(part)))
             .collect(),
     };
     programs.text("payload/plan.json", serde_json::to_string(&plan)?);

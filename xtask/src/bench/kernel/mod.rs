@@ -34,8 +34,8 @@ pub(super) struct Asked<'a> {
     pub(super) beside: Option<&'a Path>,
     /// How often each tool is started and measured.
     pub(super) repetitions: u32,
-    /// What a tool's name must contain.
-    pub(super) only: &'a str,
+    /// What a tool's name must contain one of; nothing for all tools.
+    pub(super) only: &'a [String],
 }
 
 /// In the place of a guest's kernel: no guest.
