@@ -61,8 +61,8 @@ pub fn sentence_of(report: &str) -> String {
         .next()
         .and_then(|tip| Some(tip.strip_prefix("tip: ")?.to_owned()));
     match tip {
-        Some(tip) => format!("{wrong}: {tip}, and --help tells the rest"),
-        None => format!("{wrong}: --help tells what is"),
+        Some(tip) => format!("{wrong}; {tip}, and --help tells the rest"),
+        None => format!("{wrong}; --help shows what there is"),
     }
 }
 
@@ -94,11 +94,11 @@ mod tests {
         for (report, sentence) in [
             (
                 "error: unexpected argument '--wath' found\n\n  tip: a similar argument exists: '--watch'\n\nUsage: x\n",
-                "unexpected argument '--wath' found: a similar argument exists: '--watch', and --help tells the rest",
+                "unexpected argument '--wath' found; a similar argument exists: '--watch', and --help tells the rest",
             ),
             (
                 "error: the following required arguments were not provided:\n  <PORT|NAME>\n\nUsage: x\n",
-                "the following required arguments were not provided: <PORT|NAME>: --help tells what is",
+                "the following required arguments were not provided: <PORT|NAME>; --help shows what there is",
             ),
         ] {
             assert_eq!(sentence_of(report), sentence);

@@ -115,7 +115,8 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
     for attempt in attempts {
         for hook in &attempt.hooks {
             let state = hook.refusal.as_deref().unwrap_or("loads");
-            text.push_str(&format!("{}: {}: {state}\n", attempt.backend, hook.hook));
+            let subject = hook.subject.name();
+            text.push_str(&format!("{}: {} for {subject}: {state}\n", attempt.backend, hook.hook));
         }
     }
     let loads = Service::possible(attempts, asked);
@@ -181,6 +182,9 @@ fn start(args: &Args) -> Result<ExitCode> {
     };
     let settings = config::Settings::new(file, flags, registry)?;
     args.paths.check()?;
+    if settings.events && stdout_leads_nowhere() {
+        ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("portreeve")
@@ -195,6 +199,14 @@ fn start(args: &Args) -> Result<ExitCode> {
     // A look-up that hangs in a dead mount must not hold up the end.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether there is no stdout: the standard library opens /dev/null in its place, for reading too, which no shell does that is
+/// told to write there.
+fn stdout_leads_nowhere() -> bool {
+    let null = rustix::fs::makedev(1, 3);
+    let is_null = rustix::fs::fstat(std::io::stdout()).is_ok_and(|file| file.st_rdev == null);
+    is_null && rustix::fs::fcntl_getfl(std::io::stdout()).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR))
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub(super) fn explain(error: &EbpfError, memlock: Option<u64>) -> anyhow::Error 
              is {} KiB here and could not be raised: set LimitMEMLOCK=infinity (systemd) or ulimit -l unlimited",
             limit / 1024
         ),
+        _ if text.contains("os error 24)") => anyhow!(
+            "cannot load the kernel object: {text}; it takes some fifty descriptors: set ulimit -n, or LimitNOFILE (systemd), to \
+             256 or more"
+        ),
         _ => anyhow!("cannot load the kernel object: {text}"),
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP server: the metrics page and the two questions of a supervisor.
 
 use std::{
+    collections::VecDeque,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,25 +18,29 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 
-/// Connections that are served at one time; further ones wait.
+/// Connections that are served at one time. One more takes the place of the one that has been there longest without
+/// having asked for anything that is still to be answered: whoever connects and says nothing, or says it slowly, must
+/// not keep the places from those who ask.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a request's head may take, and a connection may wait for its next request: whoever connects and says
-/// nothing must not keep the places from those who ask.
+/// How long a request's head may take, and a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may last in all.
@@ -66,18 +71,47 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let router = router(telemetry_path).with_state(shared);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = VecDeque::<Arc<Place>>::new();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut refused = false;
     loop {
         tokio::select! {
             () = &mut shutdown => return Ok(()),
-            (stream, place) = accept(&listener, &places) => {
+            stream = accept(&listener, &mut refused), if has_room(&places) => {
+                if places.len() >= CONNECTIONS_MAX
+                    && let Some(longest) = places.iter().position(|place| !place.answers())
+                    && let Some(place) = places.remove(longest)
+                {
+                    place.wanted.notify_one();
+                }
+                let place = Arc::<Place>::default();
+                places.push_back(Arc::clone(&place));
                 connections.spawn(connection(stream, router.clone(), place));
             }
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => places.retain(|place| Arc::strong_count(place) > 1),
         }
     }
+}
+
+/// The place of a connection: held by the server, and by the connection as long as it lasts.
+#[derive(Default)]
+struct Place {
+    /// Whether a request is being answered.
+    answers: AtomicBool,
+    /// Another one takes it.
+    wanted: Notify,
+}
+
+impl Place {
+    fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether one more can be served: there is a place, or one that can be taken.
+fn has_room(places: &VecDeque<Arc<Place>>) -> bool {
+    places.len() < CONNECTIONS_MAX || places.iter().any(|place| !place.answers())
 }
 
 fn router(telemetry_path: &str) -> Router<Shared> {
@@ -95,29 +129,48 @@ fn router(telemetry_path: &str) -> Router<Shared> {
     router
 }
 
-/// Takes a connection once there is a place for it. Cancel-safe: a connection that was not taken stays in the queue.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// Takes a connection. Cancel-safe: one that was not taken stays in the queue. `refused` says that the last one could not be
+/// taken, which is said once for as long as it lasts.
+async fn accept(listener: &TcpListener, refused: &mut bool) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => {
+                *refused = false;
+                return stream;
+            }
             Err(error) => {
-                ::log::warn!("cannot take an HTTP connection: {error}");
+                if !std::mem::replace(refused, true) {
+                    ::log::warn!("cannot take HTTP connections for now: {error}");
+                }
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, place: Option<OwnedSemaphorePermit>) {
+async fn connection(stream: TcpStream, router: Router, place: Arc<Place>) {
+    let router = TowerToHyperService::new(router);
+    let answers = &place.answers;
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(|request| {
+                let answer = router.call(request);
+                async {
+                    answers.store(true, Ordering::Relaxed);
+                    let answer = answer.await;
+                    answers.store(false, Ordering::Relaxed);
+                    answer
+                }
+            }),
+        );
     // How it ended is the client's affair.
-    let _ = timeout(CONNECTION_TIMEOUT, served).await;
-    drop(place);
+    tokio::select! {
+        _ = timeout(CONNECTION_TIMEOUT, served) => {}
+        () = place.wanted.notified() => {}
+    }
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {

@@ -54,8 +54,13 @@ impl PortSpec {
         let mut specs = Vec::new();
         for item in text.split(',').map(str::trim) {
             if item.is_empty() {
+                let nothing = if text.trim().is_empty() {
+                    "nothing"
+                } else {
+                    "an empty item"
+                };
                 return Err(PortSpecError(format!(
-                    "`{text}` has an empty item; write ports, ranges or service names separated by commas"
+                    "`{text}` names {nothing}; write ports, ranges or service names separated by commas"
                 )));
             }
             match Subject::parse(item, registry)? {
@@ -248,11 +253,11 @@ mod tests {
             ),
             (
                 "1990,,1992",
-                "`1990,,1992` has an empty item; write ports, ranges or service names separated by commas",
+                "`1990,,1992` names an empty item; write ports, ranges or service names separated by commas",
             ),
             (
                 "",
-                "`` has an empty item; write ports, ranges or service names separated by commas",
+                "`` names nothing; write ports, ranges or service names separated by commas",
             ),
         ] {
             let error = PortSpec::parse_list(text, Registry::embedded()).unwrap_err();
