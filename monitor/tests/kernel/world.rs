@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    agent::{Agent, brief, output_of},
+    agent::{Agent, PLAYS, brief, output_of},
     listeners::inode,
 };
 
@@ -109,11 +109,7 @@ pub fn play(backend: &str, name: &str) -> Outcome<Cell> {
     })
 }
 
-/// How often a scenario is played at most, where the kernel leaves out a run of a hook.
-const PLAYS: usize = 3;
-
-/// Runs of hooks that the kernel left out, as the agent counts them: where a kernel can be preempted, it does not run a
-/// program that runs on the same processor already.
+/// Runs of hooks that the kernel left out, as the agent counts them: see [`super::agent::LEFT_OUT`].
 fn left_out(agent: &Agent) -> Outcome<f64> {
     let (_, page) = agent.get("/metrics")?;
     let lines = page
