@@ -70,7 +70,7 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
         .min_by(|one, other| one.ratio.median.total_cmp(&other.ratio.median));
     for (name, figure) in &ours {
         // All ports named: then the other one is named as well.
-        let as_port = if backends().any(|backend| *name == with_all_ports(backend)) {
+        let as_port = if backends().any(|backend| name.starts_with(&with_all_ports(backend))) {
             Port::Named
         } else {
             port
