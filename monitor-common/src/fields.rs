@@ -7,7 +7,8 @@
 
 /// Calls `$callback!` with the list: for each field its name, the struct, and the path of members.
 ///
-/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte. Where kernels differ in a name,
+/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte, `maybe` a field
+/// of something that a kernel may be without. Where kernels differ in a name,
 /// the path has both with `|` between: the first that the kernel knows is taken.
 #[macro_export]
 macro_rules! for_each_kernel_field {
@@ -35,12 +36,14 @@ macro_rules! for_each_kernel_field {
             bits SOCK_KERNEL: "sock", "sk_kern_sock";
             bytes INET_SPORT: "inet_sock", "inet_sport";
             bytes TCP_PACKETS_OUT: "tcp_sock", "packets_out";
+            maybe MPTCP_FIRST: "mptcp_sock", "first";
             bytes SOCKET_SK: "socket", "sk";
             bytes SOCKET_FILE: "socket", "file";
             bytes SOCKET_INODE: "socket_alloc", "vfs_inode";
             bytes INODE_NUMBER: "inode", "i_ino";
             bytes INODE_SUPER: "inode", "i_sb";
             bytes SUPER_DEVICE: "super_block", "s_dev";
+            bytes SUPER_MAGIC: "super_block", "s_magic";
             bytes NET_INUM: "net", "ns.inum";
             bytes TASK_LEADER: "task_struct", "group_leader";
             bytes TASK_COMM: "task_struct", "comm";

@@ -46,6 +46,10 @@ pub const FLAG_PATH_CUT: u32 = 1 << 12;
 /// [`crate::UDP_COUNTS_AFTER`]; its end only if it lived that long.
 pub const FLAG_LATE: u32 = 1 << 13;
 
+/// No hook saw how it began to listen: it was there when a look at all open files found it, and the opener is one of those that
+/// hold it.
+pub const FLAG_EXISTING: u32 = 1 << 14;
+
 /// Bytes of names that follow a record at most: see [`Record::path_bytes`].
 pub const PATH_MAX: usize = 384;
 /// Components of a path that are followed at most.

@@ -72,10 +72,11 @@ pub enum Slot {
     UdpConnect4,
     UdpConnect6,
     SetState,
+    OpenFiles,
 }
 
 /// Number of programs that write drafts.
-const SLOTS: u32 = Slot::SetState as u32 + 1;
+const SLOTS: u32 = Slot::OpenFiles as u32 + 1;
 
 /// Number of drafts on each CPU.
 pub const DRAFTS_MAX: u32 = 2 * SLOTS;
@@ -112,15 +113,24 @@ impl Paper {
             self.emit();
             return;
         }
+        let length = self.write_path(executable);
+        // SAFETY: so many bytes are the record and its names.
+        unsafe {
+            let bytes = ptr::slice_from_raw_parts((&raw const self.record).cast::<u8>(), length);
+            if EVENTS.output::<[u8]>(&*bytes, wake(self.record.time)).is_err() {
+                lost(self.record.kind);
+            }
+        }
+    }
+
+    /// Writes the path of the opener's executable behind the record. Gives how many bytes both are.
+    #[inline(always)]
+    pub fn write_path(&mut self, executable: &Executable) -> usize {
         // SAFETY: the names are `ROOM` bytes, and lie right behind the record.
         unsafe {
             let flags = executable.write_path((&raw mut self.names).cast(), &raw mut self.record.path_bytes);
             self.record.flags |= flags;
-            let length = place(ptr::read_volatile(&raw const self.record.path_bytes) as usize);
-            let bytes = ptr::slice_from_raw_parts((&raw const self.record).cast::<u8>(), Record::SIZE + length);
-            if EVENTS.output::<[u8]>(&*bytes, wake(self.record.time)).is_err() {
-                lost(self.record.kind);
-            }
+            Record::SIZE + place(ptr::read_volatile(&raw const self.record.path_bytes) as usize)
         }
     }
 }

@@ -14,12 +14,15 @@ mod hooks;
 mod kernel;
 mod maps;
 
+use core::ptr;
+
 use aya_ebpf::{
+    bindings::seq_file,
     macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint},
     programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
 use emit::Slot;
-use hooks::{Version, accept, bind, call, connect, listen};
+use hooks::{Version, accept, bind, call, connect, listen, snapshot};
 use kernel::{Probed, Typed};
 use monitor_common::{
     CALL_BIND4, CALL_BIND6, CALL_CONNECT4, CALL_CONNECT6, CALL_LISTEN, CALL_UDP_CONNECT4, CALL_UDP_CONNECT6,
@@ -116,7 +119,7 @@ fn udp_connect6(ctx: FExitContext) -> u32 {
 #[kprobe(function = "inet_csk_listen_start")]
 fn listen_entry(ctx: ProbeContext) -> u32 {
     let Some(sk) = ctx.arg(0) else { return 0 };
-    call::entered::<CALL_LISTEN>(sk, core::ptr::null());
+    call::entered::<CALL_LISTEN>(sk, ptr::null());
     0
 }
 
@@ -138,7 +141,7 @@ fn listen_return(ctx: RetProbeContext) -> u32 {
 fn inet_listen_entry(ctx: ProbeContext) -> u32 {
     let Some(sk) = ctx.arg(0) else { return 0 };
     if !listen::is_listening(sk) {
-        call::entered::<CALL_LISTEN>(sk, core::ptr::null());
+        call::entered::<CALL_LISTEN>(sk, ptr::null());
     }
     0
 }
@@ -343,6 +346,39 @@ fn set_state(ctx: RawTracePointContext) -> i32 {
     listen::changed(&ctx, sk, old, new);
     connect::began(sk, new);
     connect::ended(sk, old, new);
+    0
+}
+
+// The snapshot.
+
+/// What the iterator over open files hands in: `struct bpf_iter__task_file` of kernel/bpf/task_iter.c.
+#[repr(C)]
+struct OpenFile {
+    meta: *const Meta,
+    task: *const u8,
+    descriptor: u32,
+    file: *const u8,
+}
+
+/// `struct bpf_iter_meta` of include/linux/bpf.h, its beginning.
+#[repr(C)]
+struct Meta {
+    seq: *mut seq_file,
+}
+
+/// Every descriptor of every process, once; at the end once without any.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn open_files(ctx: *const OpenFile) -> i32 {
+    // SAFETY: the context, field by field as the verifier has it.
+    unsafe {
+        let task = ptr::read_volatile(&raw const (*ctx).task);
+        let file = ptr::read_volatile(&raw const (*ctx).file);
+        if !task.is_null() && !file.is_null() {
+            let meta = ptr::read_volatile(&raw const (*ctx).meta);
+            snapshot::descriptor(ptr::read_volatile(&raw const (*meta).seq), task, file);
+        }
+    }
     0
 }
 

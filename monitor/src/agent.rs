@@ -89,11 +89,12 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (armed, attempts) = probe.arm(settings.backend);
     let mut armed = armed?;
-    pipeline.armed(std::mem::take(&mut armed.misses));
+    pipeline.armed(std::mem::take(&mut armed.misses), armed.service.sees_binds());
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
         ::log::info!("a backend is not used: {attempt}");
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    armed.service.open_files = snapshot(&mut armed, &mut events, &mut pipeline);
     lock(&shared.metrics).armed(&armed.service, &armed.hooks, &kernel);
     let blind_spots = armed.service.blind_spots();
     let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
@@ -107,7 +108,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     ::log::info!(backend = armed.service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
     shared.ready.store(true, Ordering::Release);
 
-    let outcome = watch_events(&mut pipeline, &mut events, &mut servers, &mut stop).await;
+    let outcome = watch_events(&mut armed, &mut pipeline, &mut events, &mut servers, &mut stop).await;
 
     // From here on the kernel reports nothing more; what it reported is still told.
     disarm(armed, &mut events, &mut pipeline);
@@ -138,6 +139,22 @@ fn catch_up(events: &mut Events, pipeline: &mut Pipeline) {
         left -= records.len();
         pipeline.take(&mut records);
     }
+}
+
+/// Looks at all open files, and merges what is found. Says whether that can be done here.
+fn snapshot(armed: &mut Armed, events: &mut Events, pipeline: &mut Pipeline) -> bool {
+    let start = clock::boot_now();
+    pipeline.expect_snapshot();
+    let found = match armed.open_files() {
+        Ok(found) => found,
+        Err(error) => {
+            ::log::info!("what listened before is not known: {error:#}");
+            return false;
+        }
+    };
+    catch_up(events, pipeline);
+    pipeline.merge(&found, start);
+    true
 }
 
 /// Loads and verifies everything, and attaches nothing.
@@ -205,6 +222,7 @@ fn serve(
 }
 
 async fn watch_events(
+    armed: &mut Armed,
     pipeline: &mut Pipeline,
     events: &mut Events,
     servers: &mut JoinSet<Result<()>>,
@@ -234,6 +252,9 @@ async fn watch_events(
                     pipeline.take(&mut records);
                 }
                 pipeline.tick(events.take_overflowed());
+                if pipeline.wants_snapshot() && armed.service.open_files {
+                    snapshot(armed, events, pipeline);
+                }
             }
             _ = selftest.tick() => pipeline.start_selftest(),
             () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),

@@ -10,7 +10,7 @@ use std::{
 
 pub use errno::errno_name;
 use monitor_common::{
-    FLAG_AUTOMATIC, FLAG_CLOSED, FLAG_CONNECTED, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD,
+    FLAG_AUTOMATIC, FLAG_CLOSED, FLAG_CONNECTED, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_EXISTING,
     FLAG_KERNEL_SOCKET, FLAG_KERNEL_THREAD, FLAG_LATE, FLAG_MPTCP, FLAG_PATH_CUT, FLAG_REUSEPORT, FLAG_UNCONFIRMED,
     FLAG_V6ONLY, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_LISTEN, KIND_UNLISTEN, Record,
 };
@@ -225,6 +225,8 @@ pub struct Event {
     /// A UDP socket on a port that nothing names: its bind is reported only once it has lived for
     /// `monitor_common::UDP_COUNTS_AFTER`, and so is its end.
     pub late: bool,
+    /// No hook saw how it began: a look at all open files found it, and `opener` is one of those that hold it.
+    pub existing: bool,
 }
 
 /// Why bytes are no event.
@@ -401,6 +403,7 @@ impl Event {
             closed: has(FLAG_CLOSED),
             connected: has(FLAG_CONNECTED),
             late: has(FLAG_LATE),
+            existing: has(FLAG_EXISTING),
         })
     }
 

@@ -1,5 +1,7 @@
 //! The listeners that were reported, so that their end can name who opened them.
 
+use core::ptr;
+
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
 use monitor_common::{LOST_LISTENERS, Record};
@@ -55,6 +57,39 @@ impl Entry {
             // SAFETY: it was claimed.
             unsafe { places::leave(paper) };
         }
+    }
+}
+
+/// Keeps the record of a listener that no hook has seen.
+#[inline(always)]
+pub fn remember(record: &Record) {
+    let socket = record.socket;
+    if places::find(&LISTENER_PLACES, socket).is_some() || LISTENERS.get_ptr(socket).is_some() {
+        return;
+    }
+    match places::claim(&LISTENER_PLACES, socket) {
+        // SAFETY: the place is this listener's; both are records.
+        Some(paper) => unsafe { copy(record, &raw mut (*paper).record) },
+        None => {
+            // What does not fit is told at its end by the reconcile.
+            let _ = LISTENERS.insert(socket, record, 0);
+        }
+    }
+}
+
+/// Copies a record word by word: left to itself the compiler calls a function that moves bytes.
+///
+/// # Safety
+/// As [`ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy(from: *const Record, to: *mut Record) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    let mut word = 0;
+    while word < Record::SIZE / size_of::<u64>() {
+        // SAFETY: a record is integers without padding, its size and alignment are those of words (asserted where it is
+        // defined).
+        unsafe { ptr::write_volatile(to.add(word), ptr::read_volatile(from.add(word))) };
+        word += 1;
     }
 }
 

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod listen;
 pub mod listeners;
 pub mod places;
+pub mod snapshot;
 
 use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
 
@@ -51,6 +52,18 @@ fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>) -> Execut
 /// The same where a part of the socket was looked at already.
 #[inline(always)]
 fn describe_as<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common: &Common<A>) -> Executable {
+    describe_socket(record, kind, sock, common);
+    // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
+    if HAVE_TASK.load() != 0 {
+        name_opener(record, &Task::<Typed>::current())
+    } else {
+        name_opener(record, &Task::<Probed>::current())
+    }
+}
+
+/// Writes what the socket alone tells, and that it happens now.
+#[inline(always)]
+fn describe_socket<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common: &Common<A>) {
     let family = common.family();
     let time = task::boot_time();
     let (inode, mptcp) = sock.file();
@@ -72,21 +85,14 @@ fn describe_as<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common
     record.peer_port = common.peer_port();
     record.address = common.local_address(family);
     record.peer_address = common.peer_address(family);
-    // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
-    if HAVE_TASK.load() != 0 {
-        name_opener::<Typed>(record)
-    } else {
-        name_opener::<Probed>(record)
-    }
 }
 
 /// Writes who acts.
 #[inline(always)]
-fn name_opener<A: Access>(record: &mut Record) -> Executable
+fn name_opener<A: Access>(record: &mut Record, opener: &Task<A>) -> Executable
 where
     Task<A>: Running,
 {
-    let opener = Task::<A>::current();
     let ids = opener.ids();
     record.cgroup = opener.cgroup();
     record.start_time = opener.start_time();

@@ -15,7 +15,7 @@ pub const IPPROTO_TCP: u16 = 6;
 /// `IPPROTO_UDP`.
 pub const IPPROTO_UDP: u16 = 17;
 /// `IPPROTO_MPTCP`.
-const IPPROTO_MPTCP: u16 = 262;
+pub const IPPROTO_MPTCP: u16 = 262;
 
 /// `SHUTDOWN_MASK` of include/net/sock.h: both directions are shut down.
 const SHUTDOWN_MASK: u8 = 3;
@@ -179,6 +179,13 @@ impl<A: Access> Sock<A> {
             }
         }
         (inode, flags)
+    }
+
+    /// Of an MPTCP socket, the `struct sock` of its first subflow.
+    #[inline(always)]
+    pub fn first_subflow(&self) -> *const u8 {
+        // SAFETY: a pointer.
+        unsafe { Probed::field(self.pointer, field::MPTCP_FIRST) }
     }
 
     /// `FLAG_AUTOMATIC` and `FLAG_KERNEL_SOCKET`.

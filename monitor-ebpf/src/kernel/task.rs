@@ -62,7 +62,12 @@ impl<A: Access> Task<A> {
     /// The task that is running.
     #[inline(always)]
     pub fn current() -> Self {
-        let task = A::task();
+        Self::new(A::task())
+    }
+
+    /// A task, by a pointer of this kind.
+    #[inline(always)]
+    pub fn new(task: *const u8) -> Self {
         Self {
             task,
             // SAFETY: a pointer.

@@ -1,6 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 mod outputs;
+mod snapshots;
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use self::snapshots::Snapshots;
 use super::{
     decode, netns_of,
     processes::Processes,
@@ -75,6 +77,7 @@ pub(super) struct Pipeline {
     reconcile: Reconcile,
     /// What was lost since the last tick, by edge.
     losses: BTreeMap<&'static str, u64>,
+    snapshots: Snapshots,
 }
 
 impl Pipeline {
@@ -109,12 +112,14 @@ impl Pipeline {
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             losses: BTreeMap::new(),
+            snapshots: Snapshots::default(),
         })
     }
 
-    /// Takes what tells which runs the kernel left out.
-    pub(super) fn armed(&mut self, misses: HookMisses) {
+    /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
+    pub(super) fn armed(&mut self, misses: HookMisses, sees_udp: bool) {
         self.misses = misses;
+        self.snapshots.armed(sees_udp);
     }
 
     /// Takes records of the ring, and looks for what they leave open.
@@ -218,10 +223,18 @@ impl Pipeline {
         if self.is_selftest(&event) {
             return;
         }
-        lock(&self.metrics).arrived(event.kind);
+        if !event.existing {
+            lock(&self.metrics).arrived(event.kind);
+        }
+        self.snapshots.saw(&event);
         match self.inventory.apply(event) {
             Change::Opened { event, replaced } => {
                 if let Some(listener) = replaced {
+                    if snapshots::is_same_socket(&listener.opened, &event) {
+                        // The look at all open files was ahead of the event.
+                        self.inventory.keep(*listener);
+                        return;
+                    }
                     self.ended_unseen(*listener, event.time);
                 }
                 self.opened(*event);
@@ -236,7 +249,11 @@ impl Pipeline {
                     self.forget(&listener);
                     // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
                     let socket = listener.opened.socket.clone();
-                    self.tell(&Event { socket, ..*event }, &listener.known.report);
+                    let report = Report {
+                        origin: Origin::Event,
+                        ..listener.known.report
+                    };
+                    self.tell(&Event { socket, ..*event }, &report);
                 }
                 None if event.late && !self.inventory.is_full() => {
                     // It counts, and it ended before the look that would have found it.
@@ -260,7 +277,9 @@ impl Pipeline {
         let full = self.inventory.is_full();
         let series = {
             let mut metrics = lock(&self.metrics);
-            metrics.happened(&event, &report);
+            if !event.existing {
+                metrics.happened(&event, &report);
+            }
             let opened = seconds(self.clock, event.time);
             if full {
                 None
@@ -331,7 +350,7 @@ impl Pipeline {
             findings,
             label,
             host_netns,
-            origin: Origin::Event,
+            origin: self.snapshots.origin_of(event),
         }
     }
 
@@ -343,6 +362,7 @@ impl Pipeline {
         self.ticks += 1;
         if self.ticks.is_multiple_of(CLOCK_TICKS) {
             self.clock = Clock::read();
+            self.snapshots.are_due();
         }
         let now = clock::boot_now();
         let resolved = self.alerts.resolve(now);
@@ -384,6 +404,7 @@ impl Pipeline {
             .ended(self.ticks, &self.inventory, &mut self.confirmer, bound)
         {
             if let Some(listener) = self.inventory.remove(key) {
+                self.drifted("ended", 1);
                 self.ended_unseen(listener, now);
             }
         }

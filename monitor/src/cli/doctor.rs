@@ -35,6 +35,8 @@ pub struct Args {
 struct Findings {
     kernel: String,
     attempts: Result<Vec<Attempt>>,
+    /// Whether all open files can be looked at.
+    open_files: Result<()>,
     capabilities: Effective,
     obstacles: Vec<String>,
 }
@@ -55,14 +57,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 impl Findings {
     fn chosen(&self) -> Option<Service> {
-        Service::possible(self.attempts.as_ref().ok()?, None)
+        let mut service = Service::possible(self.attempts.as_ref().ok()?, None)?;
+        service.open_files = self.open_files.is_ok();
+        Some(service)
     }
 }
 
 fn examine(paths: &PathArgs) -> Result<Findings> {
     paths.check()?;
     let procfs = paths.paths().procfs;
-    let attempts = Probe::load(&paths.sysfs, None).map(|mut probe| probe.survey(true));
+    let (attempts, open_files) = match Probe::load(&paths.sysfs, None) {
+        Ok(mut probe) => (Ok(probe.survey(true)), probe.open_files().map(drop)),
+        Err(error) => (Err(error), Ok(())),
+    };
     let capabilities = Effective::of_self(&procfs);
     let mut obstacles: Vec<String> = CAPABILITIES
         .iter()
@@ -116,6 +123,7 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
     Ok(Findings {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         attempts,
+        open_files,
         capabilities,
         obstacles,
     })
@@ -135,6 +143,14 @@ fn as_text(findings: &Findings) -> String {
                     state(hook)
                 ));
             }
+            let open_files = match &findings.open_files {
+                Ok(()) => "works".to_owned(),
+                Err(error) => format!("{error:#}; without it nothing is known of what listened before the start"),
+            };
+            text.push_str(&format!(
+                "{:<24} {:<11} {:<9} {open_files}\n",
+                "open files", "iterator", "snapshot"
+            ));
         }
         Err(error) => text.push_str(&format!("nothing can be loaded: {error:#}\n")),
     }
@@ -222,6 +238,10 @@ fn as_json(findings: &Findings) -> Value {
         "chosen": chosen.map(|service| service.backend),
         "backends": backends,
         "error": findings.attempts.as_ref().err().map(|error| format!("{error:#}")),
+        "open_files": {
+            "works": findings.attempts.is_ok() && findings.open_files.is_ok(),
+            "refusal": findings.open_files.as_ref().err().map(|error| format!("{error:#}")),
+        },
         "blind_spots": chosen.map(|service| service.blind_spots()),
         "capabilities": capabilities,
         "obstacles": findings.obstacles,

@@ -57,14 +57,19 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Gives back room that is not needed now.
     pub fn shrink(&mut self) {
         self.waiting.shrink_to_fit();
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether a listen on this socket waits.
+    pub fn contains(&self, key: SocketKey) -> bool {
+        self.waiting.contains_key(&key)
     }
 
     /// Takes a listen in. What it pushes out comes back: a listen on the same socket, or, when there are too many, the

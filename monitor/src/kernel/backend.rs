@@ -119,6 +119,8 @@ pub struct Service {
     binds: Option<Backend>,
     connects: Option<Backend>,
     accepts: Option<Backend>,
+    /// Whether what listened before is known: all open files can be looked at.
+    pub open_files: bool,
 }
 
 impl Service {
@@ -129,6 +131,7 @@ impl Service {
             binds: None,
             connects: None,
             accepts: None,
+            open_files: false,
         }
     }
 
@@ -160,6 +163,11 @@ impl Service {
         Some(service)
     }
 
+    /// Whether binds are seen, and with them UDP sockets and their ends.
+    pub const fn sees_binds(&self) -> bool {
+        self.binds.is_some()
+    }
+
     /// The subjects that another backend serves.
     pub fn helpers(&self) -> Vec<(Subject, Backend)> {
         let served = [
@@ -176,6 +184,9 @@ impl Service {
     /// What is not seen.
     pub fn blind_spots(&self) -> Vec<Situation> {
         let mut situations = ALWAYS.to_vec();
+        if !self.open_files {
+            situations.push(WITHOUT_OPEN_FILES);
+        }
         if self.backend == Backend::Tracepoint {
             situations.extend(LISTENS_BY_TRACEPOINT);
         }
@@ -197,10 +208,6 @@ impl Service {
 /// Not seen by any backend of this version.
 const ALWAYS: &[Situation] = &[
     Situation {
-        name: "listeners_before_start",
-        meaning: "what listened before the agent started is not known",
-    },
-    Situation {
         name: "sctp",
         meaning: "SCTP listeners are not reported: they do not pass inet_csk_listen_start",
     },
@@ -217,6 +224,11 @@ const ALWAYS: &[Situation] = &[
         meaning: "a bound UDP socket that gives up its peer (connect() to AF_UNSPEC) takes what anybody sends again, which is not reported",
     },
 ];
+
+const WITHOUT_OPEN_FILES: Situation = Situation {
+    name: "listeners_before_start",
+    meaning: "what listened before the agent started is not known",
+};
 
 const LISTENS_BY_TRACEPOINT: &[Situation] = &[
     Situation {
@@ -293,7 +305,8 @@ mod tests {
     }
 
     fn names(service: &Service) -> Vec<&'static str> {
-        let always: Vec<_> = ALWAYS.iter().map(|situation| situation.name).collect();
+        let always = ALWAYS.iter().chain([&WITHOUT_OPEN_FILES]);
+        let always: Vec<_> = always.map(|situation| situation.name).collect();
         let names = service.blind_spots().into_iter().map(|situation| situation.name);
         names.filter(|name| !always.contains(name)).collect()
     }

@@ -13,6 +13,7 @@ mod log;
 mod memory;
 mod misses;
 mod offsets;
+mod open_files;
 mod ring;
 mod symbols;
 mod udp;
@@ -64,9 +65,20 @@ pub struct Armed {
     pub hooks: Vec<HookState>,
     /// What the kernel left out of them.
     pub misses: HookMisses,
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     _filter: Array<MapData, Filter>,
     _listeners: MapData,
+}
+
+impl Armed {
+    /// Looks at all open files: a record for each descriptor that is a listener, in every network namespace, so for each holder
+    /// of a socket at least one.
+    ///
+    /// # Errors
+    /// Where this kernel does not take the iterator, or its file cannot be read.
+    pub fn open_files(&mut self) -> Result<Vec<RawRecord>> {
+        open_files::look(&mut self.ebpf)
+    }
 }
 
 impl Probe {
@@ -158,7 +170,7 @@ impl Probe {
                 service,
                 misses: HookMisses::of(&self.ebpf, &attempt.hooks),
                 hooks: attempt.hooks.clone(),
-                _ebpf: self.ebpf,
+                ebpf: self.ebpf,
                 _filter: self.filter,
                 _listeners: self.listeners,
             };
@@ -168,6 +180,11 @@ impl Probe {
         let tried: Vec<String> = attempts.iter().map(ToString::to_string).collect();
         let error = anyhow::anyhow!("no backend attaches to this kernel; tried {}", tried.join("; "));
         (Err(error), attempts)
+    }
+
+    /// Looks at all open files: see [`Armed::open_files`].
+    pub fn open_files(&mut self) -> Result<Vec<RawRecord>> {
+        open_files::look(&mut self.ebpf)
     }
 
     /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.

@@ -18,6 +18,8 @@ pub struct Field {
     pub path: &'static str,
     /// Whether the kernel side expects a bit field.
     pub bits: bool,
+    /// Whether a kernel may be without it: the kernel side then never asks for it.
+    pub maybe: bool,
 }
 
 macro_rules! table {
@@ -27,23 +29,27 @@ macro_rules! table {
             $(Field {
                 structure: $structure,
                 path: $path,
-                bits: is_bits!($kind),
+                bits: is!(bits $kind),
+                maybe: is!(maybe $kind),
             },)*
         ];
     };
 }
-macro_rules! is_bits {
-    (bytes) => {
-        false
-    };
-    (bits) => {
+macro_rules! is {
+    (bits bits) => {
         true
+    };
+    (maybe maybe) => {
+        true
+    };
+    ($asked:ident $kind:ident) => {
+        false
     };
 }
 monitor_common::for_each_kernel_field!(table);
 
 /// Where a field lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the start of the struct.
     byte: u32,
@@ -77,6 +83,9 @@ pub fn have_task(btf: &Btf) -> u32 {
 pub fn places(btf: &Btf) -> Result<Vec<Place>> {
     let place = |field: &Field| {
         let name = format!("{}.{}", field.structure, field.path);
+        if field.maybe && btf.member(field.structure, field.path).is_err() {
+            return Ok(Place::default());
+        }
         let members = field.path.split('|').map(|path| btf.member(field.structure, path));
         let member = members
             .reduce(|found, other| found.or(other))
@@ -193,7 +202,7 @@ mod tests {
     #[test]
     fn each_field_that_a_kernel_lacks_is_named_in_the_error() {
         let whole = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
-        for field in FIELDS {
+        for field in FIELDS.iter().filter(|field| !field.maybe) {
             let without = field
                 .path
                 .split('|')
@@ -231,6 +240,7 @@ mod tests {
             structure: "sock",
             path: "x",
             bits,
+            maybe: false,
         };
         assert!(place(&field(true), at(30, 4)).is_err());
         assert!(place(&field(false), at(8 * 0x7e00, 0)).is_err());

@@ -140,6 +140,17 @@ struct LostLine<'a> {
 }
 
 #[derive(Serialize)]
+struct DriftLine<'a> {
+    schema: u32,
+    id: String,
+    host: &'a str,
+    time: String,
+    event: &'static str,
+    kind: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
 struct Holder<'a> {
     pid: u32,
     comm: &'a str,
@@ -351,6 +362,21 @@ impl Lines {
             time: rfc3339(clock, now),
             event: "lost",
             edge,
+            count,
+        };
+        json(&line)
+    }
+
+    /// The inventory was wrong: how, and about how many listeners.
+    pub fn drift(&mut self, kind: &str, count: u64, now: u64, clock: Clock) -> String {
+        let id = self.next_id();
+        let line = DriftLine {
+            schema: SCHEMA,
+            id,
+            host: &self.host,
+            time: rfc3339(clock, now),
+            event: "drift",
+            kind,
             count,
         };
         json(&line)

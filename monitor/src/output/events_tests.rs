@@ -347,6 +347,7 @@ fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
         ("alert", lines().alert(&alert(1), &event, &report(&event), "", clock)),
         ("alert_resolved", lines().alert_resolved(&alert(1), 2, clock)),
         ("lost", lines().lost("ring_listen", 1, 2, clock)),
+        ("drift", lines().drift("missed", 1, 2, clock)),
     ];
     let shown: Vec<_> = page.lines().filter(|line| line.starts_with('{')).collect();
     assert_eq!(shown.len(), real.len());

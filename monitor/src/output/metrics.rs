@@ -41,6 +41,9 @@ pub const EDGES: [&str; 8] = [
     "log",
 ];
 
+/// How the inventory can be wrong: it has not a listener that is there, or has one that is gone.
+pub const DRIFT: [&str; 2] = ["missed", "ended"];
+
 /// Metrics with labels that strangers choose.
 const BUDGETED: [&str; 5] = [
     "portreeve_listeners",
@@ -82,6 +85,9 @@ pub struct Metrics {
     blind_spot: IntGaugeVec,
     events: IntCounterVec,
     lost: IntCounterVec,
+    drift: IntCounterVec,
+    snapshot_duration: Gauge,
+    snapshot_time: Gauge,
     identity_incomplete: IntCounterVec,
     selftest: Gauge,
     config_reload_successful: IntGauge,
@@ -242,6 +248,19 @@ impl Metrics {
                 "Events or their consequences that were lost, by the edge at which that happened.",
                 &["edge"],
             )?,
+            drift: counters(
+                "portreeve_inventory_drift_total",
+                "Listeners that the inventory had wrong, found by a look at what listens: missed ones, and ended ones.",
+                &["kind"],
+            )?,
+            snapshot_duration: float(
+                "portreeve_snapshot_duration_seconds",
+                "What the last look at all open files took, in seconds.",
+            )?,
+            snapshot_time: float(
+                "portreeve_last_snapshot_timestamp_seconds",
+                "When all open files were last looked at, in seconds since the epoch.",
+            )?,
             identity_incomplete: counters(
                 "portreeve_identity_incomplete_total",
                 "Fields of an event that could not be learned: of its process, or its result.",
@@ -306,6 +325,9 @@ impl Metrics {
         for edge in EDGES {
             self.lost.with_label_values(&[edge]).reset();
         }
+        for kind in DRIFT {
+            self.drift.with_label_values(&[kind]).reset();
+        }
         for (hook, _) in &self.runs {
             self.hook_runs.with_label_values(&[hook]).reset();
         }
@@ -356,6 +378,17 @@ impl Metrics {
     /// Something was lost in user space, at one of [`EDGES`].
     pub fn lost(&self, edge: &'static str, count: u64) {
         self.lost.with_label_values(&[edge]).inc_by(count);
+    }
+
+    /// The inventory had so many listeners wrong, in one of the ways of [`DRIFT`].
+    pub fn drifted(&self, kind: &'static str, count: u64) {
+        self.drift.with_label_values(&[kind]).inc_by(count);
+    }
+
+    /// All open files were looked at, at this time, in seconds since the epoch; it took so many seconds.
+    pub fn looked(&self, time: f64, took: f64) {
+        self.snapshot_time.set(time);
+        self.snapshot_duration.set(took);
     }
 
     /// The kernel side's counters stand here now. Returns what was lost since the last time, by edge.

@@ -14,6 +14,8 @@ use crate::{
 pub enum Origin {
     /// The kernel side reported it.
     Event,
+    /// It was there when the agent started.
+    Existing,
     /// A look at what listens found it: its event was lost.
     Reconciled,
 }
@@ -23,6 +25,7 @@ impl Origin {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
+            Self::Existing => "existing",
             Self::Reconciled => "reconciled",
         }
     }

@@ -138,6 +138,12 @@ impl Agent {
         self.child.id()
     }
 
+    /// Port that it serves HTTP on.
+    pub fn port(&self) -> u16 {
+        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.unwrap_or_default()
+    }
+
     /// The log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().map(|log| log.clone()).unwrap_or_default()

@@ -46,6 +46,24 @@ impl Program {
         self.child.id()
     }
 
+    /// Waits until it takes connections on this port.
+    pub fn wait_until_it_listens(&self, port: u16) -> Result<(), Box<dyn Error>> {
+        let end = std::time::Instant::now() + super::agent::DEADLINE;
+        let wanted = format!(":{port:04X} ");
+        while std::time::Instant::now() < end {
+            let table = std::fs::read_to_string("/proc/net/tcp")?
+                + &std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+            if table
+                .lines()
+                .any(|line| line.contains(&wanted) && line.contains(" 0A "))
+            {
+                return Ok(());
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        Err(format!("nothing listens on {port}").into())
+    }
+
     /// SIGKILL, and wait.
     pub fn kill(&mut self) -> Result<(), Box<dyn Error>> {
         self.child.kill()?;

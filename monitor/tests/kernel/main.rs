@@ -21,6 +21,7 @@ mod listeners;
 mod losses;
 mod refusals;
 mod scenarios;
+mod snapshot;
 mod world;
 
 use std::{collections::BTreeSet, process::ExitCode, sync::atomic::Ordering};
@@ -70,6 +71,18 @@ fn main() -> ExitCode {
                     cell(&name, backend, &format!("not run: {reason}"));
                     trials.push(not_run(title, reason));
                 }
+            }
+        }
+        let open_files = doctor["open_files"]["refusal"].as_str();
+        for (name, test) in snapshot::ALL {
+            let name = format!("{backend}::{name}");
+            match refusal.as_deref().or(open_files) {
+                None => trials.push(Trial::test(name, move || run(|| test(backend)))),
+                Some(reason) if is_required(backend) => {
+                    let reason = format!("{backend}: {reason}");
+                    trials.push(Trial::test(name, move || Err(Failed::from(reason))));
+                }
+                Some(reason) => trials.push(not_run(name, reason)),
             }
         }
         for (name, scenario) in scenarios::ALL {

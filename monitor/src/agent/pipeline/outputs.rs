@@ -128,6 +128,12 @@ impl Pipeline {
         }
         for (edge, count) in std::mem::take(&mut self.losses) {
             self.reconcile.lost(edge);
+            if matches!(
+                edge,
+                "ring_listen" | "ring_bind" | "hook" | "queue" | "decode" | "udp_map"
+            ) {
+                self.snapshots.are_due();
+            }
             // Of lines of the log the log cannot say it: that would be one more.
             if edge != "log" {
                 ::log::warn!(edge = edge, count = count; "events were lost");

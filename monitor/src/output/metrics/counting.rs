@@ -76,7 +76,10 @@ impl Metrics {
         if watched {
             let labels = [protocol.as_str(), &number.to_string()];
             self.watched_listeners.with_label_values(&labels).inc();
-            self.watched_listens.with_label_values(&labels).inc();
+            // One that was there before is no new listen, so that a restart never counts.
+            if !event.existing {
+                self.watched_listens.with_label_values(&labels).inc();
+            }
         }
         let port = self.port_label(event, report);
         if port != EPHEMERAL && !watched {

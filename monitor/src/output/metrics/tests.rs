@@ -105,6 +105,9 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
     for field in ["exe", "cmdline", "user", "result", "errno"] {
         expected.push(("identity_incomplete_total", vec![("field", field)]));
     }
+    for kind in DRIFT {
+        expected.push(("inventory_drift_total", vec![("kind", kind)]));
+    }
     for metric in BUDGETED {
         expected.push(("series_limited_total", vec![("metric", metric)]));
     }
@@ -112,8 +115,8 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
         assert_eq!(values(&metrics, name, labels), [0.0], "{name} {labels:?}");
     }
     let zeros = samples(&metrics).iter().filter(|sample| sample.value == 0.0).count();
-    // Nobody read a configuration yet: two gauges more.
-    assert_eq!(zeros, expected.len() + 2);
+    // Nobody read a configuration or looked at open files yet: four gauges more.
+    assert_eq!(zeros, expected.len() + 4);
     for empty in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
         assert!(values(&metrics, empty, &[]).is_empty(), "{empty}");
     }

@@ -1,0 +1,105 @@
+//! The look at all open files: every listener that a descriptor holds, in every network namespace, with who holds it.
+//!
+//! An iterator in the kernel goes through the descriptors of all processes, and its file gives a record for each that is a
+//! listener. See docs/ and include/uapi/linux/bpf.h (`BPF_TRACE_ITER`).
+
+use std::{io::Read, mem::offset_of};
+
+use anyhow::{Context, Result, bail};
+use aya::{Btf, Ebpf, programs::Iter};
+use monitor_common::Record;
+
+use super::ring::RawRecord;
+
+/// The program, and the iterator that runs it.
+const PROGRAM: &str = "open_files";
+const ITERATOR: &str = "task_file";
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How often the kernel may break off without a record (it does after a million files) before it is taken to be stuck.
+const PAUSES: usize = 10_000;
+
+/// A record for each descriptor that is a listener, so for each holder of a socket at least one.
+///
+/// # Errors
+/// Where this kernel does not take the iterator, or its file cannot be read.
+pub(super) fn look(ebpf: &mut Ebpf) -> Result<Vec<RawRecord>> {
+    let program: &mut Iter = ebpf
+        .program_mut(PROGRAM)
+        .context("the kernel object has no program open_files")?
+        .try_into()
+        .context("open_files is no iterator")?;
+    if program.fd().is_err() {
+        let types = Btf::from_sys_fs().context("cannot read the kernel's types")?;
+        program
+            .load(ITERATOR, &types)
+            .context("the kernel does not load the iterator over open files")?;
+    }
+    let link = program
+        .attach()
+        .context("the kernel does not attach the iterator over open files")?;
+    let link = program
+        .take_link(link)
+        .context("the iterator over open files has no link")?;
+    let mut file = link.into_file().context("the iterator over open files has no file")?;
+    let mut bytes = Vec::new();
+    let mut pauses = 0;
+    loop {
+        let start = bytes.len();
+        bytes.resize(start + CHUNK, 0);
+        let read = file.read(bytes.get_mut(start..).unwrap_or_default());
+        bytes.truncate(start + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => break,
+            Ok(_) => pauses = 0,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && pauses < PAUSES => pauses += 1,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("cannot read the iterator over open files"),
+        }
+    }
+    records(&bytes)
+}
+
+/// Cuts what the iterator wrote into records: each is followed by its names.
+fn records(mut bytes: &[u8]) -> Result<Vec<RawRecord>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let at = offset_of!(Record, path_bytes);
+        let names = bytes.get(at..at + 4).and_then(|names| names.try_into().ok());
+        let length = names.map_or(0, |names| Record::SIZE + u32::from_ne_bytes(names) as usize);
+        let Some((record, rest)) = bytes.split_at_checked(length.max(Record::SIZE)) else {
+            bail!("the iterator over open files ends within a record");
+        };
+        records.push(RawRecord::new(record));
+        bytes = rest;
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(names: u32) -> Vec<u8> {
+        let mut bytes = vec![0; Record::SIZE + names as usize];
+        let at = offset_of!(Record, path_bytes);
+        bytes[at..at + 4].copy_from_slice(&names.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn records_of_different_lengths_are_told_apart_and_a_cut_one_is_an_error() {
+        let bytes = [record(0), record(17), record(3)].concat();
+        let lengths: Vec<_> = records(&bytes)
+            .unwrap()
+            .iter()
+            .map(|record| record.bytes().len())
+            .collect();
+        assert_eq!(lengths, [Record::SIZE, Record::SIZE + 17, Record::SIZE + 3]);
+        assert!(records(&bytes[..bytes.len() - 1]).is_err());
+        assert!(records(&bytes[..5]).is_err());
+        assert!(records(&[]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+//! What listened before the agent started, and what it was never told.
+
+use std::{
+    error::Error,
+    net::{TcpListener, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{
+    Test,
+    agent::Agent,
+    listeners::{Program, inode},
+    scenarios::Scenario,
+};
+
+/// The tests, by name; each gets the backend to use.
+pub const ALL: &[Scenario] = &[
+    (
+        "what_listened_before_is_known_with_its_holder_and_ends_once_trap_37",
+        before,
+    ),
+    ("what_listened_before_in_another_namespace_is_known_trap_21", elsewhere),
+    ("a_listen_that_was_lost_is_found_within_seconds_trap_37", lost_listen),
+    (
+        "a_restart_tells_each_listener_once_as_existing_and_counts_none",
+        restart,
+    ),
+];
+
+/// Fields of a line, by JSON pointer.
+fn fields(line: &Value, expected: &[(&str, Value)]) -> Test {
+    for (pointer, expected) in expected {
+        let found = line.pointer(pointer).unwrap_or(&Value::Null);
+        if found != expected {
+            return Err(format!("{pointer} is {found}, not {expected}, in {line}").into());
+        }
+    }
+    Ok(())
+}
+
+fn told(agent: &Agent, event: &str, socket: u64) -> usize {
+    let lines = agent.seen().iter();
+    lines
+        .filter(|line| line["event"] == event && line["socket"] == socket)
+        .count()
+}
+
+fn before(backend: &str) -> Test {
+    let mut program = Program::listening_on(1992)?;
+    let own = TcpListener::bind(("127.0.0.1", 0))?;
+    let udp = UdpSocket::bind(("127.0.0.1", 1992))?;
+    program.wait_until_it_listens(1992)?;
+    let mut agent = Agent::start(backend, &[])?;
+    let line = agent.event("listen", inode(&own)?)?;
+    fields(
+        &line,
+        &[
+            ("/origin", "existing".into()),
+            ("/result", "ok".into()),
+            ("/process/pid", std::process::id().into()),
+            ("/port", own.local_addr()?.port().into()),
+            ("/automatic", true.into()),
+            ("/scope", "loopback".into()),
+            ("/missing", Value::Array(Vec::new())),
+        ],
+    )?;
+    let exe = std::fs::read_link("/proc/self/exe")?;
+    fields(&line, &[("/process/exe", exe.to_string_lossy().into_owned().into())])?;
+    let other = agent.event_on("listen", 1992)?;
+    fields(
+        &other,
+        &[
+            ("/origin", "existing".into()),
+            ("/process/pid", program.pid().into()),
+            ("/rule", "dormant-port".into()),
+        ],
+    )?;
+    // Where its end is not seen, a UDP socket is no listener.
+    let sees_udp = backend != "tracepoint";
+    if sees_udp {
+        fields(&agent.event("bind", inode(&udp)?)?, &[("/origin", "existing".into())])?;
+    }
+    agent.wait_for("the alert", |line| {
+        line["event"] == "alert" && line["protocol"] == "tcp"
+    })?;
+    // It is there, and it did not begin to listen now.
+    let watched = [("protocol", "tcp"), ("port", "1992")];
+    agent.wait_for_metric("portreeve_watched_port_listeners", &watched, Some(1.0))?;
+    agent.wait_for_metric("portreeve_watched_port_listens_total", &watched, Some(0.0))?;
+    agent.wait_for_metric("portreeve_listens_total", &[("port", "1992")], None)?;
+    if agent.metric("portreeve_last_snapshot_timestamp_seconds", &[])? < Some(1.0) {
+        return Err("no time of the snapshot".into());
+    }
+    agent.wait_for_metric("portreeve_blind_spot", &[("situation", "listeners_before_start")], None)?;
+
+    program.kill()?;
+    let socket = other["socket"].as_u64().ok_or("no socket")?;
+    let end = agent.event("unlisten", socket)?;
+    fields(
+        &end,
+        &[
+            ("/origin", "event".into()),
+            ("/process/pid", other["process"]["pid"].clone()),
+        ],
+    )?;
+    drop(udp);
+    if sees_udp {
+        agent.wait_for("the end of UDP", |line| {
+            line["event"] == "unlisten" && line["protocol"] == "udp"
+        })?;
+    }
+    agent.stop(Signal::TERM)?;
+    match told(&agent, "unlisten", socket) {
+        1 => Ok(()),
+        ends => Err(format!("{ends} ends").into()),
+    }
+}
+
+fn elsewhere(backend: &str) -> Test {
+    let there = thread::spawn(|| -> Result<TcpListener, String> {
+        let tried = || -> Result<TcpListener, Box<dyn Error>> {
+            #[expect(
+                deprecated,
+                reason = "the thread opens a socket and ends; it shares nothing that moves with it"
+            )]
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+            Ok(TcpListener::bind(("0.0.0.0", 0))?)
+        };
+        tried().map_err(|error| error.to_string())
+    });
+    let there = there.join().map_err(|_| "the thread in the other namespace died")??;
+    let mut agent = Agent::start(backend, &[])?;
+    let line = agent.event("listen", inode(&there)?)?;
+    fields(
+        &line,
+        &[
+            ("/origin", "existing".into()),
+            ("/host_netns", false.into()),
+            ("/process/pid", std::process::id().into()),
+        ],
+    )?;
+    drop(there);
+    agent.event("unlisten", line["socket"].as_u64().ok_or("no socket")?)?;
+    Ok(())
+}
+
+fn lost_listen(backend: &str) -> Test {
+    // Two records each, and the ring holds 6,241.
+    const CYCLES: usize = 4_000;
+    let mut agent = Agent::start(backend, &[])?;
+    agent.signal(Signal::STOP)?;
+    for _ in 0..CYCLES {
+        drop(TcpListener::bind(("127.0.0.1", 0))?);
+    }
+    let lost = TcpListener::bind(("127.0.0.1", 1994))?;
+    agent.signal(Signal::CONT)?;
+    let line = agent.event("listen", inode(&lost)?)?;
+    fields(
+        &line,
+        &[
+            ("/origin", "reconciled".into()),
+            ("/process/pid", std::process::id().into()),
+            ("/rule", "dormant-port".into()),
+        ],
+    )?;
+    agent.wait_for("the alert", |line| line["event"] == "alert" && line["port"] == 1994)?;
+    agent.wait_for("the drift", |line| line["event"] == "drift" && line["kind"] == "missed")?;
+    agent.wait_for_metric_of("portreeve_inventory_drift_total", &[("kind", "missed")], |count| {
+        count > Some(0.0)
+    })?;
+    let socket = inode(&lost)?;
+    drop(lost);
+    agent.event("unlisten", socket)?;
+    Ok(())
+}
+
+fn restart(backend: &str) -> Test {
+    let open: Vec<_> = (0..20)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .collect::<Result<_, _>>()?;
+    let busy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let churning = std::sync::Arc::clone(&busy);
+    let churn = thread::spawn(move || {
+        while churning.load(std::sync::atomic::Ordering::Relaxed) {
+            drop(TcpListener::bind(("127.0.0.1", 0)));
+            thread::park_timeout(Duration::from_micros(300));
+        }
+    });
+    let outcome = (|| {
+        for _ in 0..2 {
+            let mut agent = Agent::start(backend, &[])?;
+            for listener in &open {
+                fields(
+                    &agent.event("listen", inode(listener)?)?,
+                    &[("/origin", "existing".into())],
+                )?;
+            }
+            agent.catch_up(Duration::from_millis(500))?;
+            for listener in &open {
+                let socket = inode(listener)?;
+                let (begins, ends) = (told(&agent, "listen", socket), told(&agent, "unlisten", socket));
+                if (begins, ends) != (1, 0) {
+                    return Err(format!("socket {socket}: {begins} begins and {ends} ends").into());
+                }
+            }
+            // No begin without an end but of what is open now.
+            agent.stop(Signal::KILL)?;
+        }
+        Ok(())
+    })();
+    busy.store(false, std::sync::atomic::Ordering::Relaxed);
+    churn.join().map_err(|_| "the churning thread broke off")?;
+    outcome
+}
