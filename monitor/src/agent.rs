@@ -1,8 +1,8 @@
 //! The wiring: from the probe to the outputs, until somebody says stop.
 
+mod looks;
 mod pipeline;
 mod processes;
-mod reconcile;
 mod selftest;
 
 use std::{
@@ -20,19 +20,22 @@ use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTE
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use self::pipeline::Pipeline;
+use self::{
+    looks::{Done, Looks},
+    pipeline::Pipeline,
+};
 use crate::{
     config::Settings,
     event::Event,
     identity::{Clock, clock},
     kernel::{Armed, Attempt, Events, Filter, KernelLog, Probe, capability::Effective, give_back_memory},
     output::{
-        http::{self, Shared, lock},
+        http::{self, QUESTIONS_MAX, Question, Shared, lock},
         metrics::Metrics,
         writer::Writer,
     },
@@ -66,16 +69,20 @@ pub async fn run(settings: Settings) -> Result<()> {
         settings.max_series,
         ephemeral_ports(&settings),
     )?;
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let shared = Shared {
         metrics: Arc::new(Mutex::new(metrics)),
         ready: Arc::new(AtomicBool::new(false)),
+        questions,
+        instance: Arc::from(settings.instance.as_str()),
     };
     let clock = Clock::read();
     lock(&shared.metrics).config_read(seconds(clock, clock::boot_now()));
 
     let mut probe = load(&settings)?;
-    probe.set_filter(&filter(&settings.policy, &settings))?;
-    let (mut events, log) = (probe.events()?, probe.log()?);
+    let named = filter(&settings.policy, &settings);
+    probe.set_filter(&named)?;
+    let (events, log) = (probe.events()?, probe.log()?);
     let readers = (probe.counters()?, probe.bound_udp()?);
     let writer = settings
         .events
@@ -93,25 +100,23 @@ pub async fn run(settings: Settings) -> Result<()> {
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
         ::log::info!("a backend is not used: {attempt}");
     }
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    armed.service.open_files = snapshot(&mut armed, &mut events, &mut pipeline);
-    lock(&shared.metrics).armed(&armed.service, &armed.hooks, &kernel);
-    let blind_spots = armed.service.blind_spots();
-    let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
-    ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
-    give_back_memory();
-
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     serve(&mut servers, listeners, &settings, &shared, &stopped)?;
     let log = tokio::spawn(KernelLog::forward(log));
-    ::log::info!(backend = armed.service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
-    shared.ready.store(true, Ordering::Release);
-
-    let outcome = watch_events(&mut armed, &mut pipeline, &mut events, &mut servers, &mut stop).await;
+    let mut agent = Agent {
+        looks: Looks::new(&settings.paths, netns_of(&settings, "self"), named),
+        settings: &settings,
+        asked,
+        shared,
+        armed,
+        events,
+        pipeline,
+    };
+    let outcome = agent.watch(&mut servers, &mut stop).await;
 
     // From here on the kernel reports nothing more; what it reported is still told.
-    disarm(armed, &mut events, &mut pipeline);
+    let pipeline = agent.disarm();
     let _ = stopping.send(true);
     let finish = async {
         while servers.join_next().await.is_some() {}
@@ -129,32 +134,6 @@ pub async fn run(settings: Settings) -> Result<()> {
     }
     ::log::info!("stopped");
     outcome
-}
-
-/// Takes as many records as there are now: on a busy host there are always more.
-fn catch_up(events: &mut Events, pipeline: &mut Pipeline) {
-    let mut left = events.gather();
-    let mut records = Vec::with_capacity(BATCH);
-    while left > 0 && events.take_present(&mut records, BATCH.min(left)) {
-        left -= records.len();
-        pipeline.take(&mut records);
-    }
-}
-
-/// Looks at all open files, and merges what is found. Says whether that can be done here.
-fn snapshot(armed: &mut Armed, events: &mut Events, pipeline: &mut Pipeline) -> bool {
-    let start = clock::boot_now();
-    pipeline.expect_snapshot();
-    let found = match armed.open_files() {
-        Ok(found) => found,
-        Err(error) => {
-            ::log::info!("what listened before is not known: {error:#}");
-            return false;
-        }
-    };
-    catch_up(events, pipeline);
-    pipeline.merge(&found, start);
-    true
 }
 
 /// Loads and verifies everything, and attaches nothing.
@@ -221,57 +200,131 @@ fn serve(
     Ok(())
 }
 
-async fn watch_events(
-    armed: &mut Armed,
-    pipeline: &mut Pipeline,
-    events: &mut Events,
-    servers: &mut JoinSet<Result<()>>,
-    stop: &mut Stop,
-) -> Result<()> {
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut selftest = interval(SELFTEST_EVERY);
-    selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut records = Vec::with_capacity(BATCH);
-    let mut quiet = Quiet::default();
-    loop {
-        // In this order, so that a flood of events holds up neither the end nor the clock.
-        tokio::select! {
-            biased;
-            name = stop.asked() => {
-                ::log::info!("stopping: {name}");
-                return Ok(());
-            }
-            _ = tick.tick() => {
-                if quiet.tick(pipeline.events()) {
-                    pipeline.shrink();
-                    give_back_memory();
+/// What runs, once the hooks are attached.
+struct Agent<'a> {
+    settings: &'a Settings,
+    asked: mpsc::Receiver<Question>,
+    shared: Shared,
+    armed: Armed,
+    events: Events,
+    pipeline: Pipeline,
+    looks: Looks,
+}
+
+impl Agent<'_> {
+    /// Until somebody says stop, or something breaks.
+    async fn watch(&mut self, servers: &mut JoinSet<Result<()>>, stop: &mut Stop) -> Result<()> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut selftest = interval(SELFTEST_EVERY);
+        selftest.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut records = Vec::with_capacity(BATCH);
+        let mut quiet = Quiet::default();
+        // The hooks are attached: whatever opens from now on is reported, and all else is there.
+        self.start_look();
+        loop {
+            // In this order, so that a flood of events holds up neither the end nor the clock.
+            tokio::select! {
+                biased;
+                name = stop.asked() => {
+                    ::log::info!("stopping: {name}");
+                    return Ok(());
                 }
-                // Whatever lies in the ring that nobody was woken for.
-                if events.take_present(&mut records, BATCH) {
-                    pipeline.take(&mut records);
+                _ = tick.tick() => {
+                    if quiet.tick(self.pipeline.events()) {
+                        self.pipeline.shrink();
+                        give_back_memory();
+                    }
+                    // Whatever lies in the ring that nobody was woken for.
+                    if self.events.take_present(&mut records, BATCH) {
+                        self.pipeline.take(&mut records);
+                    }
+                    self.pipeline.tick(self.events.take_overflowed());
+                    if !self.looks.is_under_way() && self.pipeline.wants_look() {
+                        self.start_look();
+                    }
                 }
-                pipeline.tick(events.take_overflowed());
-                if pipeline.wants_snapshot() && armed.service.open_files {
-                    snapshot(armed, events, pipeline);
+                Some(question) = self.asked.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = question.send(self.pipeline.listing());
                 }
-            }
-            _ = selftest.tick() => pipeline.start_selftest(),
-            () = due(pipeline.selftest_deadline()) => pipeline.selftest_late(),
-            Some(ended) = servers.join_next() => match ended {
-                Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
-                Err(error) => bail!("the HTTP server broke off: {error}"),
-            },
-            taken = events.take(&mut records, BATCH) => {
-                taken?;
-                pipeline.take(&mut records);
-            }
-            () = due(pipeline.next_look()) => {
-                // The end of what is looked for may lie in the ring, and says more than a look.
-                catch_up(events, pipeline);
-                pipeline.look();
+                done = self.looks.done(&self.settings.paths) => self.end_look(done),
+                _ = selftest.tick() => self.pipeline.start_selftest(),
+                () = due(self.pipeline.selftest_deadline()) => self.pipeline.selftest_late(),
+                Some(ended) = servers.join_next() => match ended {
+                    Ok(result) => return result.and_then(|()| bail!("the HTTP server ended by itself")),
+                    Err(error) => bail!("the HTTP server broke off: {error}"),
+                },
+                taken = self.events.take(&mut records, BATCH) => {
+                    taken?;
+                    self.pipeline.take(&mut records);
+                }
+                () = due(self.pipeline.next_look()) => {
+                    // The end of what is looked for may lie in the ring, and says more than a look.
+                    self.catch_up();
+                    self.pipeline.look();
+                }
             }
         }
+    }
+
+    fn start_look(&mut self) {
+        self.pipeline.look_begins();
+        self.looks.start(&mut self.armed);
+    }
+
+    /// Merges a look. After the first one everything is known that there is.
+    fn end_look(&mut self, done: Option<Done>) {
+        // What was reported meanwhile knows more than the look.
+        self.catch_up();
+        let Some(done) = done else {
+            self.pipeline.look_failed();
+            return;
+        };
+        self.armed.service.sees_all = self.looks.by_files() || done.unseen.is_empty();
+        self.pipeline.merge(done);
+        if !self.shared.ready.swap(true, Ordering::AcqRel) {
+            self.announce();
+        }
+    }
+
+    /// Says what is reported from now on, and what is not.
+    fn announce(&self) {
+        let service = &self.armed.service;
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        lock(&self.shared.metrics).armed(service, &self.armed.hooks, &kernel);
+        let blind_spots = service.blind_spots();
+        let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
+        ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
+        ::log::info!(backend = service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
+        give_back_memory();
+    }
+
+    /// Takes as many records as there are now: on a busy host there are always more.
+    fn catch_up(&mut self) {
+        let mut left = self.events.gather();
+        let mut records = Vec::with_capacity(BATCH);
+        while left > 0 && self.events.take_present(&mut records, BATCH.min(left)) {
+            left -= records.len();
+            self.pipeline.take(&mut records);
+        }
+    }
+
+    /// Detaches the hooks, and passes on what they had reported.
+    fn disarm(self) -> Pipeline {
+        let Self {
+            armed,
+            mut events,
+            mut pipeline,
+            ..
+        } = self;
+        drop(armed);
+        let mut records = Vec::with_capacity(BATCH);
+        while events.take_present(&mut records, BATCH) {
+            pipeline.take(&mut records);
+        }
+        pipeline.tick(events.take_overflowed());
+        pipeline
     }
 }
 
@@ -319,16 +372,6 @@ async fn due(at: Option<u64>) {
             wait => tokio::time::sleep(Duration::from_nanos(wait)).await,
         },
     }
-}
-
-/// Detaches the hooks, and passes on what they had reported.
-fn disarm(armed: Armed, events: &mut Events, pipeline: &mut Pipeline) {
-    drop(armed);
-    let mut records = Vec::with_capacity(BATCH);
-    while events.take_present(&mut records, BATCH) {
-        pipeline.take(&mut records);
-    }
-    pipeline.tick(events.take_overflowed());
 }
 
 /// What the kernel side reports: every listen, and for the ports that rules and the watch list name, all the rest.

@@ -99,6 +99,15 @@ impl SocketKey {
     pub const fn new(address: u64) -> Self {
         Self(address)
     }
+
+    /// A key for a socket whose address is not known, by what nothing else in this boot has: its cookie, else its inode and
+    /// namespace. No address of the kernel is so low.
+    pub fn of_tables(cookie: Option<u64>, netns: u32, inode: u64) -> Self {
+        Self(match cookie {
+            Some(cookie) => cookie & (u64::MAX >> 2),
+            None => (1 << 62) | (u64::from(netns) << 32 ^ inode) & (u64::MAX >> 2),
+        })
+    }
 }
 
 impl fmt::Debug for SocketKey {
@@ -126,6 +135,38 @@ pub struct Actor {
     pub kernel_thread: bool,
     /// Its executable; `None` for a kernel thread.
     pub executable: Option<Executable>,
+}
+
+impl Actor {
+    /// Nobody that is known.
+    pub const fn unknown() -> Self {
+        Self {
+            tgid: 0,
+            tid: 0,
+            uid: 0,
+            start_time: 0,
+            comm: String::new(),
+            thread: String::new(),
+            kernel_thread: false,
+            executable: None,
+        }
+    }
+
+    /// Whether it is known at all. Process 0 is the kernel's idle task, and opens nothing.
+    pub const fn is_known(&self) -> bool {
+        self.tgid != 0
+    }
+}
+
+/// A process that has a descriptor of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Its leader's name.
+    pub comm: String,
+    /// Start of the process: nanoseconds since boot.
+    pub start_time: u64,
 }
 
 /// The executable of a process, as the kernel side saw it when the process acted.
@@ -225,8 +266,21 @@ pub struct Event {
     /// A UDP socket on a port that nothing names: its bind is reported only once it has lived for
     /// `monitor_common::UDP_COUNTS_AFTER`, and so is its end.
     pub late: bool,
-    /// No hook saw how it began: a look at all open files found it, and `opener` is one of those that hold it.
-    pub existing: bool,
+    /// Who tells it.
+    pub source: Source,
+}
+
+/// Who tells of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A hook, as it happened.
+    Hook,
+    /// The kernel side's look at all open files: no hook saw how it began, and `opener` is the one of those that hold it who
+    /// has lived longest.
+    OpenFiles,
+    /// The kernel's tables of sockets, with who holds it out of /proc, or nobody: whether the port was automatic, and
+    /// options of the socket are not known.
+    Tables,
 }
 
 /// Why bytes are no event.
@@ -403,7 +457,11 @@ impl Event {
             closed: has(FLAG_CLOSED),
             connected: has(FLAG_CONNECTED),
             late: has(FLAG_LATE),
-            existing: has(FLAG_EXISTING),
+            source: if has(FLAG_EXISTING) {
+                Source::OpenFiles
+            } else {
+                Source::Hook
+            },
         })
     }
 
@@ -422,6 +480,11 @@ impl Event {
     /// Who can reach the end that the event is about, or whom it reaches: see [`Scope`].
     pub fn scope(&self) -> Scope {
         Scope::of(self.subject().address)
+    }
+
+    /// Whether it was found and not seen to happen.
+    pub fn is_found(&self) -> bool {
+        self.source != Source::Hook
     }
 
     /// Whether this opens a listener: a listen, or a bind of UDP. A listen whose result stays unknown counts.

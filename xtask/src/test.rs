@@ -13,7 +13,7 @@ use crate::payload::{self, Payload, TARGET, static_cargo};
 use crate::registry;
 use crate::report::{Outcome, Report};
 use crate::setup::apt::{self, Package};
-use crate::setup::{cargo_tools, guest_tools, promtool, rust_components};
+use crate::setup::{cargo_tools, guest_tools, programs, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
 use crate::{protos, say, test_output, tidy};
@@ -188,6 +188,7 @@ fn native(workspace: &Workspace, payload: &Payload, report: &mut Report) {
         for (variable, tool) in [
             ("PROMTOOL", promtool::ensure(workspace)),
             ("PORTREEVE_BUSYBOX", guest_tools::ensure_busybox(workspace)),
+            ("PORTREEVE_PROGRAMS", programs::ensure(workspace)),
         ] {
             match tool {
                 Ok(path) => {

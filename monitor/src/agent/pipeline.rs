@@ -1,7 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
+mod looks;
 mod outputs;
-mod snapshots;
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use self::snapshots::Snapshots;
 use super::{
     decode, netns_of,
     processes::Processes,
-    reconcile::{self, Reconcile},
     seconds,
     selftest::{SelfTest, Sighting},
 };
@@ -25,6 +23,7 @@ use crate::{
     inventory::{
         Change, Inventory, Listener,
         pending::{Look, Pending},
+        reconcile::Reconcile,
     },
     kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
     output::{
@@ -75,9 +74,16 @@ pub(super) struct Pipeline {
     alerts: Alerts,
     selftest: SelfTest,
     reconcile: Reconcile,
+    /// Whether the end of a UDP socket is seen as it comes.
+    sees_udp: bool,
+    /// Namespaces that the last look could not look into.
+    unseen_namespaces: Vec<String>,
+    /// Ticks between two looks.
+    look_every: u64,
+    /// When the first look was merged: nanoseconds since boot.
+    first_look: Option<u64>,
     /// What was lost since the last tick, by edge.
     losses: BTreeMap<&'static str, u64>,
-    snapshots: Snapshots,
 }
 
 impl Pipeline {
@@ -111,15 +117,18 @@ impl Pipeline {
             alerts: Alerts::default(),
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
+            sees_udp: false,
+            unseen_namespaces: Vec::new(),
+            look_every: settings.reconcile.as_secs().max(1),
+            first_look: None,
             losses: BTreeMap::new(),
-            snapshots: Snapshots::default(),
         })
     }
 
     /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
     pub(super) fn armed(&mut self, misses: HookMisses, sees_udp: bool) {
         self.misses = misses;
-        self.snapshots.armed(sees_udp);
+        self.sees_udp = sees_udp;
     }
 
     /// Takes records of the ring, and looks for what they leave open.
@@ -220,25 +229,22 @@ impl Pipeline {
 
     /// Takes an event whose outcome is as known as it will be.
     fn settled(&mut self, event: Event) {
+        if event.kind == Kind::Unlisten {
+            self.reconcile.saw_end(event.socket.key, event.time);
+        }
         if self.is_selftest(&event) {
             return;
         }
-        if !event.existing {
-            lock(&self.metrics).arrived(event.kind);
-        }
-        self.snapshots.saw(&event);
+        lock(&self.metrics).arrived(event.kind);
         match self.inventory.apply(event) {
             Change::Opened { event, replaced } => {
                 if let Some(listener) = replaced {
-                    if snapshots::is_same_socket(&listener.opened, &event) {
-                        // The look at all open files was ahead of the event.
-                        self.inventory.keep(*listener);
-                        return;
-                    }
                     self.ended_unseen(*listener, event.time);
                 }
                 self.opened(*event);
             }
+            // A look was ahead of the event.
+            Change::Known(_) => {}
             Change::Failed(event) | Change::Happened(event) => {
                 let report = self.describe(&event);
                 lock(&self.metrics).happened(&event, &report);
@@ -272,12 +278,15 @@ impl Pipeline {
     }
 
     fn opened(&mut self, event: Event) {
-        let report = self.describe(&event);
+        let report = Report {
+            origin: self.origin_of(&event),
+            ..self.describe(&event)
+        };
         // One that finds the inventory full is told, but its end could not be matched: so no gauge may count it.
         let full = self.inventory.is_full();
         let series = {
             let mut metrics = lock(&self.metrics);
-            if !event.existing {
+            if !event.is_found() {
                 metrics.happened(&event, &report);
             }
             let opened = seconds(self.clock, event.time);
@@ -293,10 +302,7 @@ impl Pipeline {
         if full {
             self.lose("inventory", 1);
         } else {
-            self.inventory.keep(Listener {
-                opened: event,
-                known: Known { report, series },
-            });
+            self.inventory.keep(Listener::new(event, Known { report, series }));
         }
     }
 
@@ -308,7 +314,11 @@ impl Pipeline {
 
     /// Identity, registry and policy.
     fn describe(&mut self, event: &Event) -> Report {
-        let process = self.processes.of(&event.opener, clock::boot_now());
+        let process = if event.opener.is_known() {
+            self.processes.of(&event.opener, clock::boot_now())
+        } else {
+            Arc::default()
+        };
         let subject = event.subject();
         // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
@@ -350,7 +360,7 @@ impl Pipeline {
             findings,
             label,
             host_netns,
-            origin: self.snapshots.origin_of(event),
+            origin: Origin::Event,
         }
     }
 
@@ -362,7 +372,9 @@ impl Pipeline {
         self.ticks += 1;
         if self.ticks.is_multiple_of(CLOCK_TICKS) {
             self.clock = Clock::read();
-            self.snapshots.are_due();
+        }
+        if self.ticks.is_multiple_of(self.look_every) {
+            self.reconcile.regular();
         }
         let now = clock::boot_now();
         let resolved = self.alerts.resolve(now);
@@ -381,43 +393,26 @@ impl Pipeline {
         }
         self.count_losses(now);
         self.bound_for_long(now);
-        self.reconcile(now);
     }
 
     /// UDP sockets on ports that nothing names, which count by now.
     fn bound_for_long(&mut self, now: u64) {
+        if !self.sees_udp {
+            // Nobody would take them out of the map: looks tell of them.
+            return;
+        }
         match self.bound_udp.due(now) {
             Ok(records) => {
                 for event in records.iter().filter_map(|record| decode(record.bytes())) {
-                    self.settled(event);
+                    if event.is_found() {
+                        self.found(event);
+                    } else {
+                        self.settled(event);
+                    }
                 }
             }
             Err(error) => ::log::error!("{error:#}"),
         }
-    }
-
-    /// Lets go of the listeners whose end was lost.
-    fn reconcile(&mut self, now: u64) {
-        let bound = || self.bound_udp.present();
-        for key in self
-            .reconcile
-            .ended(self.ticks, &self.inventory, &mut self.confirmer, bound)
-        {
-            if let Some(listener) = self.inventory.remove(key) {
-                self.drifted("ended", 1);
-                self.ended_unseen(listener, now);
-            }
-        }
-    }
-
-    /// Tells the end of a listener that nobody reported: it was found out at this time.
-    fn ended_unseen(&mut self, listener: Listener<Known>, now: u64) {
-        self.forget(&listener);
-        let report = Report {
-            origin: Origin::Reconciled,
-            ..listener.known.report
-        };
-        self.tell(&reconcile::end_of(&listener.opened, now), &report);
     }
 
     /// Starts a self-test.

@@ -95,6 +95,12 @@ impl SelfTest {
         }
     }
 
+    /// Whether this is a listener of the self-test, open or just closed.
+    pub(super) fn has(&self, inode: u64) -> bool {
+        let is_open = self.running.as_ref().is_some_and(|running| running.inode == inode);
+        is_open || self.ending.contains(&inode)
+    }
+
     /// Closes the listener, if there is one; its end is known as the agent's own.
     fn finish(&mut self) {
         if let Some(running) = self.running.take() {

@@ -9,7 +9,7 @@ use super::{print::print, run::PathArgs};
 use crate::{
     exit,
     kernel::{
-        Attempt, HookState, Probe, Service,
+        Attempt, HookState, OpenFiles, Probe, Service,
         capability::{self, CAPABILITIES, Effective},
     },
     output::log::{self, Format, Level},
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 impl Findings {
     fn chosen(&self) -> Option<Service> {
         let mut service = Service::possible(self.attempts.as_ref().ok()?, None)?;
-        service.open_files = self.open_files.is_ok();
+        service.sees_all = self.open_files.is_ok();
         Some(service)
     }
 }
@@ -67,7 +67,10 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
     paths.check()?;
     let procfs = paths.paths().procfs;
     let (attempts, open_files) = match Probe::load(&paths.sysfs, None) {
-        Ok(mut probe) => (Ok(probe.survey(true)), probe.open_files().map(drop)),
+        Ok(mut probe) => (
+            Ok(probe.survey(true)),
+            probe.open_files().and_then(OpenFiles::read).map(drop),
+        ),
         Err(error) => (Err(error), Ok(())),
     };
     let capabilities = Effective::of_self(&procfs);
@@ -145,7 +148,7 @@ fn as_text(findings: &Findings) -> String {
             }
             let open_files = match &findings.open_files {
                 Ok(()) => "works".to_owned(),
-                Err(error) => format!("{error:#}; without it nothing is known of what listened before the start"),
+                Err(error) => format!("{error:#}; /proc is read instead"),
             };
             text.push_str(&format!(
                 "{:<24} {:<11} {:<9} {open_files}\n",

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -17,6 +19,9 @@ use crate::{
     registry::{PortSpec, Registry},
 };
 
+/// What may lie between two looks at all that listens.
+const RECONCILE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
 /// A file larger than this is none of ours.
 const SIZE_MAX: u64 = 4 << 20;
 
@@ -25,6 +30,8 @@ const SIZE_MAX: u64 = 4 << 20;
 pub struct File {
     /// `[agent] instance`.
     pub instance: Option<String>,
+    /// `[agent] reconcile`: between two looks at all that listens.
+    pub reconcile: Option<Duration>,
     /// `[watch] ports`, of all files.
     pub watch: Vec<PortSpec>,
     /// `[policy] default`.
@@ -52,6 +59,7 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawAgent {
     instance: Option<Spanned<String>>,
+    reconcile: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -209,6 +217,16 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
         }
         file.instance = Some(instance.into_inner());
     }
+    if let Some(raw) = raw.agent.reconcile {
+        let reconcile = duration::parse(raw.as_ref()).filter(|reconcile| RECONCILE.contains(reconcile));
+        file.reconcile = Some(reconcile.ok_or_else(|| {
+            let text = format!(
+                "[agent] reconcile is `{}`; write a duration from 1s to 1h, like 60s",
+                raw.as_ref()
+            );
+            at(raw.span().start, &text)
+        })?);
+    }
     file.watch.extend(ports(&raw.watch.ports)?);
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {
@@ -349,6 +367,7 @@ mod tests {
             r#"
             [agent]
             instance = "web-7"
+            reconcile = "2m"
             [watch]
             ports = ["1990-1994", "stun-p3", "tcp/8080", 22]
             [policy]
@@ -370,6 +389,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.instance.as_deref(), Some("web-7"));
+        assert_eq!(file.reconcile, Some(Duration::from_secs(120)));
         assert_eq!(file.default, Some(Verdict::Unexpected));
         assert_eq!((file.max_series, file.privacy), (Some(5), Some(Privacy::None)));
         let [rule] = file.rules.as_slice() else { panic!() };
@@ -422,6 +442,10 @@ mod tests {
             (
                 "[agent]\ninstance = \"a\\nb\"".to_owned(),
                 "p.toml line 2: [agent] instance is empty or has control",
+            ),
+            (
+                "[agent]\nreconcile = \"500ms\"".to_owned(),
+                "p.toml line 2: [agent] reconcile is `500ms`; write",
             ),
             (
                 "[metrics]\nmax_series = -1".to_owned(),

@@ -3,7 +3,7 @@
 mod duration;
 mod file;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub privacy: Privacy,
     /// Series with a process in them, at most.
     pub max_series: usize,
+    /// Between two looks at all that listens.
+    pub reconcile: Duration,
     /// Where HTTP is served.
     pub listen: Vec<SocketAddr>,
     /// Path of the metrics page.
@@ -70,6 +72,9 @@ pub struct Flags {
 /// Series with a process in them where the configuration names no number.
 const MAX_SERIES: usize = 1_000;
 
+/// Between two looks where the configuration does not say.
+const RECONCILE: Duration = Duration::from_secs(60);
+
 impl Settings {
     /// Puts file and flags together.
     pub fn new(file: File, flags: Flags, registry: &Registry) -> Result<Self> {
@@ -103,6 +108,7 @@ impl Settings {
             watch,
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
+            reconcile: file.reconcile.unwrap_or(RECONCILE),
             listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,

@@ -4,10 +4,11 @@
 //! settled.
 
 pub mod pending;
+pub mod reconcile;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::event::{Event, Kind, Outcome, SocketKey};
+use crate::event::{Event, Holder, Kind, Outcome, Socket, SocketKey};
 
 /// Listeners that are kept at most. The kernel side reports ends for 16,384; more can only come from lost ends.
 pub const LISTENERS_MAX: usize = 65_536;
@@ -19,6 +20,25 @@ pub struct Listener<T> {
     pub opened: Event,
     /// What identity, registry and policy said then.
     pub known: T,
+    /// Who holds it now, as the last look found: the opener may have passed it on.
+    pub holders: Vec<Holder>,
+}
+
+impl<T> Listener<T> {
+    /// One that was just opened: its opener holds it.
+    pub fn new(opened: Event, known: T) -> Self {
+        let opener = &opened.opener;
+        let holders = opener.is_known().then(|| Holder {
+            pid: opener.tgid,
+            comm: opener.comm.clone(),
+            start_time: opener.start_time,
+        });
+        Self {
+            holders: holders.into_iter().collect(),
+            opened,
+            known,
+        }
+    }
 }
 
 /// What an event means for the inventory.
@@ -31,6 +51,8 @@ pub enum Change<T> {
         /// The listener that must have ended before.
         replaced: Option<Box<Listener<T>>>,
     },
+    /// It is there already: a look found it before its event was read.
+    Known(SocketKey),
     /// A listen failed: there is no listener.
     Failed(Box<Event>),
     /// A listener ended.
@@ -49,31 +71,39 @@ pub enum Change<T> {
 /// The listeners of this host, by socket.
 #[derive(Debug)]
 pub struct Inventory<T> {
-    listeners: HashMap<SocketKey, Listener<T>>,
+    /// Shared, so that whoever asks for all of them is given them at once.
+    listeners: HashMap<SocketKey, Arc<Listener<T>>>,
+    /// The same by namespace and inode: a look through the kernel's tables knows no addresses.
+    by_inode: HashMap<(u32, u64), SocketKey>,
 }
 
 impl<T> Default for Inventory<T> {
     fn default() -> Self {
         Self {
             listeners: HashMap::new(),
+            by_inode: HashMap::new(),
         }
     }
 }
 
-impl<T> Inventory<T> {
+impl<T: Clone> Inventory<T> {
     /// Says what an event changes. A socket that opened is in the inventory once [`Inventory::keep`] was called.
     pub fn apply(&mut self, event: Event) -> Change<T> {
         match event.kind {
             Kind::Listen if matches!(event.outcome, Outcome::Failed(_)) => Change::Failed(Box::new(event)),
             _ if event.opens_listener() => {
-                let replaced = self.listeners.remove(&event.socket.key).map(Box::new);
+                if let Some(known) = self.same(&event) {
+                    return Change::Known(known);
+                }
+                let replaced = self.remove(event.socket.key).map(Box::new);
                 Change::Opened {
                     event: Box::new(event),
                     replaced,
                 }
             }
             Kind::Unlisten => {
-                let listener = self.listeners.remove(&event.socket.key).map(Box::new);
+                let key = self.find(&event.socket).unwrap_or(event.socket.key);
+                let listener = self.remove(key).map(Box::new);
                 Change::Closed {
                     event: Box::new(event),
                     listener,
@@ -91,17 +121,48 @@ impl<T> Inventory<T> {
 
     /// Keeps a socket that opened, with what became known about it. The caller asks [`Inventory::is_full`] first.
     pub fn keep(&mut self, listener: Listener<T>) {
-        self.listeners.insert(listener.opened.socket.key, listener);
+        let socket = &listener.opened.socket;
+        if socket.inode != 0 {
+            self.by_inode.insert((socket.netns, socket.inode), socket.key);
+        }
+        self.listeners.insert(socket.key, Arc::new(listener));
+    }
+
+    /// The listener that is this socket: by its key, else by namespace and inode.
+    pub fn find(&self, socket: &Socket) -> Option<SocketKey> {
+        if self.listeners.contains_key(&socket.key) {
+            return Some(socket.key);
+        }
+        self.by_inode.get(&(socket.netns, socket.inode)).copied()
+    }
+
+    /// The listener that a look found and whose event comes after it, or the other way round.
+    fn same(&self, event: &Event) -> Option<SocketKey> {
+        let key = self.find(&event.socket)?;
+        let known = &self.listeners.get(&key)?.opened;
+        let is_same = known.socket.inode == event.socket.inode && known.socket.netns == event.socket.netns;
+        (is_same && event.socket.inode != 0 && known.is_found() != event.is_found()).then_some(key)
+    }
+
+    /// Says who holds a listener now.
+    pub fn held_by(&mut self, key: SocketKey, holders: Vec<Holder>) {
+        if let Some(listener) = self.listeners.get_mut(&key) {
+            Arc::make_mut(listener).holders = holders;
+        }
     }
 
     /// Takes out a listener whose end was not reported.
     pub fn remove(&mut self, key: SocketKey) -> Option<Listener<T>> {
-        self.listeners.remove(&key)
+        let listener = self.listeners.remove(&key)?;
+        let socket = &listener.opened.socket;
+        self.by_inode.remove(&(socket.netns, socket.inode));
+        Some(Arc::unwrap_or_clone(listener))
     }
 
     /// Gives back room that is not needed now.
     pub fn shrink(&mut self) {
         self.listeners.shrink_to_fit();
+        self.by_inode.shrink_to_fit();
     }
 
     /// Whether there is no place for a further listener.
@@ -121,7 +182,12 @@ impl<T> Inventory<T> {
 
     /// All listeners, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Listener<T>> {
-        self.listeners.values()
+        self.listeners.values().map(Arc::as_ref)
+    }
+
+    /// All listeners, in no order, for somebody who takes their time.
+    pub fn all(&self) -> Vec<Arc<Listener<T>>> {
+        self.listeners.values().cloned().collect()
     }
 }
 
@@ -154,10 +220,7 @@ mod tests {
                 inventory.apply(listen(*socket)),
                 Change::Opened { replaced: None, .. }
             ));
-            inventory.keep(Listener {
-                opened: listen(*socket),
-                known: "first",
-            });
+            inventory.keep(Listener::new(listen(*socket), "first"));
         }
         inventory
     }

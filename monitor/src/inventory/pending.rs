@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::event::{Event, Outcome, SocketKey};
+use crate::event::{Event, Outcome, Socket, SocketKey};
 
 /// Listens that wait at most; the oldest is let go unconfirmed to make room.
 const WAITING_MAX: usize = 4_096;
@@ -67,9 +67,10 @@ impl Pending {
         self.waiting.shrink_to_fit();
     }
 
-    /// Whether a listen on this socket waits.
-    pub fn contains(&self, key: SocketKey) -> bool {
-        self.waiting.contains_key(&key)
+    /// Whether a listen on this socket waits: by its key, else by its inode, which is all that the kernel's tables show.
+    pub fn has(&self, socket: &Socket) -> bool {
+        let is_it = |event: &Event| event.socket.netns == socket.netns && event.socket.inode == socket.inode;
+        self.waiting.contains_key(&socket.key) || self.waiting.values().any(|waiting| is_it(&waiting.event))
     }
 
     /// Takes a listen in. What it pushes out comes back: a listen on the same socket, or, when there are too many, the

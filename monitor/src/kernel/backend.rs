@@ -119,8 +119,8 @@ pub struct Service {
     binds: Option<Backend>,
     connects: Option<Backend>,
     accepts: Option<Backend>,
-    /// Whether what listened before is known: all open files can be looked at.
-    pub open_files: bool,
+    /// Whether looks see what listens in every network namespace.
+    pub sees_all: bool,
 }
 
 impl Service {
@@ -131,7 +131,7 @@ impl Service {
             binds: None,
             connects: None,
             accepts: None,
-            open_files: false,
+            sees_all: true,
         }
     }
 
@@ -184,8 +184,8 @@ impl Service {
     /// What is not seen.
     pub fn blind_spots(&self) -> Vec<Situation> {
         let mut situations = ALWAYS.to_vec();
-        if !self.open_files {
-            situations.push(WITHOUT_OPEN_FILES);
+        if !self.sees_all {
+            situations.push(OTHER_NAMESPACES);
         }
         if self.backend == Backend::Tracepoint {
             situations.extend(LISTENS_BY_TRACEPOINT);
@@ -225,9 +225,9 @@ const ALWAYS: &[Situation] = &[
     },
 ];
 
-const WITHOUT_OPEN_FILES: Situation = Situation {
-    name: "listeners_before_start",
-    meaning: "what listened before the agent started is not known",
+const OTHER_NAMESPACES: Situation = Situation {
+    name: "other_namespaces",
+    meaning: "what listened in some other network namespaces before the agent started is not known: they may not be looked into",
 };
 
 const LISTENS_BY_TRACEPOINT: &[Situation] = &[
@@ -305,7 +305,7 @@ mod tests {
     }
 
     fn names(service: &Service) -> Vec<&'static str> {
-        let always = ALWAYS.iter().chain([&WITHOUT_OPEN_FILES]);
+        let always = ALWAYS.iter().chain([&OTHER_NAMESPACES]);
         let always: Vec<_> = always.map(|situation| situation.name).collect();
         let names = service.blind_spots().into_iter().map(|situation| situation.name);
         names.filter(|name| !always.contains(name)).collect()

@@ -26,6 +26,7 @@ pub use hooks::{Subject, is_of_listens};
 pub use log::KernelLog;
 pub use memory::give_back_memory;
 pub use misses::HookMisses;
+pub use open_files::OpenFiles;
 pub use ring::{Events, RawRecord};
 pub use udp::BoundUdp;
 
@@ -76,8 +77,8 @@ impl Armed {
     ///
     /// # Errors
     /// Where this kernel does not take the iterator, or its file cannot be read.
-    pub fn open_files(&mut self) -> Result<Vec<RawRecord>> {
-        open_files::look(&mut self.ebpf)
+    pub fn open_files(&mut self) -> Result<OpenFiles> {
+        open_files::open(&mut self.ebpf)
     }
 }
 
@@ -183,8 +184,8 @@ impl Probe {
     }
 
     /// Looks at all open files: see [`Armed::open_files`].
-    pub fn open_files(&mut self) -> Result<Vec<RawRecord>> {
-        open_files::look(&mut self.ebpf)
+    pub fn open_files(&mut self) -> Result<OpenFiles> {
+        open_files::open(&mut self.ebpf)
     }
 
     /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.

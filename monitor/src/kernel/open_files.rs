@@ -1,9 +1,9 @@
 //! The look at all open files: every listener that a descriptor holds, in every network namespace, with who holds it.
 //!
-//! An iterator in the kernel goes through the descriptors of all processes, and its file gives a record for each that is a
-//! listener. See docs/ and include/uapi/linux/bpf.h (`BPF_TRACE_ITER`).
+//! An iterator in the kernel (`BPF_TRACE_ITER` of include/uapi/linux/bpf.h) goes through the descriptors of all processes, and
+//! its file gives a record for each that is a listener.
 
-use std::{io::Read, mem::offset_of};
+use std::{fs::File, io::Read, mem::offset_of};
 
 use anyhow::{Context, Result, bail};
 use aya::{Btf, Ebpf, programs::Iter};
@@ -21,11 +21,15 @@ const CHUNK: usize = 64 * 1024;
 /// How often the kernel may break off without a record (it does after a million files) before it is taken to be stuck.
 const PAUSES: usize = 10_000;
 
-/// A record for each descriptor that is a listener, so for each holder of a socket at least one.
+/// One look, made ready: the kernel goes through the files while it is read, on whatever thread that is.
+#[derive(Debug)]
+pub struct OpenFiles(File);
+
+/// Makes a look ready.
 ///
 /// # Errors
-/// Where this kernel does not take the iterator, or its file cannot be read.
-pub(super) fn look(ebpf: &mut Ebpf) -> Result<Vec<RawRecord>> {
+/// Where this kernel does not take the iterator.
+pub(super) fn open(ebpf: &mut Ebpf) -> Result<OpenFiles> {
     let program: &mut Iter = ebpf
         .program_mut(PROGRAM)
         .context("the kernel object has no program open_files")?
@@ -43,23 +47,33 @@ pub(super) fn look(ebpf: &mut Ebpf) -> Result<Vec<RawRecord>> {
     let link = program
         .take_link(link)
         .context("the iterator over open files has no link")?;
-    let mut file = link.into_file().context("the iterator over open files has no file")?;
-    let mut bytes = Vec::new();
-    let mut pauses = 0;
-    loop {
-        let start = bytes.len();
-        bytes.resize(start + CHUNK, 0);
-        let read = file.read(bytes.get_mut(start..).unwrap_or_default());
-        bytes.truncate(start + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => break,
-            Ok(_) => pauses = 0,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && pauses < PAUSES => pauses += 1,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("cannot read the iterator over open files"),
+    let file = link.into_file().context("the iterator over open files has no file")?;
+    Ok(OpenFiles(file))
+}
+
+impl OpenFiles {
+    /// A record for each descriptor that is a listener, so for each holder of a socket at least one.
+    ///
+    /// # Errors
+    /// Where the iterator's file cannot be read to its end.
+    pub fn read(mut self) -> Result<Vec<RawRecord>> {
+        let mut bytes = Vec::new();
+        let mut pauses = 0;
+        loop {
+            let start = bytes.len();
+            bytes.resize(start + CHUNK, 0);
+            let read = self.0.read(bytes.get_mut(start..).unwrap_or_default());
+            bytes.truncate(start + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => break,
+                Ok(_) => pauses = 0,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && pauses < PAUSES => pauses += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("cannot read the iterator over open files"),
+            }
         }
+        records(&bytes)
     }
-    records(&bytes)
 }
 
 /// Cuts what the iterator wrote into records: each is followed by its names.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Report;
 use crate::{
-    event::{Endpoint, Event, Family, Kind, Outcome, Protocol, errno_name},
+    event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::Clock,
     policy::alerts::Alert,
     registry::Registration,
@@ -27,7 +27,9 @@ pub struct Lines {
 #[derive(Serialize)]
 struct Line<'a> {
     schema: u32,
-    id: String,
+    /// None in a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     host: &'a str,
     time: String,
     event: &'static str,
@@ -63,6 +65,18 @@ struct Line<'a> {
     verdict: &'static str,
     rule: Option<&'a str>,
     missing: Vec<&'static str>,
+    /// In a list alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holders: Option<Vec<Holder<'a>>>,
+}
+
+/// What listens, as a document.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    host: &'a str,
+    time: String,
+    listeners: Vec<Line<'a>>,
 }
 
 /// One end of a connection.
@@ -120,11 +134,11 @@ struct AlertListener<'a> {
     address: IpAddr,
     host_netns: bool,
     socket: u64,
-    pid: u32,
-    comm: &'a str,
+    pid: Option<u32>,
+    comm: Option<&'a str>,
     exe: Option<&'a str>,
     exe_state: Option<&'static str>,
-    uid: u32,
+    uid: Option<u32>,
     user: Option<&'a str>,
 }
 
@@ -212,6 +226,113 @@ pub fn rfc3339(clock: Clock, boot: u64) -> String {
     Timestamp::from_nanosecond(clock.wall(boot)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
 }
 
+/// What there is to say of an event about a socket.
+fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -> Line<'a> {
+    let (socket, opener, process) = (&event.socket, &event.opener, &report.process);
+    let (result, errno) = match event.kind {
+        Kind::Unlisten => (Some("ok"), None),
+        _ => result_of(event.outcome),
+    };
+    let subject = event.subject();
+    // A listener, or what may become one: not one end of a connection.
+    let is_local = !matches!(event.kind, Kind::Connect | Kind::Accept);
+    let knows_options = is_local && event.source != Source::Tables;
+    let has_backlog = is_local && event.kind != Kind::Bind && socket.protocol == Protocol::Tcp;
+    let local = Endpoint {
+        address: socket.address,
+        port: socket.port,
+    };
+    Line {
+        schema: SCHEMA,
+        id: None,
+        host,
+        time: rfc3339(clock, event.time),
+        event: kind_name(event.kind),
+        origin: report.origin.as_str(),
+        result,
+        errno,
+        protocol: socket.protocol.as_str(),
+        family: match socket.family {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        },
+        address: subject.address,
+        port: subject.port,
+        automatic: knows_options.then_some(socket.automatic),
+        peer: event.peer.filter(|_| event.kind == Kind::Accept).map(End::from),
+        local: (event.kind == Kind::Connect && local.port != 0).then(|| End::from(local)),
+        scope: event.scope().as_str(),
+        dual_stack: socket.dual_stack().filter(|_| is_local),
+        backlog: has_backlog.then_some(socket.backlog),
+        reuseport: knows_options.then_some(socket.reuseport),
+        mptcp: knows_options.then_some(socket.mptcp),
+        reason: (event.kind == Kind::Unlisten && socket.protocol == Protocol::Udp).then_some(if event.connected {
+            "connected"
+        } else {
+            "closed"
+        }),
+        netns: socket.netns,
+        host_netns: report.host_netns,
+        socket: socket.inode,
+        cookie: socket.cookie.map(|cookie| cookie.to_string()),
+        process: opener.is_known().then(|| Process {
+            pid: opener.tgid,
+            tid: opener.tid,
+            comm: &opener.comm,
+            thread: &opener.thread,
+            exe: process.exe.as_deref(),
+            exe_state: process.exe_state.map(|state| state.as_str()),
+            cmdline: process.cmdline.as_deref(),
+            started: rfc3339(clock, opener.start_time),
+            uid: opener.uid,
+            user: process.user.as_deref(),
+            ancestors: None,
+        }),
+        // Process 0 is the kernel's idle task: nobody held the socket any more.
+        holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
+            pid: event.holder.0,
+            comm: &event.holder.1,
+        }),
+        kernel_thread: opener.kernel_thread,
+        container: None,
+        unit: None,
+        cgroup: None,
+        package: None,
+        registry: report.registrations.iter().map(Registered::from).collect(),
+        verdict: report.verdict.as_str(),
+        rule: report.findings.first().map(|finding| finding.rule.as_str()),
+        missing: report.missing(event),
+        holders: None,
+    }
+}
+
+/// All that listens, as one JSON document: each listener as the line that told of it, with who holds it now.
+pub fn listeners<'a>(
+    host: &str,
+    now: u64,
+    clock: Clock,
+    listeners: impl Iterator<Item = (&'a Event, &'a Report, &'a [crate::event::Holder])>,
+) -> String {
+    let lines = listeners.map(|(event, report, holders)| Line {
+        holders: Some(
+            holders
+                .iter()
+                .map(|holder| Holder {
+                    pid: holder.pid,
+                    comm: &holder.comm,
+                })
+                .collect(),
+        ),
+        ..line(host, event, report, clock)
+    });
+    json(&Document {
+        schema: SCHEMA,
+        host,
+        time: rfc3339(clock, now),
+        listeners: lines.collect(),
+    })
+}
+
 impl Lines {
     /// Starts the sequence of this run. `run` must differ from one run of the agent to the next.
     pub fn new(host: String, run: String) -> Self {
@@ -226,93 +347,25 @@ impl Lines {
     /// An event about a socket.
     pub fn socket(&mut self, event: &Event, report: &Report, clock: Clock) -> String {
         let id = self.next_id();
-        let (socket, opener, process) = (&event.socket, &event.opener, &report.process);
-        let (result, errno) = match event.kind {
-            Kind::Unlisten => (Some("ok"), None),
-            _ => result_of(event.outcome),
-        };
-        let subject = event.subject();
-        // A listener, or what may become one: not one end of a connection.
-        let is_local = !matches!(event.kind, Kind::Connect | Kind::Accept);
-        let has_backlog = is_local && event.kind != Kind::Bind && socket.protocol == Protocol::Tcp;
-        let local = Endpoint {
-            address: socket.address,
-            port: socket.port,
-        };
-        let line =
-            Line {
-                schema: SCHEMA,
-                id,
-                host: &self.host,
-                time: rfc3339(clock, event.time),
-                event: kind_name(event.kind),
-                origin: report.origin.as_str(),
-                result,
-                errno,
-                protocol: socket.protocol.as_str(),
-                family: match socket.family {
-                    Family::Ipv4 => "ipv4",
-                    Family::Ipv6 => "ipv6",
-                },
-                address: subject.address,
-                port: subject.port,
-                automatic: is_local.then_some(socket.automatic),
-                peer: event.peer.filter(|_| event.kind == Kind::Accept).map(End::from),
-                local: (event.kind == Kind::Connect && local.port != 0).then(|| End::from(local)),
-                scope: event.scope().as_str(),
-                dual_stack: socket.dual_stack().filter(|_| is_local),
-                backlog: has_backlog.then_some(socket.backlog),
-                reuseport: is_local.then_some(socket.reuseport),
-                mptcp: is_local.then_some(socket.mptcp),
-                reason: (event.kind == Kind::Unlisten && socket.protocol == Protocol::Udp)
-                    .then_some(if event.connected { "connected" } else { "closed" }),
-                netns: socket.netns,
-                host_netns: report.host_netns,
-                socket: socket.inode,
-                cookie: socket.cookie.map(|cookie| cookie.to_string()),
-                process: Some(Process {
-                    pid: opener.tgid,
-                    tid: opener.tid,
-                    comm: &opener.comm,
-                    thread: &opener.thread,
-                    exe: process.exe.as_deref(),
-                    exe_state: process.exe_state.map(|state| state.as_str()),
-                    cmdline: process.cmdline.as_deref(),
-                    started: rfc3339(clock, opener.start_time),
-                    uid: opener.uid,
-                    user: process.user.as_deref(),
-                    ancestors: None,
-                }),
-                // Process 0 is the kernel's idle task: nobody held the socket any more.
-                holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
-                    pid: event.holder.0,
-                    comm: &event.holder.1,
-                }),
-                kernel_thread: opener.kernel_thread,
-                container: None,
-                unit: None,
-                cgroup: None,
-                package: None,
-                registry: report.registrations.iter().map(Registered::from).collect(),
-                verdict: report.verdict.as_str(),
-                rule: report.findings.first().map(|finding| finding.rule.as_str()),
-                missing: report.missing(event),
-            };
-        json(&line)
+        json(&Line {
+            id: Some(id),
+            ..line(&self.host, event, report, clock)
+        })
     }
 
     /// An alert that fires, for the listener that set it off; `summary` is the sentence that people are sent.
     pub fn alert(&mut self, alert: &Alert, event: &Event, report: &Report, summary: &str, clock: Clock) -> String {
         let time = rfc3339(clock, alert.fired);
+        let opener = event.opener.is_known().then_some(&event.opener);
         let listener = AlertListener {
             address: event.socket.address,
             host_netns: report.host_netns,
             socket: event.socket.inode,
-            pid: event.opener.tgid,
-            comm: &event.opener.comm,
+            pid: opener.map(|opener| opener.tgid),
+            comm: opener.map(|opener| opener.comm.as_str()),
             exe: report.process.exe.as_deref(),
             exe_state: report.process.exe_state.map(|state| state.as_str()),
-            uid: event.opener.uid,
+            uid: opener.map(|opener| opener.uid),
             user: report.process.user.as_deref(),
         };
         self.about_alert("alert", alert, time, Some((summary, listener)), None)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,7 +15,7 @@ use anyhow::Result;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -28,7 +29,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -56,7 +57,20 @@ pub struct Shared {
     pub metrics: Arc<Mutex<Metrics>>,
     /// Whether the hooks are attached and the first look is over.
     pub ready: Arc<AtomicBool>,
+    /// Asks the agent what listens.
+    pub questions: mpsc::Sender<Question>,
+    /// The host's name, by which it may be asked.
+    pub instance: Arc<str>,
 }
+
+/// What listens now, still to be written down as JSON: that takes a while on a large host.
+pub type Listing = Box<dyn FnOnce() -> String + Send>;
+
+/// A question what listens, and where the answer goes.
+pub type Question = oneshot::Sender<Listing>;
+
+/// Questions that wait at most.
+pub const QUESTIONS_MAX: usize = 4;
 
 /// Locks the metrics. A thread that died while it held them left numbers, which are as good as before.
 pub fn lock(metrics: &Mutex<Metrics>) -> std::sync::MutexGuard<'_, Metrics> {
@@ -70,7 +84,9 @@ pub async fn serve(
     shared: Shared,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let router = router(telemetry_path).with_state(shared);
+    // On an address that others reach, what runs here is nobody's business but for the numbers.
+    let exposed = !listener.local_addr()?.ip().is_loopback();
+    let router = router(telemetry_path, exposed).with_state(shared);
     let mut places = VecDeque::<Arc<Place>>::new();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -114,7 +130,7 @@ fn has_room(places: &VecDeque<Arc<Place>>) -> bool {
     places.len() < CONNECTIONS_MAX || places.iter().any(|place| !place.answers())
 }
 
-fn router(telemetry_path: &str) -> Router<Shared> {
+fn router(telemetry_path: &str, exposed: bool) -> Router<Shared> {
     let landing = format!(
         "<!doctype html><html lang=\"en\"><title>portreeve</title><h1>portreeve</h1>\
          <p>What listens on this host. <a href=\"{telemetry_path}\">Metrics</a></p></html>"
@@ -122,11 +138,64 @@ fn router(telemetry_path: &str) -> Router<Shared> {
     let mut router = Router::new()
         .route(telemetry_path, get(metrics))
         .route("/-/healthy", get(|| async { "portreeve is healthy.\n" }))
-        .route("/-/ready", get(ready));
+        .route("/-/ready", get(ready))
+        .route(
+            LISTENERS,
+            if exposed {
+                get(|| async { withheld() })
+            } else {
+                get(listeners)
+            },
+        );
     if telemetry_path != "/" {
         router = router.route("/", get(move || async move { Html(landing) }));
     }
     router
+}
+
+/// Where the listeners are.
+pub const LISTENERS: &str = "/api/v1/listeners";
+
+fn withheld() -> Response {
+    (
+        StatusCode::FORBIDDEN,
+        "portreeve tells what listens on loopback alone: serve it there too, with a second --web.listen-address.\n",
+    )
+        .into_response()
+}
+
+/// Whether a request was meant for this host: a page of a stranger's that a browser was told to find here (DNS rebinding)
+/// has a name of its own.
+fn is_meant_for_us(headers: &HeaderMap, instance: &str) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+        // HTTP/1.0, which no browser speaks.
+        return true;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_ok() || bare == "localhost" || bare == instance
+}
+
+async fn listeners(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    if !is_meant_for_us(&headers, &shared.instance) {
+        let text = "portreeve does not know this Host: ask for the address, for localhost or for the host's name.\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    let (question, answer) = oneshot::channel();
+    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "portreeve is busy or stopping.\n").into_response();
+    if shared.questions.send(question).await.is_err() {
+        return unavailable();
+    }
+    let Ok(listing) = answer.await else {
+        return unavailable();
+    };
+    match tokio::task::spawn_blocking(listing).await {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(_) => unavailable(),
+    }
 }
 
 /// Takes a connection. Cancel-safe: one that was not taken stays in the queue. `refused` says that the last one could not be
@@ -189,5 +258,34 @@ async fn ready(State(shared): State<Shared>) -> Response {
             "portreeve is not ready: its hooks are not attached yet.\n",
         )
             .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_this_hosts_is_somebody_elses() {
+        let asked = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, header::HeaderValue::from_static(host));
+            is_meant_for_us(&headers, "web-7")
+        };
+        for host in [
+            "127.0.0.1:19992",
+            "[::1]:19992",
+            "::1",
+            "localhost",
+            "localhost:80",
+            "web-7:19992",
+            "10.0.0.1",
+        ] {
+            assert!(asked(host), "{host}");
+        }
+        for host in ["evil.example:19992", "web-8", "localhost.evil.example", ""] {
+            assert!(!asked(host), "{host}");
+        }
+        assert!(is_meant_for_us(&HeaderMap::new(), "web-7"));
     }
 }

@@ -62,6 +62,9 @@ pub struct Report {
 /// What `missing` calls a result that could not be learned.
 pub const RESULT: &str = "result";
 
+/// What `missing` calls a process that is not known at all.
+pub const PROCESS: &str = "process";
+
 /// What `missing` calls the reason of a failure that could not be learned.
 pub const ERRNO: &str = "errno";
 
@@ -87,8 +90,10 @@ impl Report {
             Outcome::Failed(None) => Some(ERRNO),
             _ => None,
         };
+        let process = (!event.opener.is_known()).then_some(PROCESS);
         result
             .into_iter()
+            .chain(process)
             .chain(self.process.missing.iter().copied().map(Missing::as_str))
             .collect()
     }

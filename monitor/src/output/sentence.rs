@@ -43,12 +43,17 @@ pub fn log(event: &Event, report: &Report) {
     );
 }
 
+/// Who holds what no descriptor of a process shows.
+const NOBODY: &str = "a socket that no process shows (the kernel's own, or on its way between processes)";
+
 /// Who did what, how it ended, and what the port is for.
 fn sentence(event: &Event, report: &Report) -> String {
     let who = if event.opener.kernel_thread {
         format!("the kernel ({})", report.label)
-    } else {
+    } else if event.opener.is_known() {
         report.label.clone()
+    } else {
+        NOBODY.to_owned()
     };
     let failed = matches!(event.outcome, Outcome::Failed(_));
     let unknown = event.outcome == Outcome::Unconfirmed;
@@ -115,15 +120,24 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         (String::new(), String::new())
     } else {
         let namespace = format!(", in the network namespace {} and not the host's", event.socket.netns);
-        (namespace, format!("nsenter -t {} -n ", event.opener.tgid))
+        let enter = match event.opener.tgid {
+            0 => String::new(),
+            pid => format!("nsenter -t {pid} -n "),
+        };
+        (namespace, enter)
     };
     let letter = match event.socket.protocol {
         Protocol::Tcp => "t",
         Protocol::Udp => "u",
     };
+    let who = if event.opener.is_known() {
+        format!("{} ({user}){exe}", report.label)
+    } else {
+        NOBODY.to_owned()
+    };
     format!(
-        "{} ({user}){exe} opened {port} on {instance}{namespace}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
-        report.label, event.socket.port,
+        "{who} opened {port} on {instance}{namespace}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
+        event.socket.port,
     )
 }
 

@@ -13,6 +13,7 @@ pub mod namespaces;
 pub mod owners;
 pub mod proc_net;
 pub mod sock_diag;
+pub mod whole;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -27,6 +28,10 @@ pub struct ListeningSocket {
     /// Inode of the socket, as /proc/PID/fd shows it; 0 where no file belongs to it (a kernel's socket, or one in
     /// flight). The first subflow of an MPTCP socket has the inode of the MPTCP socket.
     pub inode: u64,
+    /// Protocol.
+    pub protocol: crate::event::Protocol,
+    /// x
+    pub v6only: Option<bool>,
     /// Family of the socket, which that of `address` follows.
     pub family: Family,
     /// Local address, as the socket has it: IPv4-mapped ones of IPv6 sockets stay mapped.

@@ -122,6 +122,8 @@ fn row(line: &[u8], family: Family) -> Row {
         return Row::Unread;
     };
     Row::Listening(ListeningSocket {
+        protocol: crate::event::Protocol::Tcp,
+        v6only: None,
         inode,
         family,
         address,

@@ -242,6 +242,8 @@ fn socket(payload: &[u8]) -> Result<Option<ListeningSocket>, DumpError> {
         return Ok(None);
     }
     Ok(Some(ListeningSocket {
+        protocol: crate::event::Protocol::Tcp,
+        v6only: None,
         inode: u64::from(header.inode),
         family: if header.family == AF_INET {
             Family::Ipv4

@@ -220,8 +220,11 @@ impl Agent {
     /// Takes the lines that come within this time.
     pub fn catch_up(&mut self, time: Duration) -> Result<(), Box<dyn Error>> {
         let end = Instant::now() + time;
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            self.seen.push(serde_json::from_str(&line)?);
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(serde_json::from_str(&line)?),
+                Err(_) => break,
+            }
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod command_line;
 mod kernel_fields;
 mod listeners;
 mod losses;
+mod programs;
 mod refusals;
 mod scenarios;
 mod snapshot;
@@ -110,6 +111,17 @@ fn main() -> ExitCode {
     for (name, test) in singles {
         trials.push(Trial::test(*name, move || run(test)));
     }
+    let here = programs::Programs::of_environment();
+    for (name, shown_by, test) in programs::ALL {
+        if here.path(shown_by).exists() {
+            trials.push(Trial::test(*name, move || {
+                run(|| test(&programs::Programs::of_environment()))
+            }));
+        } else {
+            let reason = format!("{shown_by} is not here (PORTREEVE_PROGRAMS); it runs on the machine's own kernel");
+            trials.push(not_run((*name).to_owned(), &reason));
+        }
+    }
     match std::env::var("PROMTOOL") {
         Ok(_) => trials.push(Trial::test("promtool_accepts_the_page", || {
             run(command_line::promtool_accepts_the_page)
@@ -168,6 +180,11 @@ fn run(test: impl Fn() -> Test) -> Result<(), Failed> {
 fn not_run(name: String, reason: &str) -> Trial {
     eprintln!("not run: {name}: {reason}");
     Trial::test(name, || Ok(())).with_ignored_flag(true)
+}
+
+/// Whether a backend attaches here.
+fn attaches(backend: &str) -> bool {
+    agent::doctor().is_ok_and(|doctor| refusal(&doctor, backend).is_none())
 }
 
 /// Why a backend does not attach here; `None` where it does.

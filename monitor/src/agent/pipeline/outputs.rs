@@ -4,10 +4,12 @@ use super::Pipeline;
 use crate::{
     event::Event,
     identity::clock,
+    inventory::reconcile::is_missed,
     kernel::is_of_listens,
     output::{
         Report,
-        http::lock,
+        events::listeners as listeners_as_json,
+        http::{Listing, lock},
         log, sentence,
         writer::{Unwritten, Writer},
     },
@@ -15,6 +17,17 @@ use crate::{
 };
 
 impl Pipeline {
+    /// All that listens, to be written down by whoever asked.
+    pub(in crate::agent) fn listing(&self) -> Listing {
+        let (all, host, clock) = (self.inventory.all(), self.instance.clone(), self.clock);
+        Box::new(move || {
+            let listeners = all
+                .iter()
+                .map(|listener| (&listener.opened, &listener.known.report, listener.holders.as_slice()));
+            listeners_as_json(&host, clock::boot_now(), clock, listeners)
+        })
+    }
+
     /// One line for each thing that happened: JSON where that is asked for, else in the log.
     pub(super) fn tell(&mut self, event: &Event, report: &Report) {
         if self.writer.is_some() {
@@ -127,12 +140,8 @@ impl Pipeline {
             self.lose("log", unlogged);
         }
         for (edge, count) in std::mem::take(&mut self.losses) {
-            self.reconcile.lost(edge);
-            if matches!(
-                edge,
-                "ring_listen" | "ring_bind" | "hook" | "queue" | "decode" | "udp_map"
-            ) {
-                self.snapshots.are_due();
+            if is_missed(edge) {
+                self.reconcile.lost();
             }
             // Of lines of the log the log cannot say it: that would be one more.
             if edge != "log" {

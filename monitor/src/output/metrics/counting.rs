@@ -77,7 +77,7 @@ impl Metrics {
             let labels = [protocol.as_str(), &number.to_string()];
             self.watched_listeners.with_label_values(&labels).inc();
             // One that was there before is no new listen, so that a restart never counts.
-            if !event.existing {
+            if !event.is_found() {
                 self.watched_listens.with_label_values(&labels).inc();
             }
         }

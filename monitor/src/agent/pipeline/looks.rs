@@ -1,0 +1,143 @@
+//! What looks at all that listens find is merged with what events told.
+
+use super::Pipeline;
+use crate::{
+    agent::{looks::Done, seconds},
+    event::{Event, Kind, Outcome, Source},
+    identity::clock,
+    inventory::{
+        Change, Listener,
+        reconcile::{Differences, Sighted},
+    },
+    output::{Origin, Report, http::lock},
+};
+
+impl Pipeline {
+    /// Whether all that listens should be looked at: something was lost, or it is time. Asked once a second.
+    pub(in crate::agent) fn wants_look(&mut self) -> bool {
+        self.reconcile.is_due()
+    }
+
+    /// A look begins. What is reported meanwhile has to be taken before [`Pipeline::merge`] is called: it knows more.
+    pub(in crate::agent) fn look_begins(&mut self) {
+        self.reconcile.begin();
+    }
+
+    /// The look broke off.
+    pub(in crate::agent) fn look_failed(&mut self) {
+        self.reconcile.fail();
+    }
+
+    /// Takes what a look found.
+    pub(in crate::agent) fn merge(&mut self, done: Done) {
+        let now = clock::boot_now();
+        if done.undecodable > 0 {
+            self.lose("decode", done.undecodable);
+        }
+        if done.unseen != self.unseen_namespaces {
+            if !done.unseen.is_empty() {
+                ::log::warn!(
+                    "{} network namespaces cannot be looked into: {}",
+                    done.unseen.len(),
+                    done.unseen.join("; ")
+                );
+            }
+            self.unseen_namespaces = done.unseen;
+        }
+        let is_first = self.first_look.is_none();
+        self.first_look.get_or_insert(now);
+        let (pending, sees_udp, selftest) = (&self.pending, self.sees_udp, &self.selftest);
+        let waits = |event: &Event| {
+            // One that is late is told by the kernel side's map, where a hook takes it out at its end.
+            let is_told = event.late && event.source == Source::OpenFiles && sees_udp;
+            is_told || pending.has(&event.socket) || selftest.has(event.socket.inode)
+        };
+        let Differences { missed, ended } = self.reconcile.merge(done.look, &mut self.inventory, waits, now);
+        let (mut missing, mut gone) = (0, 0);
+        for key in ended {
+            if let Some(listener) = self.inventory.remove(key) {
+                gone += 1;
+                self.ended_unseen(listener, now);
+            }
+        }
+        for Sighted { event, holders } in missed {
+            let key = event.socket.key;
+            if self.found(event) {
+                missing += 1;
+                self.inventory.held_by(key, holders);
+            }
+        }
+        lock(&self.metrics).looked(seconds(self.clock, now), done.took as f64 / 1e9);
+        if is_first {
+            ::log::info!(listeners = missing; "what listened before is known");
+        } else {
+            self.drifted("missed", missing);
+        }
+        self.drifted("ended", gone);
+    }
+
+    /// Takes a listener that was found. Says whether it was not known.
+    pub(super) fn found(&mut self, event: Event) -> bool {
+        let Change::Opened { event, replaced } = self.inventory.apply(event) else {
+            return false;
+        };
+        if let Some(listener) = replaced {
+            self.ended_unseen(*listener, event.time);
+        }
+        self.opened(*event);
+        true
+    }
+
+    /// How the agent came to know what an event tells.
+    pub(super) fn origin_of(&self, event: &Event) -> Origin {
+        match (event.is_found(), self.first_look) {
+            (false, _) => Origin::Event,
+            (true, Some(first)) if event.opened > first => Origin::Reconciled,
+            (true, _) => Origin::Existing,
+        }
+    }
+
+    /// Counts and tells what the inventory had wrong.
+    fn drifted(&mut self, kind: &'static str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        lock(&self.metrics).drifted(kind, count);
+        ::log::warn!(kind = kind, count = count; "the inventory was wrong");
+        let line = self.lines.drift(kind, count, clock::boot_now(), self.clock);
+        self.write(line);
+    }
+
+    /// Tells the end of a listener that nobody reported: it was found out at this time.
+    pub(super) fn ended_unseen(&mut self, listener: Listener<super::Known>, now: u64) {
+        self.forget(&listener);
+        let report = Report {
+            origin: Origin::Reconciled,
+            ..listener.known.report
+        };
+        self.tell(&end_of(&listener.opened, now), &report);
+    }
+}
+
+/// The end of a listener that nobody reported: now, and by nobody known.
+fn end_of(opened: &Event, now: u64) -> Event {
+    Event {
+        kind: Kind::Unlisten,
+        time: now,
+        outcome: Outcome::Succeeded,
+        holder: (0, String::new()),
+        ..opened.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::RecordBytes;
+
+    #[test]
+    fn an_end_that_nobody_reported_has_no_holder() {
+        let end = end_of(&RecordBytes::listen().decode(), 7);
+        assert_eq!((end.kind, end.time, end.holder.0), (Kind::Unlisten, 7, 0));
+    }
+}
