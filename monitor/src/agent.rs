@@ -8,6 +8,7 @@ mod selftest;
 use std::{
     future,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -67,7 +68,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         &settings.policy,
         registry,
         settings.max_series,
-        ephemeral_ports(&settings),
+        ephemeral_ports(&settings.paths.procfs),
     )?;
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let shared = Shared {
@@ -105,7 +106,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     serve(&mut servers, listeners, &settings, &shared, &stopped)?;
     let log = tokio::spawn(KernelLog::forward(log));
     let mut agent = Agent {
-        looks: Looks::new(&settings.paths, netns_of(&settings, "self"), named),
+        looks: Looks::new(&settings.paths, netns_of(&settings.paths.procfs, "self"), named),
         settings: &settings,
         asked,
         shared,
@@ -391,16 +392,21 @@ fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
 }
 
 /// The host's range of automatic ports, where it can be read.
-fn ephemeral_ports(settings: &Settings) -> Option<(u16, u16)> {
-    let path = settings.paths.procfs.join("sys/net/ipv4/ip_local_port_range");
+pub(crate) fn ephemeral_ports(procfs: &Path) -> Option<(u16, u16)> {
+    let path = procfs.join("sys/net/ipv4/ip_local_port_range");
     let text = std::fs::read_to_string(path).ok()?;
     let mut numbers = text.split_whitespace().map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Inode of the host's network namespace: that of process 1, or of this process where that may not be seen.
+pub(crate) fn host_netns(procfs: &Path) -> Option<u32> {
+    netns_of(procfs, "1").or_else(|| netns_of(procfs, "self"))
+}
+
 /// Inode of the network namespace of a process.
-fn netns_of(settings: &Settings, process: &str) -> Option<u32> {
-    let link = std::fs::read_link(settings.paths.procfs.join(process).join("ns/net")).ok()?;
+pub(crate) fn netns_of(procfs: &Path, process: &str) -> Option<u32> {
+    let link = std::fs::read_link(procfs.join(process).join("ns/net")).ok()?;
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 

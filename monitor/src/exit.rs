@@ -8,6 +8,8 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
+/// What `--fail-on` asks about was found.
+pub const FINDING: u8 = 3;
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 pub const CONFIG: u8 = 78;
 
@@ -66,18 +68,26 @@ pub fn sentence_of(report: &str) -> String {
     }
 }
 
-/// A text for a terminal: what was typed or read may hold line breaks and escape sequences, which it must not carry out.
+/// A text for a terminal: what was typed or read may hold line breaks and escape sequences, which it must not carry out,
+/// and marks that turn the direction of what follows or that nobody sees.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_control() {
+        if letter.is_control() || is_invisible(letter) {
             printable.extend(letter.escape_default());
         } else {
             printable.push(letter);
         }
     }
     printable
+}
+
+/// Marks of direction and joining, separators of lines, and tags: with them a name can look like another.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -87,6 +97,7 @@ mod tests {
     #[test]
     fn what_a_text_would_do_to_a_terminal_is_shown_and_not_done() {
         assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
+        assert_eq!(printable("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
     }
 
     #[test]

@@ -11,14 +11,14 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    decode, netns_of,
+    decode, host_netns,
     processes::Processes,
     seconds,
     selftest::{SelfTest, Sighting},
 };
 use crate::{
     config::Settings,
-    event::{Event, Kind, Outcome, Protocol},
+    event::{Event, Kind, Outcome},
     identity::{Clock, Identity, clock},
     inventory::{
         Change, Inventory, Listener,
@@ -27,7 +27,7 @@ use crate::{
     },
     kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
     output::{
-        Finding, Origin, Report,
+        Origin, Report,
         events::{Lines, rfc3339},
         http::lock,
         metrics::{ListenerSeries, Metrics},
@@ -35,8 +35,8 @@ use crate::{
         sentence,
         writer::Writer,
     },
-    policy::{Facts, Policy, Verdict, alerts::Alerts},
-    registry::{Registry, Status, Transport},
+    policy::{Facts, Policy, alerts::Alerts},
+    registry::Registry,
     snapshot::{Answer, Confirmer, Query},
 };
 
@@ -108,7 +108,7 @@ impl Pipeline {
             ticks: 0,
             events: 0,
             instance: settings.instance.clone(),
-            host_netns: netns_of(settings, "1").or_else(|| netns_of(settings, "self")),
+            host_netns: host_netns(&settings.paths.procfs),
             own: std::process::id(),
             processes: Processes::new(Identity::new(&settings.paths).with_privacy(settings.privacy)),
             pending: Pending::default(),
@@ -322,12 +322,10 @@ impl Pipeline {
         let subject = event.subject();
         // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
-        let transport = match event.socket.protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-        };
-        let rows = self.registry.lookup(transport, subject.port);
-        let registrations = rows.filter(|row| row.status() != Status::Unassigned).collect();
+        let registrations = self
+            .registry
+            .registrations(event.socket.protocol.into(), subject.port)
+            .collect();
         let host_netns = self.host_netns == Some(event.socket.netns);
         let facts = Facts {
             kind: if is_listener { Kind::Listen } else { event.kind },
@@ -337,27 +335,13 @@ impl Pipeline {
             host_netns,
             automatic: event.socket.automatic,
         };
-        let own = event.opener.tgid == self.own;
-        let matches = if own { Vec::new() } else { self.policy.matches(&facts) };
-        let verdict = match (own, is_listener) {
-            (true, _) => Verdict::Expected,
-            (false, true) => self.policy.verdict(&matches),
-            // No rule speaks of binds, connects and accepts yet.
-            (false, false) => Verdict::Unruled,
-        };
-        let findings = matches
-            .into_iter()
-            .map(|found| Finding {
-                rule: found.rule.name.clone(),
-                severity: found.severity,
-            })
-            .collect();
+        let judged = self.policy.judge(&facts, event.opener.tgid == self.own);
         let label = process_label(event, &process);
         Report {
             process,
             registrations,
-            verdict,
-            findings,
+            verdict: judged.verdict,
+            findings: judged.findings,
             label,
             host_netns,
             origin: Origin::Event,

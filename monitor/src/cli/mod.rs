@@ -2,8 +2,11 @@
 
 mod doctor;
 mod explain;
+mod list;
 mod print;
 mod run;
+mod terminal;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,13 @@ pub struct Cli {
 enum Command {
     /// Run the agent: report listeners, serve metrics
     Run(run::Args),
+    /// Show what listens now, whose it is, and what the rules say of it
+    List(list::Args),
+    /// Show what begins and ends to listen, by looking again each second
+    ///
+    /// Works without the agent and without BPF. What listens only between two looks is not seen: `portreeve run
+    /// --events=json` sees that too.
+    Watch(watch::Args),
     /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
@@ -33,8 +43,22 @@ impl Cli {
     pub fn run(&self) -> Result<ExitCode> {
         match &self.command {
             Command::Run(args) => run::run(args),
+            Command::List(args) => list::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Explain(args) => explain::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,17 +1,32 @@
 //! Printing what was asked for.
 
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
+
+use crate::exit::printable;
 
 /// Writes a text to stdout. A reader that has seen enough (`| head`) is no error.
 ///
 /// # Errors
 /// Where stdout cannot be written: the disk is full, say.
 pub(super) fn print(text: &str) -> Result<()> {
+    is_read(text).map(drop)
+}
+
+/// The same, and whether somebody still reads: who prints for ever has to stop by that.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub(super) fn is_read(text: &str) -> Result<bool> {
     let mut stdout = stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to stdout"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("cannot write to stdout"),
     }
+}
+
+/// Says a sentence on stderr. Where that cannot be written, there is nobody to tell.
+pub(super) fn say(sentence: &str) {
+    let _ = writeln!(stderr(), "portreeve: {}", printable(sentence));
 }

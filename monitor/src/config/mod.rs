@@ -82,14 +82,6 @@ impl Settings {
         for ports in &flags.watch {
             watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
         }
-        let mut rules = file.rules;
-        // A rule of the same name takes the place of the built-in one.
-        if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
-            rules.insert(0, Rule::dormant_port());
-        }
-        if !watch.is_empty() {
-            rules.push(Rule::watched(watch.clone()));
-        }
         let telemetry_path = flags.telemetry_path;
         if !telemetry_path.starts_with('/') || telemetry_path.starts_with("/-/") || telemetry_path.contains(['{', '}'])
         {
@@ -98,13 +90,9 @@ impl Settings {
             );
             return Err(UsageError(text).into());
         }
-        let instance = match file.instance {
-            Some(instance) => instance,
-            None => host_name().context("cannot learn this host's name; set [agent] instance")?,
-        };
         Ok(Self {
-            instance,
-            policy: Policy::new(rules, file.default.unwrap_or(Verdict::Unruled)),
+            instance: instance(file.instance)?,
+            policy: policy(file.rules, &watch, file.default),
             watch,
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
@@ -117,6 +105,48 @@ impl Settings {
             ring_bytes: flags.ring_bytes,
             events: flags.events,
         })
+    }
+}
+
+/// What the commands that look and do not stay need of the files: the same host, rules and privacy as the agent.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The name of this host.
+    pub instance: String,
+    /// The rules in force.
+    pub policy: Policy,
+    /// What of command lines is shown.
+    pub privacy: Privacy,
+}
+
+impl Look {
+    /// Takes it from the files.
+    pub fn new(file: File) -> Result<Self> {
+        Ok(Self {
+            instance: instance(file.instance)?,
+            policy: policy(file.rules, &file.watch, file.default),
+            privacy: file.privacy.unwrap_or_default(),
+        })
+    }
+}
+
+/// The rules of the files, with the built-in one and that of the watched ports.
+fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
+    // A rule of the same name takes the place of the built-in one.
+    if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
+        rules.insert(0, Rule::dormant_port());
+    }
+    if !watch.is_empty() {
+        rules.push(Rule::watched(watch.to_vec()));
+    }
+    Policy::new(rules, default.unwrap_or(Verdict::Unruled))
+}
+
+/// The host's name: that of the files, else its own.
+fn instance(given: Option<String>) -> Result<String> {
+    match given {
+        Some(instance) => Ok(instance),
+        None => host_name().context("cannot learn this host's name; set [agent] instance"),
     }
 }
 

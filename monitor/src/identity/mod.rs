@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use crate::event::ExecutableState;
 
 pub use clock::Clock;
+pub(crate) use process::TICK;
 pub use users::Users;
 
 /// Where the host's files are seen from: the roots that `--path.procfs` and `--path.rootfs` set.

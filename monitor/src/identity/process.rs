@@ -139,7 +139,7 @@ fn open(directory: impl AsFd, path: impl rustix::path::Arg, flags: OFlags) -> Op
 /// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture but alpha and ia64, and part of the interface to
 /// user space (include/uapi/asm-generic/param.h). Asking for it means to read the auxiliary vector, which a process with
 /// capabilities on its file may not do by /proc/self/auxv, and before 6.4 in no other way.
-pub(super) const TICK: u64 = 1_000_000_000 / 100;
+pub(crate) const TICK: u64 = 1_000_000_000 / 100;
 
 /// Clock ticks of a time in nanoseconds, rounded as the kernel's `nsec_to_clock_t()` does.
 fn ticks(nanoseconds: u64) -> u64 {

@@ -172,7 +172,7 @@ struct Holder<'a> {
 
 /// One registration, as events and the API show it.
 #[derive(Serialize)]
-struct Registered<'a> {
+pub(crate) struct Registered<'a> {
     service: Option<&'a str>,
     description: Option<&'a str>,
     note: Option<&'a str>,

@@ -13,4 +13,4 @@ mod samples;
 #[cfg(test)]
 mod scrape;
 
-pub use report::{Finding, Origin, Report};
+pub use report::{Origin, Report};

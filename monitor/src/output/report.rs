@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     event::{Event, Outcome},
     identity::{Missing, ProcessIdentity},
-    policy::{Severity, Verdict},
-    registry::Registration,
+    policy::{Finding, Verdict},
+    registry::{Registration, service_names},
 };
 
 /// How the agent came to know of a socket.
@@ -29,15 +29,6 @@ impl Origin {
             Self::Reconciled => "reconciled",
         }
     }
-}
-
-/// A rule that matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Name of the rule.
-    pub rule: String,
-    /// Its severity here.
-    pub severity: Severity,
 }
 
 /// What is known about a listener beyond its event.
@@ -74,13 +65,7 @@ const LABEL_MAX: usize = 32;
 impl Report {
     /// The names registered for the port, each once, in the registry's order.
     pub fn names(&self) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for name in self.registrations.iter().filter_map(Registration::service) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        service_names(&self.registrations)
     }
 
     /// What could not be learned, by the names of the event's fields.
@@ -99,15 +84,17 @@ impl Report {
     }
 }
 
-/// The process as metrics and alerts name it: the executable's base name, else the leader's comm, without control
-/// characters, cut to 32 bytes.
+/// The process of an event as metrics and alerts name it: see [`process_name`].
 pub fn process_label(event: &Event, process: &ProcessIdentity) -> String {
-    let base = process
-        .exe
-        .as_deref()
+    process_name(process.exe.as_deref(), &event.opener.comm)
+}
+
+/// The name of a process: the executable's base name, else the leader's comm, without control characters, cut to 32 bytes.
+pub fn process_name(exe: Option<&str>, comm: &str) -> String {
+    let base = exe
         .and_then(|exe| exe.rsplit('/').next())
         .filter(|base| !base.is_empty());
-    let name = base.unwrap_or(&event.opener.comm);
+    let name = base.unwrap_or(comm);
     let mut label = String::new();
     for letter in name.chars().flat_map(escaped) {
         if label.len() + letter.len_utf8() > LABEL_MAX {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, Origin, Report, report::process_label};
+use super::{Origin, Report, report::process_label};
 use crate::{
     event::{Event, Family, Kind, Protocol, SocketKey, tests::RecordBytes},
     identity::{Clock, ExeState, ProcessIdentity},
@@ -10,7 +10,7 @@ use crate::{
         Facts, Policy, Rule, Severity, Verdict,
         alerts::{Alert, AlertKey, Alerts},
     },
-    registry::{Registry, Status, Transport},
+    registry::Registry,
 };
 
 /// 2100-11-23T03:20:00Z in nanoseconds since the epoch: later than this machine's boot, whenever the tests run.
@@ -69,30 +69,21 @@ pub(super) fn python() -> ProcessIdentity {
 
 /// What registry and policy say of an event by this process.
 pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
-    let transport = match event.socket.protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
-    };
-    let rows = Registry::embedded().lookup(transport, event.socket.port);
-    let policy = policy();
-    let matches = policy.matches(&Facts {
+    let facts = Facts {
         kind: Kind::Listen,
         protocol: event.socket.protocol,
         port: event.socket.port,
         scope: event.socket.scope(),
         host_netns: true,
         automatic: event.socket.automatic,
-    });
+    };
+    let judged = policy().judge(&facts, false);
     Report {
-        registrations: rows.filter(|row| row.status() != Status::Unassigned).collect(),
-        verdict: policy.verdict(&matches),
-        findings: matches
-            .iter()
-            .map(|found| Finding {
-                rule: found.rule.name.clone(),
-                severity: found.severity,
-            })
+        registrations: Registry::embedded()
+            .registrations(event.socket.protocol.into(), event.socket.port)
             .collect(),
+        verdict: judged.verdict,
+        findings: judged.findings,
         label: process_label(event, &process),
         process: process.into(),
         host_netns: true,

@@ -55,6 +55,24 @@ pub struct Match<'a> {
     pub severity: Severity,
 }
 
+/// A rule that matched, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Name of the rule.
+    pub rule: String,
+    /// Its severity here.
+    pub severity: Severity,
+}
+
+/// What is thought of a socket, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The rules that match, the most severe first.
+    pub findings: Vec<Finding>,
+}
+
 /// The rules in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -87,6 +105,25 @@ impl Policy {
             .collect();
         matches.sort_by_key(|found| std::cmp::Reverse(found.severity));
         matches
+    }
+
+    /// What is thought of this, and why. The agent's own (`own`) is expected, whatever rules say.
+    pub fn judge(&self, facts: &Facts, own: bool) -> Judgement {
+        let matches = if own { Vec::new() } else { self.matches(facts) };
+        let verdict = match (own, facts.kind) {
+            (true, _) => Verdict::Expected,
+            (false, Kind::Listen) => self.verdict(&matches),
+            // No rule speaks of binds, connects and accepts yet.
+            (false, _) => Verdict::Unruled,
+        };
+        let findings = matches.into_iter().map(|found| Finding {
+            rule: found.rule.name.clone(),
+            severity: found.severity,
+        });
+        Judgement {
+            verdict,
+            findings: findings.collect(),
+        }
     }
 
     /// The verdict, given the rules that match.
@@ -181,6 +218,23 @@ mod tests {
                 })
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_judgement_names_the_rules_and_spares_the_agents_own() {
+        let judged = policy().judge(&facts(1992), false);
+        assert_eq!(judged.verdict, Verdict::Unexpected);
+        assert_eq!(judged.findings[0].rule, "dormant-port");
+        let own = policy().judge(&facts(1992), true);
+        assert_eq!((own.verdict, own.findings), (Verdict::Expected, vec![]));
+        // The verdict for what nothing names is one on listeners.
+        let strict = Policy::new(Vec::new(), Verdict::Unexpected);
+        let bind = Facts {
+            kind: Kind::Bind,
+            ..facts(1992)
+        };
+        assert_eq!(strict.judge(&facts(1), false).verdict, Verdict::Unexpected);
+        assert_eq!(strict.judge(&bind, false).verdict, Verdict::Unruled);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Facts;
 use crate::{
     event::{Kind, Protocol, Scope},
-    registry::{PortSpec, Transport},
+    registry::PortSpec,
 };
 
 /// How bad it is; the names of Prometheus's usual severities.
@@ -152,9 +152,5 @@ impl Rule {
 
 /// Whether a port specification covers a port of this protocol.
 pub fn covers(spec: &PortSpec, protocol: Protocol, port: u16) -> bool {
-    let transport = match protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
-    };
-    (spec.first..=spec.last).contains(&port) && spec.transport.is_none_or(|asked| asked == transport)
+    (spec.first..=spec.last).contains(&port) && spec.transport.is_none_or(|asked| asked == protocol.into())
 }

@@ -11,7 +11,7 @@ mod registration;
 mod table;
 
 pub use ports::{PortSpec, PortSpecError, Subject};
-pub use registration::{Ports, RangeClass, Registration, Status, Transport};
+pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names};
 pub use table::{Registry, Source, TableError};
 
 static TABLE: &[u8] = include_bytes!("../../data/registry.bin");

@@ -298,6 +298,18 @@ impl<'a> Registration<'a> {
     }
 }
 
+/// The service names of these rows, each once, in their order.
+#[must_use]
+pub fn service_names<'a>(rows: &[Registration<'a>]) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for name in rows.iter().filter_map(Registration::service) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 impl fmt::Debug for Registration<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")

@@ -4,7 +4,7 @@
 //! gives fewer answers, never a panic.
 
 use super::format::{self, ENTRY_LEN, GROUPS, NAME_LEN, ROW_LEN};
-use super::registration::{Registration, Transport};
+use super::registration::{Registration, Status, Transport};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -157,6 +157,12 @@ impl Registry {
             first: port,
             groups: [self.window(0, port, port), self.window(transport.code(), port, port)],
         }
+    }
+
+    /// What a port of a transport was registered for: [`Registry::lookup`] without the rows that only say that it is free.
+    pub fn registrations(&self, transport: Transport, port: u16) -> impl Iterator<Item = Registration<'_>> {
+        self.lookup(transport, port)
+            .filter(|row| row.status() != Status::Unassigned)
     }
 
     /// The service names of a port of a transport, in the registry's order.

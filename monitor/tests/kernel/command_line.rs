@@ -2,15 +2,17 @@
 
 use std::{
     io::Write,
+    net::TcpListener,
     process::{Command, Stdio},
 };
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{
     Named, Test,
     agent::{Agent, binary, doctor, output},
-    listeners::Program,
+    listeners::{Program, free_port, inode},
 };
 
 /// The tests, by name.
@@ -18,6 +20,10 @@ pub const ALL: &[Named] = &[
     (
         "explain_1992_shows_both_registrations_the_range_and_the_neighbours",
         explain,
+    ),
+    (
+        "list_shows_a_listener_with_its_process_and_fails_where_a_script_asks_it_to",
+        list,
     ),
     ("check_loads_everything_and_attaches_nothing", check_attaches_nothing),
     (
@@ -74,6 +80,31 @@ fn explain() -> Test {
         Ok(())
     } else {
         Err(format!("{}", output.status).into())
+    }
+}
+
+fn list() -> Test {
+    let port = free_port()?;
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let wanted = format!("tcp/{port}");
+    let found = output(&["list", "--json", &wanted])?;
+    let document: Value = serde_json::from_slice(&found.stdout)?;
+    let row = &document["listeners"][0];
+    let said = (&row["socket"], &row["process"]["pid"], &row["address"], &row["verdict"]);
+    let own = (inode(&listener)?.into(), std::process::id().into());
+    if said != (&own.0, &own.1, &"127.0.0.1".into(), &"unruled".into()) || found.status.code() != Some(0) {
+        return Err(format!("{}: {document}", found.status).into());
+    }
+    let finding = output(&["list", "--fail-on", "unruled", &wanted])?;
+    contains(
+        &String::from_utf8(finding.stderr)?,
+        &[&format!("portreeve: unruled: tcp 127.0.0.1:{port} of ")],
+    )?;
+    contains(&String::from_utf8(finding.stdout)?, &["1 listener, none unexpected"])?;
+    let none = output(&["list", "--fail-on", "unexpected", &wanted])?;
+    match (finding.status.code(), none.status.code()) {
+        (Some(3), Some(0)) => Ok(()),
+        _ => Err(format!("{} and {}", finding.status, none.status).into()),
     }
 }
 

@@ -343,8 +343,7 @@ fn killed_under_churn(_: &Programs) -> Test {
         .map(|_| TcpListener::bind(("127.0.0.1", 0)))
         .collect::<Result<_, _>>()?;
     let bound = UdpSocket::bind(("127.0.0.1", 0))?;
-    let script =
-        "import socket, time\nwhile True:\n time.sleep(0.001); s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); s.close()";
+    let script = "import socket, time\nwhile True:\n time.sleep(0.001); s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); s.close()";
     let _churn = Server::start(Command::new("python3").args(["-c", script]))?;
     for _ in 0..3 {
         let (mut agent, _folder) = agent()?;

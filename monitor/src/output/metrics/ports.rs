@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     event::Protocol,
     policy::{Policy, covers},
-    registry::{Registry, Status, Transport},
+    registry::{Registry, Status},
 };
 
 /// Ports that get series of their own from the start.
@@ -52,11 +52,7 @@ pub(super) fn label(port: u16, automatic: bool, named: bool, range: Option<(u16,
 
 /// The labels of `portreeve_port_info`: protocol, port, registration, description, status, registrations.
 pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [String; 6] {
-    let transport = match protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
-    };
-    let rows: Vec<_> = registry.lookup(transport, port).collect();
+    let rows: Vec<_> = registry.lookup(protocol.into(), port).collect();
     // Each name once, as `portreeve_listeners` has them: the label is there to join the two.
     let mut names = Vec::new();
     for name in rows.iter().filter_map(|row| row.service()) {

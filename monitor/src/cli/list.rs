@@ -1,0 +1,143 @@
+//! `portreeve list`: what listens now, whose it is, and what is thought of it.
+
+mod columns;
+pub(super) mod filters;
+pub(super) mod gather;
+pub(super) mod json;
+pub(super) mod row;
+pub(super) mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+use self::{
+    filters::{FilterArgs, Filters},
+    gather::{Looker, SourceArgs},
+    row::{Listing, Row},
+    text::Options,
+};
+use super::{
+    print::{print, say},
+    terminal::{self, Color},
+};
+use crate::{
+    exit,
+    policy::{Policy, Verdict},
+    registry::Registry,
+};
+
+/// The flags of `list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    filters: FilterArgs,
+
+    /// Show each socket on a line of its own, uncut, with namespace, package and executable
+    #[arg(long)]
+    wide: bool,
+
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "wide")]
+    json: bool,
+
+    /// When to use colours
+    #[arg(long, value_enum, default_value = "auto")]
+    color: Color,
+
+    /// Exit with 3 where a listener of this verdict is shown: `unruled` finds unexpected ones too
+    #[arg(long = "fail-on", value_enum, value_name = "VERDICT")]
+    fail_on: Option<FailOn>,
+
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// What a script takes for a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Unexpected,
+    Unruled,
+}
+
+/// Prints the listeners.
+///
+/// # Errors
+/// Where arguments or configuration are wrong, or stdout cannot be written. What may not be seen is no error: it is said
+/// below the table.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut looker = Looker::new(&args.sources)?;
+    let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
+    let listing = look(&mut looker, &filters);
+    let text = if args.json {
+        json::render(&listing)?
+    } else {
+        let options = Options {
+            width: terminal::width(),
+            color: args.color.applies(),
+            wide: args.wide,
+        };
+        text::render(&listing, &options)
+    };
+    print(&text)?;
+    match args.fail_on.and_then(|fail_on| finding(&listing.rows, fail_on)) {
+        Some(sentence) => {
+            say(&sentence);
+            Ok(ExitCode::from(exit::FINDING))
+        }
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn look(looker: &mut Looker, filters: &Filters) -> Listing {
+    let look = looker.look(true);
+    let rows: Vec<_> = look.found.into_iter().map(|found| looker.describe(found)).collect();
+    // Of all rows: a filter may have missed one whose process is not seen.
+    let hidden = looker.hidden(&rows);
+    let (rows, left_out) = select(rows, filters, &looker.policy);
+    Listing {
+        host: looker.host.clone(),
+        time: Timestamp::now(),
+        rows,
+        left_out,
+        unseen: look.unseen.into_iter().chain(hidden).collect(),
+    }
+}
+
+/// The rows that are shown, in their order, and how many UDP sockets on automatic ports are not.
+fn select(mut rows: Vec<Row>, filters: &Filters, policy: &Policy) -> (Vec<Row>, usize) {
+    rows.retain(|row| filters.shows(row));
+    let all = rows.len();
+    rows.retain(|row| !filters.leaves_out(row, policy));
+    rows.sort_by_cached_key(Row::order);
+    let left_out = all - rows.len();
+    (rows, left_out)
+}
+
+/// The sentence on what a script asked for; `None` where there is no such listener.
+fn finding(rows: &[Row], fail_on: FailOn) -> Option<String> {
+    let mut found = rows.iter().filter(|row| match fail_on {
+        FailOn::Unexpected => row.verdict == Verdict::Unexpected,
+        FailOn::Unruled => row.verdict != Verdict::Expected,
+    });
+    let first = found.next()?;
+    let rule = match &first.rule {
+        Some(rule) => format!(" (rule {rule})"),
+        None => String::new(),
+    };
+    let more = match found.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!(
+        "{}: {} of {}{rule}{more}",
+        first.verdict.as_str(),
+        first.place(),
+        first.process_word()
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,302 @@
+//! One listening socket with all that was found out about it: what the table, the document and `watch` are made from.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    event::{Family, Kind, Protocol, Scope},
+    identity::ExeState,
+    output::report::process_name,
+    policy::{Facts, Policy, Verdict},
+    registry::{Registration, Registry, service_names},
+    snapshot::ListeningSocket,
+};
+
+/// A socket as a look at the host finds it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Inode of its network namespace.
+    pub netns: u32,
+    pub protocol: Protocol,
+    pub socket: ListeningSocket,
+    /// IPV6_V6ONLY, where the look tells it.
+    pub v6only: Option<bool>,
+    /// Whether the kernel itself opened it, where the look tells it.
+    pub kernel: Option<bool>,
+    /// The processes that hold it, lowest pid first.
+    pub holders: Vec<Holder>,
+}
+
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub comm: String,
+    /// Start of the process in clock ticks since boot; `None` where it is gone by now.
+    #[serde(skip)]
+    pub start_ticks: Option<u64>,
+}
+
+/// What tells a socket from every other, for as long as it lives.
+pub type Key = (u32, Protocol, u64, IpAddr, u16);
+
+impl Found {
+    pub fn key(&self) -> Key {
+        let socket = &self.socket;
+        (self.netns, self.protocol, socket.inode, socket.address, socket.port)
+    }
+}
+
+/// Whose socket it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A process: the first of those that hold it.
+    Process(Box<Process>),
+    /// The kernel: an NFS server, say.
+    Kernel,
+    /// No process holds it: its descriptor is on its way from one to another, or the kernel has it.
+    Nobody,
+    /// Some process does that this user may not see.
+    Hidden,
+}
+
+/// A process that holds a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: Option<String>,
+    pub exe_state: Option<ExeState>,
+    pub cmdline: Option<Vec<String>>,
+    pub started: Option<Timestamp>,
+    pub user: User,
+}
+
+impl Process {
+    /// The name that metrics and alerts give it too.
+    pub fn name(&self) -> String {
+        process_name(self.exe.as_deref(), &self.comm)
+    }
+}
+
+/// A user, by number and, where the host's passwd file has it, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub name: Option<String>,
+}
+
+/// The container of a process, as the event contract has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Container {
+    pub runtime: String,
+    pub id: String,
+    pub pod_uid: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+    pub image: Option<String>,
+}
+
+/// What is known of the process of a socket, beside what [`Found`] says.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    pub owner: Owner,
+    /// The user who made the socket.
+    pub user: User,
+    pub unit: Option<String>,
+    pub container: Option<Container>,
+    pub cgroup: Option<String>,
+    pub package: Option<String>,
+    /// When it began to listen. Only an agent that saw it knows.
+    pub since: Option<Timestamp>,
+    /// What could not be learned of the process.
+    pub missing: Vec<&'static str>,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub protocol: Protocol,
+    pub family: Family,
+    /// An IPv4-mapped address of an IPv6 socket is given as IPv4, as in events.
+    pub address: IpAddr,
+    pub port: u16,
+    pub scope: Scope,
+    /// Whether an IPv6 wildcard takes IPv4 too; `None` for every other socket, and where that could not be learned.
+    pub dual_stack: Option<bool>,
+    pub netns: u32,
+    pub host_netns: bool,
+    pub inode: u64,
+    pub cookie: Option<u64>,
+    pub backlog: Option<u32>,
+    pub registrations: Vec<Registration<'static>>,
+    pub owner: Owner,
+    pub holders: Vec<Holder>,
+    pub user: User,
+    pub unit: Option<String>,
+    pub container: Option<Container>,
+    pub cgroup: Option<String>,
+    pub package: Option<String>,
+    pub since: Option<Timestamp>,
+    pub verdict: Verdict,
+    pub rule: Option<String>,
+    pub missing: Vec<&'static str>,
+}
+
+/// What no look at a socket from outside tells, though events do.
+const NOT_TOLD: [&str; 3] = ["automatic", "reuseport", "mptcp"];
+
+impl Row {
+    /// Puts together what was found and judges it, as the agent judges an event.
+    pub fn new(
+        found: Found,
+        identified: Identified,
+        host_netns: Option<u32>,
+        registry: &'static Registry,
+        policy: &Policy,
+    ) -> Self {
+        let socket = found.socket;
+        let address = socket.address.to_canonical();
+        let host_netns = host_netns == Some(found.netns);
+        let scope = Scope::of(address);
+        let facts = Facts {
+            kind: Kind::Listen,
+            protocol: found.protocol,
+            port: socket.port,
+            scope,
+            host_netns,
+            // Not known afterwards: a rule treats it as a port that was asked for, which is the more severe.
+            automatic: false,
+        };
+        let judged = policy.judge(&facts, false);
+        let is_v6_wildcard = address.is_ipv6() && address.is_unspecified();
+        let mut missing = identified.missing;
+        let unknown = [
+            ("since", identified.since.is_none()),
+            ("dual_stack", is_v6_wildcard && found.v6only.is_none()),
+            ("process", identified.owner == Owner::Hidden),
+        ];
+        missing.extend(unknown.iter().filter(|(_, unknown)| *unknown).map(|(name, _)| *name));
+        missing.extend(NOT_TOLD);
+        Self {
+            protocol: found.protocol,
+            family: socket.family,
+            address,
+            port: socket.port,
+            scope,
+            dual_stack: found.v6only.filter(|_| is_v6_wildcard).map(|v6only| !v6only),
+            netns: found.netns,
+            host_netns,
+            inode: socket.inode,
+            cookie: socket.cookie,
+            // Of UDP the tables have something else in its place.
+            backlog: socket.backlog.filter(|_| found.protocol == Protocol::Tcp),
+            registrations: registry.registrations(found.protocol.into(), socket.port).collect(),
+            owner: identified.owner,
+            holders: found.holders,
+            user: identified.user,
+            unit: identified.unit,
+            container: identified.container,
+            cgroup: identified.cgroup,
+            package: identified.package,
+            since: identified.since,
+            verdict: judged.verdict,
+            rule: judged.findings.into_iter().next().map(|finding| finding.rule),
+            missing,
+        }
+    }
+
+    /// The names registered for its port.
+    pub fn services(&self) -> Vec<&'static str> {
+        service_names(&self.registrations)
+    }
+
+    /// The process, where one is seen.
+    pub fn process(&self) -> Option<&Process> {
+        match &self.owner {
+            Owner::Process(process) => Some(process),
+            Owner::Kernel | Owner::Nobody | Owner::Hidden => None,
+        }
+    }
+
+    /// Whose it is: the user of the process, else the one who made the socket.
+    pub fn user(&self) -> &User {
+        self.process().map_or(&self.user, |process| &process.user)
+    }
+
+    /// The order of the table: what is unexpected first, then by port.
+    pub fn order(&self) -> impl Ord + use<> {
+        (
+            self.verdict != Verdict::Unexpected,
+            self.port,
+            self.protocol.as_str(),
+            self.address,
+            !self.host_netns,
+            self.netns,
+            self.inode,
+        )
+    }
+
+    /// In one line, for sentences and `watch`: `tcp 0.0.0.0:1992`.
+    pub fn place(&self) -> String {
+        format!(
+            "{} {}",
+            self.protocol,
+            std::net::SocketAddr::new(self.address, self.port)
+        )
+    }
+
+    /// The process in a word: `nc[812]`, `kernel`, `?` where it may not be seen, `-` where there is none.
+    pub fn process_word(&self) -> String {
+        match &self.owner {
+            Owner::Process(process) => format!("{}[{}]", process.name(), process.pid),
+            Owner::Kernel => "kernel".to_owned(),
+            Owner::Hidden => "?".to_owned(),
+            Owner::Nobody => "-".to_owned(),
+        }
+    }
+}
+
+impl User {
+    /// The name, else the number.
+    pub fn word(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.uid.to_string())
+    }
+}
+
+/// What could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unseen {
+    pub what: What,
+    /// The namespace that it is about.
+    pub netns: Option<u32>,
+    /// How many listeners it is about, where that is known.
+    pub listeners: Option<usize>,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// What could not be looked at, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// The processes of some listeners.
+    Processes,
+    /// A network namespace.
+    Namespace,
+    /// A part of what this command is for.
+    Sockets,
+}
+
+/// Everything that a look found.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub host: String,
+    pub time: Timestamp,
+    pub rows: Vec<Row>,
+    /// UDP sockets on automatic ports that are not among the rows.
+    pub left_out: usize,
+    pub unseen: Vec<Unseen>,
+}
