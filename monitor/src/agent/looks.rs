@@ -129,7 +129,7 @@ fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns
         }
     });
     let mut whole = match by_files {
-        Some(_) => looker.sockets(),
+        Some(_) => looker.sockets().into(),
         None => looker.look(),
     };
     let blind = by_files

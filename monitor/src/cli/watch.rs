@@ -19,7 +19,7 @@ use super::{
         filters::{FilterArgs, Filters},
         gather::{Look, Looker, SourceArgs, may_hide},
         json::{Listener, SCHEMA, time},
-        row::{Found, Key, Row},
+        row::{Key, Row, key},
         text::{one_line, unseen},
     },
     print::{is_read, say},
@@ -143,22 +143,22 @@ impl Known {
     /// Looks again. Who holds a socket is asked for only where there is a new one.
     fn again(&mut self, looker: &mut Looker) -> Vec<Change> {
         let mut look = looker.look(false);
-        if look.found.iter().any(|found| !self.rows.contains_key(&found.key())) {
+        if look.found.iter().any(|found| !self.rows.contains_key(&key(&found))) {
             look = looker.look(true);
         }
         if self.misses_some(&look) {
             // A table that changes while it is read may leave one out: nothing ends before a second look.
             let second = looker.look(true);
             look.unseen.extend(second.unseen);
-            let keys: HashSet<_> = look.found.iter().map(Found::key).collect();
-            let more = second.found.into_iter().filter(|found| !keys.contains(&found.key()));
+            let keys: HashSet<_> = look.found.iter().map(key).collect();
+            let more = second.found.into_iter().filter(|found| !keys.contains(&key(&found)));
             look.found.extend(more);
         }
         self.update(look, &mut |found| looker.describe(found))
     }
 
     fn misses_some(&self, look: &Look) -> bool {
-        let keys: HashSet<_> = look.found.iter().map(Found::key).collect();
+        let keys: HashSet<_> = look.found.iter().map(key).collect();
         let missed = |key: &Key| !keys.contains(key) && !may_hide(&look.unseen, key);
         self.rows.keys().any(missed)
     }
@@ -168,7 +168,7 @@ impl Known {
         let mut before = std::mem::take(&mut self.rows);
         let mut opened = Vec::new();
         for found in look.found {
-            let key = found.key();
+            let key = key(&found);
             let row = before.remove(&key).unwrap_or_else(|| {
                 let row = describe(found);
                 opened.push(row.clone());

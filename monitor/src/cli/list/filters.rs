@@ -284,7 +284,7 @@ mod tests {
         beside.0.socket.port = 5353;
         assert!(!leaves_out(beside, |_| ()));
         let mut wireguard = resolver();
-        wireguard.1.owner = Owner::Kernel;
+        wireguard.1.owner = Owner::Nobody;
         assert!(!leaves_out(wireguard, |_| ()));
     }
 

@@ -9,17 +9,16 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::row::{Found, Holder, Identified, Key, Owner, Process, Row, Unseen, User, What};
+use super::row::{Identified, Key, Owner, Process, Row, Unseen, User, What};
 use crate::{
-    agent::{ephemeral_ports, host_netns, netns_of},
+    agent::{ephemeral_ports, host_netns},
     cli::run::PathArgs,
     config,
-    event::Protocol,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
     policy::Policy,
     registry::Registry,
-    snapshot::{Confirmer, ListeningSocket, owners},
+    snapshot::{self, Found, Holder, Whole},
 };
 
 /// Where to look, and by which rules to judge.
@@ -43,8 +42,7 @@ pub struct Looker {
     procfs: PathBuf,
     clock: Clock,
     host_netns: Option<u32>,
-    own_netns: Option<u32>,
-    confirmer: Confirmer,
+    looker: snapshot::Looker,
     identity: Identity,
     /// Why some processes may not be seen; `None` where all are.
     blind: Option<&'static str>,
@@ -80,8 +78,7 @@ impl Looker {
             automatic: ephemeral_ports(&paths.procfs),
             clock: Clock::read(),
             host_netns: host_netns(&paths.procfs),
-            own_netns: netns_of(&paths.procfs, "self"),
-            confirmer: Confirmer::new(&paths),
+            looker: snapshot::Looker::new(&paths),
             identity: Identity::new(&paths).with_privacy(config.privacy),
             blind: blind(&paths.procfs),
             procfs: paths.procfs,
@@ -90,59 +87,23 @@ impl Looker {
 
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
     pub fn look(&mut self, with_holders: bool) -> Look {
-        let mut unseen = vec![Unseen {
-            what: What::Sockets,
-            netns: None,
-            listeners: None,
-            reason: "UDP and other network namespaces are not looked at by this version".to_owned(),
-        }];
-        let sockets = match (self.own_netns, self.confirmer.own_namespace(&[])) {
-            (Some(netns), Ok(sockets)) => sockets.into_iter().map(|socket| (netns, socket)).collect(),
-            (netns, outcome) => {
-                let reason = outcome.err().map(|reason| reason.to_string());
-                unseen.push(Unseen {
-                    what: What::Namespace,
-                    netns,
-                    listeners: None,
-                    reason: reason.unwrap_or_else(|| "its number cannot be read from procfs".to_owned()),
-                });
-                Vec::new()
-            }
+        let Whole { sockets, namespaces, .. } = if with_holders {
+            self.looker.look()
+        } else {
+            self.looker.sockets().into()
         };
-        let found = sockets.into_iter().map(|(netns, socket)| Found {
-            netns,
-            protocol: Protocol::Tcp,
-            v6only: None,
-            kernel: None,
-            holders: if with_holders {
-                self.holders(&socket)
-            } else {
-                Vec::new()
-            },
-            socket,
+        let unseen = namespaces.into_iter().filter_map(|namespace| {
+            Some(Unseen {
+                what: What::Namespace,
+                netns: (namespace.netns != 0).then_some(namespace.netns),
+                listeners: None,
+                reason: namespace.seen.err()?.to_string(),
+            })
         });
         Look {
-            found: found.collect(),
-            unseen,
+            unseen: unseen.collect(),
+            found: sockets,
         }
-    }
-
-    fn holders(&self, socket: &ListeningSocket) -> Vec<Holder> {
-        let holders = owners::holders_of(&self.procfs, socket.inode).into_iter();
-        let holders = holders.map(|holder| Holder {
-            start_ticks: self.start_of(holder.pid),
-            pid: holder.pid,
-            comm: holder.comm,
-        });
-        holders.collect()
-    }
-
-    /// Field 22 of /proc/PID/stat, counted from behind the name.
-    fn start_of(&self, pid: u32) -> Option<u64> {
-        let stat = fs::read(self.procfs.join(pid.to_string()).join("stat")).ok()?;
-        let stat = String::from_utf8_lossy(&stat).into_owned();
-        let (_, fields) = stat.rsplit_once(')')?;
-        fields.split_ascii_whitespace().nth(19)?.parse().ok()
     }
 
     /// Identity, registry and policy: as the agent describes an event.
@@ -153,15 +114,14 @@ impl Looker {
             name: self.identity.user(uid),
         };
         let mut missing = Vec::new();
-        let owner = match (found.holders.first(), found.kernel) {
-            (Some(holder), _) => {
+        let owner = match found.holders.first() {
+            Some(holder) => {
                 let (process, identity) = self.process(holder, uid);
                 missing.extend(identity.missing.iter().copied().map(Missing::as_str));
                 Owner::Process(Box::new(process))
             }
-            (None, Some(true)) => Owner::Kernel,
-            (None, None) if self.blind.is_some() && found.socket.inode != 0 => Owner::Hidden,
-            (None, _) => Owner::Nobody,
+            None if self.blind.is_some() && found.socket.inode != 0 => Owner::Hidden,
+            None => Owner::Nobody,
         };
         if user.name.is_none() && !missing.contains(&Missing::User.as_str()) {
             missing.push(Missing::User.as_str());
@@ -183,10 +143,9 @@ impl Looker {
     fn process(&mut self, holder: &Holder, socket_uid: u32) -> (Process, ProcessIdentity) {
         let folder = self.procfs.join(holder.pid.to_string());
         let uid = fs::metadata(folder).map_or(socket_uid, |metadata| metadata.uid());
-        let start = holder.start_ticks.map(|ticks| ticks.saturating_mul(TICK));
-        // No process starts at the end of time, so one that is gone is found to be another.
-        let identity = self.identity.process(holder.pid, start.unwrap_or(u64::MAX), uid);
-        let started = start.and_then(|start| Timestamp::from_nanosecond(self.clock.wall(start)).ok());
+        let start = holder.start_ticks.saturating_mul(TICK);
+        let identity = self.identity.process(holder.pid, start, uid);
+        let started = Timestamp::from_nanosecond(self.clock.wall(start)).ok();
         let process = Process {
             pid: holder.pid,
             comm: holder.comm.clone(),

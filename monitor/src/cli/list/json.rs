@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::row::{Container, Holder, Listing, Owner, Row, Unseen};
+use super::row::{Container, Listing, Owner, Row, Unseen};
 use crate::{event::Family, output::events::Registered};
 
 /// Version of the document's shape.
@@ -125,7 +125,6 @@ impl<'a> From<&'a Row> for Listener<'a> {
             holders: &row.holders,
             kernel_thread: match row.owner {
                 Owner::Process(_) => Some(false),
-                Owner::Kernel => Some(true),
                 Owner::Nobody | Owner::Hidden => None,
             },
             container: row.container.as_ref(),

@@ -11,42 +11,16 @@ use crate::{
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
     registry::{Registration, Registry, service_names},
-    snapshot::ListeningSocket,
+    snapshot::{Found, Holder},
 };
-
-/// A socket as a look at the host finds it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Inode of its network namespace.
-    pub netns: u32,
-    pub protocol: Protocol,
-    pub socket: ListeningSocket,
-    /// IPV6_V6ONLY, where the look tells it.
-    pub v6only: Option<bool>,
-    /// Whether the kernel itself opened it, where the look tells it.
-    pub kernel: Option<bool>,
-    /// The processes that hold it, lowest pid first.
-    pub holders: Vec<Holder>,
-}
-
-/// A process that holds a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
-    pub pid: u32,
-    pub comm: String,
-    /// Start of the process in clock ticks since boot; `None` where it is gone by now.
-    #[serde(skip)]
-    pub start_ticks: Option<u64>,
-}
 
 /// What tells a socket from every other, for as long as it lives.
 pub type Key = (u32, Protocol, u64, IpAddr, u16);
 
-impl Found {
-    pub fn key(&self) -> Key {
-        let socket = &self.socket;
-        (self.netns, self.protocol, socket.inode, socket.address, socket.port)
-    }
+/// The key of a socket that a look found.
+pub fn key(found: &Found) -> Key {
+    let socket = &found.socket;
+    (found.netns, socket.protocol, socket.inode, socket.address, socket.port)
 }
 
 /// Whose socket it is.
@@ -54,9 +28,8 @@ impl Found {
 pub enum Owner {
     /// A process: the first of those that hold it.
     Process(Box<Process>),
-    /// The kernel: an NFS server, say.
-    Kernel,
-    /// No process holds it: its descriptor is on its way from one to another, or the kernel has it.
+    /// No process holds it: the kernel itself (an NFS server, say, or WireGuard), or its descriptor is on its way from one
+    /// process to another.
     Nobody,
     /// Some process does that this user may not see.
     Hidden,
@@ -163,7 +136,7 @@ impl Row {
         let scope = Scope::of(address);
         let facts = Facts {
             kind: Kind::Listen,
-            protocol: found.protocol,
+            protocol: socket.protocol,
             port: socket.port,
             scope,
             host_netns,
@@ -175,25 +148,25 @@ impl Row {
         let mut missing = identified.missing;
         let unknown = [
             ("since", identified.since.is_none()),
-            ("dual_stack", is_v6_wildcard && found.v6only.is_none()),
+            ("dual_stack", is_v6_wildcard && socket.v6only.is_none()),
             ("process", identified.owner == Owner::Hidden),
         ];
         missing.extend(unknown.iter().filter(|(_, unknown)| *unknown).map(|(name, _)| *name));
         missing.extend(NOT_TOLD);
         Self {
-            protocol: found.protocol,
+            protocol: socket.protocol,
             family: socket.family,
             address,
             port: socket.port,
             scope,
-            dual_stack: found.v6only.filter(|_| is_v6_wildcard).map(|v6only| !v6only),
+            dual_stack: socket.v6only.filter(|_| is_v6_wildcard).map(|v6only| !v6only),
             netns: found.netns,
             host_netns,
             inode: socket.inode,
             cookie: socket.cookie,
             // Of UDP the tables have something else in its place.
-            backlog: socket.backlog.filter(|_| found.protocol == Protocol::Tcp),
-            registrations: registry.registrations(found.protocol.into(), socket.port).collect(),
+            backlog: socket.backlog.filter(|_| socket.protocol == Protocol::Tcp),
+            registrations: registry.registrations(socket.protocol.into(), socket.port).collect(),
             owner: identified.owner,
             holders: found.holders,
             user: identified.user,
@@ -217,7 +190,7 @@ impl Row {
     pub fn process(&self) -> Option<&Process> {
         match &self.owner {
             Owner::Process(process) => Some(process),
-            Owner::Kernel | Owner::Nobody | Owner::Hidden => None,
+            Owner::Nobody | Owner::Hidden => None,
         }
     }
 
@@ -248,11 +221,10 @@ impl Row {
         )
     }
 
-    /// The process in a word: `nc[812]`, `kernel`, `?` where it may not be seen, `-` where there is none.
+    /// The process in a word: `nc[812]`, `?` where it may not be seen, `-` where there is none.
     pub fn process_word(&self) -> String {
         match &self.owner {
             Owner::Process(process) => format!("{}[{}]", process.name(), process.pid),
-            Owner::Kernel => "kernel".to_owned(),
             Owner::Hidden => "?".to_owned(),
             Owner::Nobody => "-".to_owned(),
         }
@@ -286,8 +258,6 @@ pub enum What {
     Processes,
     /// A network namespace.
     Namespace,
-    /// A part of what this command is for.
-    Sockets,
 }
 
 /// Everything that a look found.

@@ -1,14 +1,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    row::{Container, Found, Holder, Identified, Owner, Process, Unseen, User, What},
+    row::{Container, Identified, Owner, Process, Unseen, User, What},
     *,
 };
 use crate::{
     event::{Family, Protocol},
     identity::ExeState,
     policy::Rule,
-    snapshot::ListeningSocket,
+    snapshot::{Found, Holder, ListeningSocket},
 };
 
 pub(in crate::cli) const HOST: u32 = 4_026_531_840;
@@ -36,15 +36,14 @@ fn listener(address: impl Into<IpAddr>, port: u16, pid: u32, exe: &str) -> (Foun
     };
     let found = Found {
         netns: HOST,
-        protocol: Protocol::Tcp,
-        v6only: Some(false),
-        kernel: Some(false),
         holders: vec![Holder {
             pid,
             comm: comm.clone(),
-            start_ticks: Some(100),
+            start_ticks: 100,
         }],
         socket: ListeningSocket {
+            protocol: Protocol::Tcp,
+            v6only: Some(false),
             inode: u64::from(port) * 10 + u64::from(address.is_ipv6()),
             family: if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
             address,
@@ -119,7 +118,7 @@ pub(in crate::cli) fn resolver() -> (Found, Identified) {
         101,
         listener(Ipv4Addr::UNSPECIFIED, 45_123, 650, "/usr/bin/resolver"),
     );
-    found.protocol = Protocol::Udp;
+    found.socket.protocol = Protocol::Udp;
     (found, identified)
 }
 
@@ -131,7 +130,7 @@ fn nginx() -> Vec<(Found, Identified)> {
         found.holders.extend([901, 902].map(|pid| Holder {
             pid,
             comm: "nginx".to_owned(),
-            start_ticks: Some(101),
+            start_ticks: 101,
         }));
         identified.container = Some(Container {
             runtime: "docker".to_owned(),
@@ -145,7 +144,7 @@ fn nginx() -> Vec<(Found, Identified)> {
 
 fn in_the_kernel() -> (Found, Identified) {
     let (mut found, mut identified) = listener(Ipv4Addr::UNSPECIFIED, 2049, 0, "");
-    (found.holders, found.kernel, identified.owner) = (Vec::new(), Some(true), Owner::Kernel);
+    (found.holders, identified.owner) = (Vec::new(), Owner::Nobody);
     (found, identified)
 }
 

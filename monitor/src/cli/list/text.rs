@@ -184,7 +184,6 @@ fn process(row: &Row, wide: bool) -> Cell {
             let tail = format!("[{}]{more}", process.pid);
             Cell::new(printable(&process.name()), tail, Paint::Plain)
         }
-        Owner::Kernel => plain("kernel"),
         Owner::Nobody => word(""),
         Owner::Hidden => Cell::new("?", "", Paint::Doubt),
     }
@@ -281,7 +280,6 @@ pub fn unseen(unseen: &[Unseen]) -> Vec<String> {
                 ));
             }
             (What::Processes, None) => parts.push(format!("some processes are not shown: {reason}")),
-            (What::Sockets, _) => parts.push(reason),
         }
     }
     parts.extend(namespaces.into_iter().map(|(reason, count)| {
