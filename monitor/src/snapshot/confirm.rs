@@ -1,20 +1,16 @@
 //! Did that `listen()` succeed? The tracepoint does not say; the tables of listening sockets do.
 //!
 //! One dump a network namespace answers every socket that waits, matched by inode. The own namespace is asked by
-//! sock_diag, or read from /proc/self/net where the kernel has none; for other namespaces see
-//! [`super::namespaces`].
+//! sock_diag, or read from /proc where the kernel has none; for other namespaces see [`super::namespaces`].
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::{Duration, Instant};
 
+use super::entrances::MAX_NAMESPACES;
+use super::here::Here;
 use super::namespaces::{Namespaces, NoEntry};
-use super::sock_diag::{DumpError, Dumper};
-use super::{ListeningSocket, proc_net};
+use super::{ListeningSocket, MAX_SOCKETS, Protocol, Rows};
 use crate::identity::Paths;
-
-/// How long a kernel that had no INET_DIAG is not asked again: each time it would run modprobe.
-const ABSENT: Duration = Duration::from_secs(60);
 
 /// A socket that was seen on its way to LISTEN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +45,8 @@ pub enum Unseen {
     NoWay,
     /// Its namespace may not be looked into: CAP_SYS_PTRACE, CAP_SYS_ADMIN.
     Denied,
+    /// There are more than [`MAX_SOCKETS`] sockets, or more namespaces than one look takes: some were left out.
+    TooMany,
     /// The tables could not be read.
     Failed(String),
 }
@@ -61,6 +59,7 @@ impl Unseen {
             Self::NoInode => "no_inode",
             Self::NoWay => "no_way",
             Self::Denied => "denied",
+            Self::TooMany => "too_many",
             Self::Failed(_) => "failed",
         }
     }
@@ -73,6 +72,10 @@ impl fmt::Display for Unseen {
             Self::NoWay => f.write_str("no living task was found in its network namespace"),
             Self::Denied => f.write_str(
                 "its network namespace may not be looked into; give the agent CAP_SYS_PTRACE, or CAP_SYS_ADMIN to enter it",
+            ),
+            Self::TooMany => write!(
+                f,
+                "there are more than {MAX_SOCKETS} sockets, or more than {MAX_NAMESPACES} network namespaces; some were left out"
             ),
             Self::Failed(reason) => f.write_str(reason),
         }
@@ -92,12 +95,9 @@ impl From<NoEntry> for Unseen {
 /// Answers [`Query`]s. It must be made on a thread that is in the agent's own network namespace.
 #[derive(Debug)]
 pub struct Confirmer {
-    paths: Paths,
     own: Option<u32>,
+    here: Here,
     namespaces: Namespaces,
-    dumper: Option<Dumper>,
-    /// When the kernel last had no INET_DIAG.
-    absent: Option<Instant>,
 }
 
 impl Confirmer {
@@ -106,11 +106,9 @@ impl Confirmer {
     pub fn new(paths: &Paths) -> Self {
         let namespaces = Namespaces::new(paths);
         Self {
-            paths: paths.clone(),
             own: namespaces.own().ok(),
+            here: Here::new(paths),
             namespaces,
-            dumper: None,
-            absent: None,
         }
     }
 
@@ -144,31 +142,21 @@ impl Confirmer {
     /// The listening TCP sockets of the own namespace: on these ports, or all where no port is named.
     ///
     /// # Errors
-    /// Where neither sock_diag nor /proc/self/net answers.
+    /// Where neither sock_diag nor /proc answers.
     pub fn own_namespace(&mut self, ports: &[u16]) -> Result<Vec<ListeningSocket>, Unseen> {
-        match self.dump(ports) {
-            Ok(sockets) => Ok(sockets),
-            // An unsteady or failing dump is no reason to know nothing.
-            Err(error) => {
-                let directory = self.paths.procfs.join("self/net");
-                proc_net::listening(&directory)
-                    .map(|rows| rows.sockets)
-                    .map_err(|second| {
-                        Unseen::Failed(format!(
-                            "{error}; cannot read {}/tcp either: {second}",
-                            directory.display()
-                        ))
-                    })
-            }
-        }
+        self.here.sockets(Protocol::Tcp, ports).map(|(rows, _)| rows.sockets)
     }
 
     fn namespace(&mut self, netns: u32, mut asked: Asked) -> Found {
-        let sockets = if self.own == Some(netns) {
-            self.own_namespace(asked.few_ports())?
+        let rows = if self.own == Some(netns) {
+            self.here.sockets(Protocol::Tcp, asked.few_ports())?.0
         } else {
             self.namespaces.listening(netns, &asked.tids)?
         };
+        let Rows { sockets, more, .. } = rows;
+        if more {
+            return Err(Unseen::TooMany);
+        }
         asked.inodes.sort_unstable();
         let wanted = |socket: &ListeningSocket| asked.inodes.binary_search(&socket.inode).is_ok();
         Ok(sockets
@@ -176,31 +164,6 @@ impl Confirmer {
             .filter(wanted)
             .map(|socket| (socket.inode, socket))
             .collect())
-    }
-
-    fn dump(&mut self, ports: &[u16]) -> Result<Vec<ListeningSocket>, DumpError> {
-        if self.absent.is_some_and(|since| since.elapsed() < ABSENT) {
-            return Err(DumpError::NoSockDiag);
-        }
-        let mut dumper = match self.dumper.take() {
-            Some(dumper) => dumper,
-            None => self.noting_absence(Dumper::new())?,
-        };
-        let sockets = self.noting_absence(match ports {
-            [] => dumper.listening(),
-            ports => ports.iter().try_fold(Vec::new(), |mut sockets, port| {
-                sockets.extend(dumper.listening_at(*port)?);
-                Ok(sockets)
-            }),
-        })?;
-        // Kept only after a dump that ended well: what is left of another would be in the way of the next.
-        self.dumper = Some(dumper);
-        Ok(sockets)
-    }
-
-    fn noting_absence<T>(&mut self, result: Result<T, DumpError>) -> Result<T, DumpError> {
-        self.absent = matches!(result, Err(DumpError::NoSockDiag)).then(Instant::now);
-        result
     }
 }
 

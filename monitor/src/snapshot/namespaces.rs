@@ -1,18 +1,23 @@
 //! Ways into a network namespace: a living task in it, or a file that keeps it.
 //!
 //! A namespace is known by its inode, the number in `net:[4026531840]`. The kernel offers no look-up by that number,
-//! so a task has to be found; the search is bounded, since it happens while an event waits.
+//! so for one namespace a task has to be found; the search is bounded, since it happens while an event waits. For all of
+//! them see `entrances`.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::here::{Here, Table};
 use super::sock_diag::{DumpError, Dumper};
-use super::{ListeningSocket, proc_net};
+use super::{Entrance, Protocol, Rows, Unseen, proc_net};
 use crate::identity::Paths;
 
 /// Tasks that one search looks at: the nearest in number to the one that is gone, where its relatives are.
@@ -79,7 +84,7 @@ impl Namespaces {
     ///
     /// # Errors
     /// See [`NoEntry`].
-    pub fn listening(&mut self, netns: u32, tids: &[u32]) -> Result<Vec<ListeningSocket>, NoEntry> {
+    pub fn listening(&mut self, netns: u32, tids: &[u32]) -> Result<Rows, NoEntry> {
         let (task, denied) = self.find(netns, tids);
         if let Some(task) = task {
             if self.known.len() >= MAX_KNOWN {
@@ -96,7 +101,7 @@ impl Namespaces {
             // The rows are this namespace's only if the task is still in it; the pinned directory tells.
             let directory = self.paths.procfs.join(task.tid.to_string());
             return match proc_net::listening(&directory.join("net")) {
-                Ok(rows) if namespace_of(&task.directory) == Ok(netns) => Ok(rows.sockets),
+                Ok(rows) if namespace_of(&task.directory) == Ok(netns) => Ok(rows),
                 Ok(_) | Err(_) => Err(reason),
             };
         }
@@ -133,13 +138,9 @@ impl Namespaces {
     }
 
     fn task(&self, tid: u32, netns: u32) -> Look {
-        let directory = rustix::fs::openat(
-            CWD,
-            self.paths.procfs.join(tid.to_string()),
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let Ok(directory) = directory else { return Look::Gone };
+        let Ok(directory) = pin(&self.paths.procfs, tid) else {
+            return Look::Gone;
+        };
         match namespace_of(&directory) {
             Ok(found) if found == netns => Look::Here(Task { tid, directory }),
             Ok(_) => Look::Elsewhere,
@@ -165,12 +166,24 @@ impl Namespaces {
     }
 
     fn kept(&self, netns: u32) -> Option<OwnedFd> {
-        KEPT.iter()
-            .filter_map(|folder| fs::read_dir(self.paths.rootfs.join(folder)).ok())
-            .flat_map(|entries| entries.take(MAX_KEPT))
-            .filter_map(|entry| open(CWD, entry.ok()?.path()).ok())
+        kept(&self.paths.rootfs, MAX_KEPT)
+            .filter_map(|file| open_host(&self.paths.rootfs, &file).ok())
             .find(|way| is_namespace(way, netns))
     }
+}
+
+/// The files that may keep namespaces, `limit` of each folder at most; below `rootfs`, and relative to it.
+pub(super) fn kept(rootfs: &Path, limit: usize) -> impl Iterator<Item = PathBuf> {
+    KEPT.iter().flat_map(move |folder| {
+        // The folder is opened as its files are: no link leads out of the host's root.
+        let names = open_host(rootfs, Path::new(folder)).and_then(rustix::fs::Dir::new);
+        let names = names.into_iter().flatten().filter_map(Result::ok);
+        names
+            .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+            .filter(|name| name != "." && name != "..")
+            .take(limit)
+            .map(move |name| Path::new(folder).join(name))
+    })
 }
 
 /// The listening TCP sockets of the namespace that `way` opens, if it is `netns`. A thread enters it, asks, and ends:
@@ -178,24 +191,116 @@ impl Namespaces {
 ///
 /// # Errors
 /// [`NoEntry::Denied`] without CAP_SYS_ADMIN, [`NoEntry::NotFound`] where `way` is another namespace.
-pub fn enter(way: OwnedFd, netns: u32) -> Result<Vec<ListeningSocket>, NoEntry> {
-    if !is_namespace(&way, netns) {
+pub fn enter(way: OwnedFd, netns: u32) -> Result<Rows, NoEntry> {
+    let asked = apart(|| {
+        step_into(&way, netns)?;
+        Dumper::new()
+            .and_then(|mut dumper| dumper.dump(Protocol::Tcp, 0))
+            .map_err(NoEntry::Dump)
+    });
+    asked.unwrap_or(Err(NoEntry::Dump(DumpError::System(Errno::AGAIN))))
+}
+
+/// Does this on a thread of its own, which may go into other namespaces, and waits for its end. `None` where there was no
+/// thread to be had.
+pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".to_owned());
+        thread.spawn_scoped(scope, work).ok()?.join().ok()
+    })
+}
+
+/// Takes the calling thread into the namespace that `way` opens, if it is `netns`. There is no way back.
+fn step_into(way: &OwnedFd, netns: u32) -> Result<(), NoEntry> {
+    if !is_namespace(way, netns) {
         return Err(NoEntry::NotFound);
     }
-    let thread = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
-        match move_into_link_name_space(way.as_fd(), Some(LinkNameSpaceType::Network)) {
-            Ok(()) => Dumper::new()
-                .and_then(|mut dumper| dumper.listening())
-                .map_err(NoEntry::Dump),
-            Err(Errno::PERM) => Err(NoEntry::Denied),
-            Err(errno) => Err(NoEntry::Dump(DumpError::System(errno))),
-        }
-    });
-    match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(result)) => result,
-        // No thread to be had, or it panicked.
-        Ok(Err(_)) | Err(_) => Err(NoEntry::Dump(DumpError::System(Errno::AGAIN))),
+    match move_into_link_name_space(way.as_fd(), Some(LinkNameSpaceType::Network)) {
+        Ok(()) => Ok(()),
+        Err(Errno::PERM) => Err(NoEntry::Denied),
+        Err(errno) => Err(NoEntry::Dump(DumpError::System(errno))),
     }
+}
+
+/// Takes the calling thread through this entrance and asks `here` for all sockets. Where it may not go in, the files of a
+/// task inside are read. `None` where nothing leads there any more.
+pub(super) fn visit(paths: &Paths, entrance: &Entrance, here: &mut Here) -> Option<Table> {
+    let netns = entrance.netns;
+    let unseen = |reason| {
+        Some(Table {
+            rows: Rows::default(),
+            seen: Err(reason),
+        })
+    };
+    let mut best = None;
+    for tid in &entrance.tasks {
+        let Ok(task) = pin(&paths.procfs, *tid) else { continue };
+        match open(&task, "ns/net").map(|way| step_into(&way, netns)) {
+            Ok(Ok(())) => {
+                here.moved();
+                return Some(here.all());
+            }
+            Ok(Err(NoEntry::NotFound)) => continue,
+            Ok(Err(refused)) => best = best.or_else(|| unseen(refused.into())),
+            Err(Errno::ACCESS | Errno::PERM) => best = best.or_else(|| unseen(Unseen::Denied)),
+            // For want of descriptors or memory; the namespace is still there.
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+                best = best.or_else(|| unseen(NoEntry::Dump(DumpError::System(errno)).into()));
+            }
+            Err(_) => continue,
+        }
+        let table = Table::of_proc(&paths.procfs.join(tid.to_string()).join("net"));
+        // The rows are this namespace's only if the task is still in it; the pinned directory tells.
+        if namespace_of(&task) != Ok(netns) {
+            continue;
+        }
+        if table.seen.is_ok() {
+            return Some(table);
+        }
+        if !table.rows.sockets.is_empty() {
+            best = Some(table);
+        }
+    }
+    for file in &entrance.files {
+        let Ok(way) = open_host(&paths.rootfs, file) else {
+            continue;
+        };
+        match step_into(&way, netns) {
+            Ok(()) => {
+                here.moved();
+                return Some(here.all());
+            }
+            Err(NoEntry::NotFound) => {}
+            Err(refused) => best = best.or_else(|| unseen(refused.into())),
+        }
+    }
+    best
+}
+
+/// Number of the namespace that a kept file opens; `None` for other files.
+pub(super) fn kept_namespace(rootfs: &Path, file: &Path) -> Option<u32> {
+    let way = open_host(rootfs, file).ok()?;
+    let netns = inode(rustix::fs::fstat(&way).ok()?.st_ino).ok()?;
+    is_namespace(&way, netns).then_some(netns)
+}
+
+/// Opens a file of the host, whose symbolic links stay inside `rootfs`, as on the host itself.
+fn open_host(rootfs: &Path, file: &Path) -> Result<OwnedFd, Errno> {
+    // Without O_NONBLOCK a FIFO would hold up the look.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, rootfs, root, Mode::empty())?;
+    match rustix::fs::openat2(&root, file, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        // Before 5.6 there is no openat2, and a seccomp filter may not know it.
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&root, file, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+/// The directory of a task in /proc. It stays that of this task, whoever gets its number later.
+fn pin(procfs: &Path, tid: u32) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, procfs.join(tid.to_string()), flags, Mode::empty())
 }
 
 fn open(directory: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -219,6 +324,6 @@ fn is_namespace(file: &OwnedFd, netns: u32) -> bool {
         && rustix::fs::fstat(file).is_ok_and(|stat| inode(stat.st_ino) == Ok(netns))
 }
 
-fn inode(number: u64) -> Result<u32, Errno> {
+pub(super) fn inode(number: u64) -> Result<u32, Errno> {
     u32::try_from(number).map_err(|_| Errno::OVERFLOW)
 }

@@ -1,40 +1,21 @@
-//! Which processes hold a socket, by walking /proc/PID/fd. Slow by nature (every descriptor of every process): for
-//! one question of an operator, not for events.
+//! Who holds a socket, and who has a port that is wanted: for an operator's question.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::{Confirmer, ListeningSocket};
+pub use super::Holder;
+use super::{Confirmer, ListeningSocket, holders};
 use crate::identity::{Paths, Users};
 
-/// A process that has a descriptor of a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Process id, as the proc file system shows it.
-    pub pid: u32,
-    /// Name of its main thread: at most 15 bytes, chosen by the process.
-    pub comm: String,
-}
-
 /// The processes that hold the socket `inode`, lowest pid first. Without CAP_SYS_PTRACE those of other users are not
-/// seen; inode 0 is nobody's.
+/// seen; inode 0 is nobody's. Costs a walk over all processes: for many sockets see [`super::Looker`].
 #[must_use]
 pub fn holders_of(procfs: &Path, inode: u64) -> Vec<Holder> {
-    let Ok(entries) = fs::read_dir(procfs) else {
-        return Vec::new();
-    };
-    let target = format!("socket:[{inode}]");
-    let mut holders: Vec<Holder> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &u32| inode != 0 && holds(&procfs.join(pid.to_string()), &target))
-        .map(|pid| Holder {
-            pid,
-            comm: comm(procfs, pid),
-        })
-        .collect();
-    holders.sort_unstable_by_key(|holder| holder.pid);
-    holders
+    let wanted: HashSet<u64> = Some(inode).filter(|inode| *inode != 0).into_iter().collect();
+    let mut found = holders::walk(procfs, &wanted);
+    found.by_inode.remove(&inode).unwrap_or_default()
 }
 
 /// Who listens on TCP `port` in this process's network namespace, so that `address` cannot: such as
@@ -63,25 +44,14 @@ pub fn who_listens(paths: &Paths, port: u16, address: IpAddr) -> Option<String> 
 }
 
 /// Whether a socket that listens keeps another from `address`: the same one, or either is the wildcard that covers the
-/// other. An IPv6 wildcard covers IPv4 unless IPV6_V6ONLY is set, which the tables do not show: it is taken to cover.
+/// other. An IPv6 wildcard covers IPv4 unless IPV6_V6ONLY is set; where that is not known it is taken to cover.
 fn in_the_way(socket: &ListeningSocket, address: IpAddr) -> bool {
     let (theirs, ours) = (socket.address.to_canonical(), address.to_canonical());
-    let covers = |wildcard: IpAddr, other: IpAddr| wildcard.is_unspecified() && (wildcard.is_ipv6() || other.is_ipv4());
-    theirs == ours || covers(theirs, ours) || covers(ours, theirs)
-}
-
-fn holds(process: &Path, target: &str) -> bool {
-    let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
-        return false;
+    let covers = |wildcard: IpAddr, other: IpAddr| {
+        let both = wildcard.is_ipv6() && socket.v6only != Some(true);
+        wildcard.is_unspecified() && (both || wildcard.is_ipv4() == other.is_ipv4())
     };
-    descriptors
-        .filter_map(Result::ok)
-        .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == target))
-}
-
-fn comm(procfs: &Path, pid: u32) -> String {
-    let name = fs::read(procfs.join(pid.to_string()).join("comm")).unwrap_or_default();
-    String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned()
+    theirs == ours || covers(theirs, ours) || covers(ours, theirs)
 }
 
 /// The effective user id: the second number of `Uid:` in /proc/PID/status.
@@ -100,7 +70,7 @@ fn uid(procfs: &Path, pid: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Family;
+    use crate::snapshot::{Family, Protocol};
 
     #[test]
     fn wildcards_are_in_the_way_of_what_they_cover() {
@@ -117,7 +87,8 @@ mod tests {
         for (theirs, ours, expected) in rows {
             let address: IpAddr = theirs.parse().unwrap();
             let family = if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-            let socket = ListeningSocket {
+            let mut socket = ListeningSocket {
+                protocol: Protocol::Tcp,
                 inode: 1,
                 family,
                 address,
@@ -126,12 +97,23 @@ mod tests {
                 cookie: None,
                 backlog: None,
                 interface: None,
+                v6only: None,
             };
             assert_eq!(
                 in_the_way(&socket, ours.parse().unwrap()),
                 expected,
                 "{theirs} and {ours}"
             );
+            // What is of one family is in the way with IPV6_V6ONLY too.
+            socket.v6only = Some(true);
+            let same = theirs.contains(':') == ours.contains(':');
+            if socket.address.is_unspecified() && socket.address.is_ipv6() {
+                assert_eq!(
+                    in_the_way(&socket, ours.parse().unwrap()),
+                    expected && same,
+                    "{theirs} alone and {ours}"
+                );
+            }
         }
     }
 }

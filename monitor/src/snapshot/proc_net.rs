@@ -1,36 +1,42 @@
-//! Listening TCP sockets of one network namespace, out of the text of /proc/PID/net/tcp and tcp6 (proc_pid_net(5)).
+//! Listening TCP sockets and bound UDP sockets of one network namespace, out of the text of /proc/PID/net/tcp, tcp6, udp
+//! and udp6 (proc_pid_net(5)).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::{Family, ListeningSocket, each_once};
+use super::{Family, ListeningSocket, Protocol, Rows, each_once};
 
 /// Bytes asked for at once. The kernel gives at most what one of its pages holds.
 const CHUNK: usize = 16 * 1024;
 /// `TCP_LISTEN` as the files show it (include/net/tcp_states.h).
 const LISTEN: &str = "0A";
+/// `TCP_CLOSE`, the state of a UDP socket without a peer.
+const CLOSE: &str = "07";
 
-/// The rows of both files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
-    /// Sockets in state LISTEN, IPv4 first. Cookie, backlog and interface are not in these files.
-    pub sockets: Vec<ListeningSocket>,
-    /// Lines that could not be read: cut short, or of a form that is not known.
-    pub unread: u64,
-}
-
-/// Reads `directory/tcp` and `directory/tcp6`, where `directory` is a `net` directory of /proc: that of any process of
-/// the namespace.
+/// The listening TCP sockets of `directory/tcp` and `directory/tcp6`.
 ///
 /// # Errors
-/// Where `tcp` cannot be read. A missing `tcp6` is a namespace without IPv6.
+/// As for [`sockets`].
 pub fn listening(directory: &Path) -> io::Result<Rows> {
+    sockets(directory, Protocol::Tcp)
+}
+
+/// Reads the two files of a protocol, where `directory` is a `net` directory of /proc: that of any process of the
+/// namespace. Cookie, backlog, interface and IPV6_V6ONLY are not in these files.
+///
+/// # Errors
+/// Where the file of IPv4 cannot be read. A missing one of IPv6 is a namespace without it.
+pub fn sockets(directory: &Path, protocol: Protocol) -> io::Result<Rows> {
+    let (ipv4, ipv6) = match protocol {
+        Protocol::Tcp => ("tcp", "tcp6"),
+        Protocol::Udp => ("udp", "udp6"),
+    };
     let mut rows = Rows::default();
-    read(File::open(directory.join("tcp"))?, Family::Ipv4, &mut rows)?;
-    match File::open(directory.join("tcp6")) {
-        Ok(file) => read(file, Family::Ipv6, &mut rows)?,
+    read(File::open(directory.join(ipv4))?, protocol, Family::Ipv4, &mut rows)?;
+    match File::open(directory.join(ipv6)) {
+        Ok(file) => read(file, protocol, Family::Ipv6, &mut rows)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -38,9 +44,9 @@ pub fn listening(directory: &Path) -> io::Result<Rows> {
     Ok(rows)
 }
 
-/// Reads one file up to where the listening sockets end: the kernel shows them before all others
+/// Reads one file; of TCP up to where the listening sockets end: the kernel shows them before all others
 /// (net/ipv4/tcp_ipv4.c, `tcp_get_idx()`), and a busy host has many others.
-fn read(mut file: impl Read, family: Family, rows: &mut Rows) -> io::Result<()> {
+fn read(mut file: impl Read, protocol: Protocol, family: Family, rows: &mut Rows) -> io::Result<()> {
     let mut text: Vec<u8> = Vec::with_capacity(CHUNK);
     let mut header = true;
     loop {
@@ -67,9 +73,9 @@ fn read(mut file: impl Read, family: Family, rows: &mut Rows) -> io::Result<()> 
             if std::mem::take(&mut header) {
                 continue;
             }
-            match row(line, family) {
+            match row(line, protocol, family) {
                 Row::Listening(socket) => {
-                    rows.sockets.push(socket);
+                    rows.push(socket);
                     listening += 1;
                 }
                 Row::Other => other += 1,
@@ -77,13 +83,13 @@ fn read(mut file: impl Read, family: Family, rows: &mut Rows) -> io::Result<()> 
             }
         }
         text.drain(..=end);
-        if listening == 0 && other > 0 {
+        if protocol == Protocol::Tcp && listening == 0 && other > 0 {
             return Ok(());
         }
     }
     if !text.is_empty() && !header {
-        match row(&text, family) {
-            Row::Listening(socket) => rows.sockets.push(socket),
+        match row(&text, protocol, family) {
+            Row::Listening(socket) => rows.push(socket),
             Row::Other => {}
             Row::Unread => rows.unread += 1,
         }
@@ -100,15 +106,19 @@ enum Row {
 
 /// One line below the header:
 /// `sl: local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …`.
-fn row(line: &[u8], family: Family) -> Row {
+fn row(line: &[u8], protocol: Protocol, family: Family) -> Row {
     let Ok(line) = std::str::from_utf8(line) else {
         return Row::Unread;
     };
     let mut fields = line.split_ascii_whitespace();
-    let (Some(local), Some(_remote), Some(state)) = (fields.nth(1), fields.next(), fields.next()) else {
+    let (Some(local), Some(remote), Some(state)) = (fields.nth(1), fields.next(), fields.next()) else {
         return Row::Unread;
     };
-    if state != LISTEN {
+    let wanted = match protocol {
+        Protocol::Tcp => state == LISTEN,
+        Protocol::Udp => state == CLOSE && remote.ends_with(":0000") && !local.ends_with(":0000"),
+    };
+    if !wanted {
         return if state.len() == 2 { Row::Other } else { Row::Unread };
     }
     let (Some(uid), Some(inode)) = (fields.nth(3), fields.nth(1)) else {
@@ -122,6 +132,7 @@ fn row(line: &[u8], family: Family) -> Row {
         return Row::Unread;
     };
     Row::Listening(ListeningSocket {
+        protocol,
         inode,
         family,
         address,
@@ -130,6 +141,7 @@ fn row(line: &[u8], family: Family) -> Row {
         cookie: None,
         backlog: None,
         interface: None,
+        v6only: None,
     })
 }
 
@@ -173,7 +185,7 @@ mod tests {
 
     fn rows(text: &str, family: Family) -> Rows {
         let mut rows = Rows::default();
-        read(text.as_bytes(), family, &mut rows).unwrap();
+        read(text.as_bytes(), Protocol::Tcp, family, &mut rows).unwrap();
         rows
     }
 
@@ -208,6 +220,29 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_endian = "little")]
+    fn of_udp_the_bound_sockets_without_a_peer_are_read_wherever_they_stand() {
+        const UDP: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n  \
+123: 0100007F:C351 0100007F:0035 01 00000000:00000000 00:00000000 00000000  1000        0 18001 2 0000000012345678 0         \n  \
+321: 0100007F:07C8 0100007F:0035 07 00000000:00000000 00:00000000 00000000  1000        0 18002 2 0000000012345678 0         \n  \
+432: 00000000:0000 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 18003 2 0000000012345678 0         \n  \
+543: 3500007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 18004 2 0000000012345678 0         \n";
+        /// One line a read, so that the first reads give nothing.
+        struct Lines<'a>(std::str::SplitInclusive<'a, char>);
+        impl Read for Lines<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let line = self.0.next().unwrap_or_default();
+                buffer[..line.len()].copy_from_slice(line.as_bytes());
+                Ok(line.len())
+            }
+        }
+        let mut rows = Rows::default();
+        read(Lines(UDP.split_inclusive('\n')), Protocol::Udp, Family::Ipv4, &mut rows).unwrap();
+        assert_eq!(brief(&rows), [("127.0.0.53".to_owned(), 53, 101, 18_004)]);
+        assert_eq!((rows.unread, rows.sockets[0].protocol), (0, Protocol::Udp));
+    }
+
+    #[test]
     fn lines_cut_short_are_counted_and_the_others_kept() {
         let row = TCP.lines().nth(1).unwrap();
         for end in [5, 30, 34, 92, 97] {
@@ -224,7 +259,7 @@ mod tests {
     #[test]
     fn a_line_of_the_other_family_or_of_bytes_is_not_read() {
         assert_eq!(rows(TCP, Family::Ipv6).unread, 2);
-        assert_eq!(row(b"\xff\xfe", Family::Ipv4), Row::Unread);
+        assert_eq!(row(b"\xff\xfe", Protocol::Tcp, Family::Ipv4), Row::Unread);
         assert_eq!(rows("", Family::Ipv4), Rows::default());
         assert_eq!(rows("header", Family::Ipv4), Rows::default());
         assert_eq!(rows("header\n", Family::Ipv4), Rows::default());
@@ -245,7 +280,7 @@ mod tests {
         }
         let mut lines = Lines(TCP.lines(), 0);
         let mut rows = Rows::default();
-        read(&mut lines, Family::Ipv4, &mut rows).unwrap();
+        read(&mut lines, Protocol::Tcp, Family::Ipv4, &mut rows).unwrap();
         assert_eq!(
             (rows.sockets.len(), lines.1),
             (2, 4),

@@ -1,6 +1,6 @@
-//! Listening TCP sockets of one network namespace, by a dump of `NETLINK_SOCK_DIAG` (sock_diag(7)).
+//! Listening TCP sockets and bound UDP sockets of one network namespace, by dumps of `NETLINK_SOCK_DIAG` (sock_diag(7)).
 //!
-//! One dump a family; the kernel answers in datagrams of many messages each. Formats: include/uapi/linux/netlink.h and
+//! One dump a family and protocol; the kernel answers in datagrams of many messages each. Formats: include/uapi/linux/netlink.h and
 //! inet_diag.h.
 
 use std::fmt;
@@ -11,13 +11,15 @@ use netlink_packet_core::{
     NetlinkBuffer, NetlinkHeader, Parseable,
 };
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, TCP_LISTEN};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, INET_DIAG_SKV6ONLY, IPPROTO_TCP, IPPROTO_UDP, SOCK_DIAG_BY_FAMILY, TCP_CLOSE, TCP_LISTEN,
+};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
-use super::{Family, ListeningSocket, each_once};
+use super::{Family, ListeningSocket, Protocol, Rows, each_once};
 
 /// The kernel sizes its answers by the largest buffer it has seen, up to this (`netlink_recvmsg()`).
 const BUFFER: usize = 32 * 1024;
@@ -29,8 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Why a dump gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DumpError {
-    /// This kernel cannot answer: INET_DIAG is not built in and its module is absent, or the socket family is not
-    /// allowed. /proc/net can.
+    /// This kernel cannot answer: INET_DIAG is not built in and its module is absent (there is one for TCP and one for
+    /// UDP), or the socket family is not allowed. /proc/net can.
     NoSockDiag,
     /// The table changed under each of several dumps.
     Unsteady,
@@ -44,7 +46,7 @@ impl fmt::Display for DumpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSockDiag => {
-                f.write_str("this kernel has no INET_DIAG (module tcp_diag); /proc/net is read instead")
+                f.write_str("this kernel has no INET_DIAG (modules tcp_diag and udp_diag); /proc/net is read instead")
             }
             Self::Unsteady => write!(
                 f,
@@ -110,31 +112,41 @@ impl Dumper {
     /// # Errors
     /// See [`DumpError`].
     pub fn listening_at(&mut self, port: u16) -> Result<Vec<ListeningSocket>, DumpError> {
-        let mut sockets = Vec::new();
-        self.family(Family::Ipv4, port, &mut sockets)?;
-        match self.family(Family::Ipv6, port, &mut sockets) {
+        self.dump(Protocol::Tcp, port).map(|rows| rows.sockets)
+    }
+
+    /// TCP sockets in state LISTEN, or UDP sockets that are bound and have no peer, IPv4 first; of one `port`, or of all
+    /// where it is 0.
+    ///
+    /// # Errors
+    /// See [`DumpError`].
+    pub fn dump(&mut self, protocol: Protocol, port: u16) -> Result<Rows, DumpError> {
+        let mut rows = Rows::default();
+        self.family(protocol, Family::Ipv4, port, &mut rows)?;
+        match self.family(protocol, Family::Ipv6, port, &mut rows) {
             // IPv4 has answered, so it is IPv6 that the kernel lacks.
             Ok(()) | Err(DumpError::NoSockDiag) => {
-                each_once(&mut sockets);
-                Ok(sockets)
+                each_once(&mut rows.sockets);
+                Ok(rows)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn family(&mut self, family: Family, port: u16, sockets: &mut Vec<ListeningSocket>) -> Result<(), DumpError> {
-        let before = sockets.len();
+    fn family(&mut self, protocol: Protocol, family: Family, port: u16, rows: &mut Rows) -> Result<(), DumpError> {
+        let (before, more) = (rows.sockets.len(), rows.more);
         for _ in 0..TRIES {
-            self.request(family, port)?;
-            if self.answer(sockets)? == Dump::Steady {
+            self.request(protocol, family, port)?;
+            if self.answer(protocol, rows)? == Dump::Steady {
                 return Ok(());
             }
-            sockets.truncate(before);
+            rows.sockets.truncate(before);
+            rows.more = more;
         }
         Err(DumpError::Unsteady)
     }
 
-    fn request(&mut self, family: Family, port: u16) -> Result<(), DumpError> {
+    fn request(&mut self, protocol: Protocol, family: Family, port: u16) -> Result<(), DumpError> {
         let mut socket_id = match family {
             Family::Ipv4 => SocketId::new_v4(),
             Family::Ipv6 => SocketId::new_v6(),
@@ -145,9 +157,16 @@ impl Dumper {
                 Family::Ipv4 => AF_INET,
                 Family::Ipv6 => AF_INET6,
             },
-            protocol: IPPROTO_TCP,
+            protocol: match protocol {
+                Protocol::Tcp => IPPROTO_TCP,
+                Protocol::Udp => IPPROTO_UDP,
+            },
             extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
+            states: match protocol {
+                Protocol::Tcp => StateFlags::LISTEN,
+                // What has no peer is in this state, bound or not; the table has only what is bound.
+                Protocol::Udp => StateFlags::CLOSE,
+            },
             socket_id,
         };
         self.sequence = self.sequence.wrapping_add(1);
@@ -170,7 +189,7 @@ impl Dumper {
         Ok(())
     }
 
-    fn answer(&mut self, sockets: &mut Vec<ListeningSocket>) -> Result<Dump, DumpError> {
+    fn answer(&mut self, protocol: Protocol, rows: &mut Rows) -> Result<Dump, DumpError> {
         let mut dump = Dump::Steady;
         loop {
             let (received, length) = match rustix::net::recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC) {
@@ -182,7 +201,7 @@ impl Dumper {
                 return Err(DumpError::Malformed);
             }
             let datagram = self.buffer.get(..received).unwrap_or_default();
-            match read(datagram, self.sequence, sockets)? {
+            match read(datagram, self.sequence, protocol, rows)? {
                 Part::Last(Dump::Interrupted) => return Ok(Dump::Interrupted),
                 Part::Last(Dump::Steady) => return Ok(dump),
                 Part::More(Dump::Interrupted) => dump = Dump::Interrupted,
@@ -207,7 +226,7 @@ enum Part {
 }
 
 /// Reads the messages of one datagram; those of an earlier request (another `sequence`) are passed over.
-fn read(datagram: &[u8], sequence: u32, sockets: &mut Vec<ListeningSocket>) -> Result<Part, DumpError> {
+fn read(datagram: &[u8], sequence: u32, protocol: Protocol, rows: &mut Rows) -> Result<Part, DumpError> {
     let mut dump = Dump::Steady;
     let mut rest = datagram;
     while !rest.is_empty() {
@@ -222,7 +241,11 @@ fn read(datagram: &[u8], sequence: u32, sockets: &mut Vec<ListeningSocket>) -> R
             dump = Dump::Interrupted;
         }
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY => sockets.extend(socket(payload)?),
+            SOCK_DIAG_BY_FAMILY => {
+                if let Some(socket) = socket(payload, protocol)? {
+                    rows.push(socket);
+                }
+            }
             // Both carry an errno: a dump that fails before its first socket ends with DONE, not with ERROR.
             NLMSG_DONE => return errno(payload).map_or(Ok(Part::Last(dump)), Err),
             NLMSG_ERROR => return errno(payload).map_or(Ok(Part::More(dump)), Err),
@@ -234,14 +257,24 @@ fn read(datagram: &[u8], sequence: u32, sockets: &mut Vec<ListeningSocket>) -> R
     Ok(Part::More(dump))
 }
 
+/// Bytes of `struct inet_diag_msg`; attributes follow.
+const HEADER: usize = 72;
+
 /// The socket of one message; `None` where it is in another state by now.
-fn socket(payload: &[u8]) -> Result<Option<ListeningSocket>, DumpError> {
-    // Attributes behind the header are not needed, and are not parsed: newer kernels have more of them.
+fn socket(payload: &[u8], protocol: Protocol) -> Result<Option<ListeningSocket>, DumpError> {
+    // Of the attributes one is wanted. The others are not parsed: newer kernels have more of them.
     let header = InetResponseHeader::parse(payload).map_err(|_| DumpError::Malformed)?;
-    if header.state != TCP_LISTEN {
+    let id = &header.socket_id;
+    let wanted = match protocol {
+        Protocol::Tcp => header.state == TCP_LISTEN,
+        Protocol::Udp => header.state == TCP_CLOSE && id.source_port != 0 && id.destination_port == 0,
+    };
+    if !wanted {
         return Ok(None);
     }
+    let attributes = payload.get(HEADER..).unwrap_or_default();
     Ok(Some(ListeningSocket {
+        protocol,
         inode: u64::from(header.inode),
         family: if header.family == AF_INET {
             Family::Ipv4
@@ -253,9 +286,24 @@ fn socket(payload: &[u8]) -> Result<Option<ListeningSocket>, DumpError> {
         uid: header.uid,
         cookie: Some(u64::from_ne_bytes(header.socket_id.cookie)),
         // For a listening socket the kernel puts `sk_max_ack_backlog` here.
-        backlog: Some(header.send_queue),
+        backlog: (protocol == Protocol::Tcp).then_some(header.send_queue),
         interface: Some(header.socket_id.interface_id),
+        v6only: attribute(attributes, INET_DIAG_SKV6ONLY).and_then(|value| Some(*value.first()? != 0)),
     }))
+}
+
+/// The value of the first attribute of this kind. `struct nlattr`: its length with these four bytes, its kind, and the
+/// value, filled up to four bytes.
+fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let Some((&[a, b, c, d], _)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = rest.get(4..length)?;
+        if u16::from_ne_bytes([c, d]) == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// The error in front of the payload of ERROR and DONE: 0, or a negative errno. A DONE without one is fine.
@@ -303,9 +351,18 @@ mod tests {
         bytes
     }
 
+    fn v6only(value: u8) -> [u8; 8] {
+        let ([a, b], [c, d]) = (5_u16.to_ne_bytes(), INET_DIAG_SKV6ONLY.to_ne_bytes());
+        [a, b, c, d, value, 0, 0, 0]
+    }
+
     fn parsed(datagram: &[u8]) -> (Result<Part, DumpError>, Vec<ListeningSocket>) {
-        let mut sockets = Vec::new();
-        (read(datagram, 7, &mut sockets), sockets)
+        parsed_as(Protocol::Tcp, datagram)
+    }
+
+    fn parsed_as(protocol: Protocol, datagram: &[u8]) -> (Result<Part, DumpError>, Vec<ListeningSocket>) {
+        let mut rows = Rows::default();
+        (read(datagram, 7, protocol, &mut rows), rows.sockets)
     }
 
     #[test]
@@ -315,6 +372,7 @@ mod tests {
         assert_eq!(
             sockets,
             [ListeningSocket {
+                protocol: Protocol::Tcp,
                 inode: 4242,
                 family: Family::Ipv4,
                 address: [127, 0, 0, 1].into(),
@@ -323,8 +381,39 @@ mod tests {
                 cookie: Some(0x1_0000_0002),
                 backlog: Some(128),
                 interface: Some(3),
+                v6only: None,
             }]
         );
+    }
+
+    #[test]
+    fn a_udp_socket_is_one_that_is_bound_and_has_no_peer() {
+        let sockets = |payload: &[u8]| parsed_as(Protocol::Udp, &message(SOCK_DIAG_BY_FAMILY, 2, 7, payload)).1;
+        let [bound] = &sockets(&listener(TCP_CLOSE))[..] else {
+            panic!("one socket was sent")
+        };
+        assert_eq!((bound.protocol, bound.port, bound.backlog), (Protocol::Udp, 1992, None));
+        // Connected (TCP_ESTABLISHED), with a peer's port, without a port.
+        assert_eq!(sockets(&listener(1)), []);
+        for (at, bytes) in [(6, [0, 53]), (4, [0, 0])] {
+            let mut payload = listener(TCP_CLOSE);
+            payload[at..at + 2].copy_from_slice(&bytes);
+            assert_eq!(sockets(&payload), []);
+        }
+    }
+
+    #[test]
+    fn v6only_is_found_behind_other_attributes_and_not_in_what_is_cut_short() {
+        let only = |attributes: &[u8]| {
+            let payload = [&listener(TCP_LISTEN)[..], attributes].concat();
+            let (_, sockets) = parsed(&message(SOCK_DIAG_BY_FAMILY, 2, 7, &payload));
+            sockets[0].v6only
+        };
+        assert_eq!(only(&v6only(1)), Some(true));
+        assert_eq!(only(&v6only(0)), Some(false));
+        for cut in [&v6only(1)[..4], &[5, 0, 11], &[0; 8], &[0xff; 8], &[4, 0, 11, 0]] {
+            assert_eq!(only(cut), None, "{cut:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::namespaces::{Namespaces, NoEntry, enter};
 use super::*;
 use crate::identity::Paths;
 
+mod whole;
+
 fn inode_of(socket: impl AsFd) -> u64 {
     rustix::fs::fstat(socket).unwrap().st_ino
 }
@@ -66,16 +68,20 @@ impl Elsewhere {
         File::open(format!("/proc/{}/ns/net", self.pid())).unwrap().into()
     }
 
-    /// Opens a listener inside, from a thread that has ended when this returns.
-    fn listen(&self) -> TcpListener {
+    /// Does this inside, on a thread that has ended when this returns.
+    fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let way = self.way();
         std::thread::spawn(move || {
             move_into_link_name_space(way.as_fd(), Some(LinkNameSpaceType::Network))
                 .expect("this test needs root: CAP_SYS_ADMIN to enter a network namespace");
-            TcpListener::bind(("0.0.0.0", 1992)).unwrap()
+            work()
         })
         .join()
         .unwrap()
+    }
+
+    fn listen(&self) -> TcpListener {
+        self.inside(|| TcpListener::bind(("0.0.0.0", 1992)).unwrap())
     }
 }
 
@@ -351,13 +357,14 @@ impl Drop for Mounted {
 fn a_namespace_that_is_entered_shows_the_same_as_its_proc_files() {
     let elsewhere = Elsewhere::new();
     let listener = elsewhere.listen();
-    let entered = enter(elsewhere.way(), elsewhere.netns()).unwrap();
+    let entered = enter(elsewhere.way(), elsewhere.netns()).unwrap().sockets;
     let [socket] = &entered[..] else { panic!("{entered:?}") };
     let read = proc_net::listening(Path::new(&format!("/proc/{}/net", elsewhere.pid()))).unwrap();
     let stripped = ListeningSocket {
         cookie: None,
         backlog: None,
         interface: None,
+        v6only: None,
         ..socket.clone()
     };
     assert_eq!((read.sockets, socket.inode), (vec![stripped], inode_of(&listener)));
@@ -466,11 +473,8 @@ fn everyone_who_holds_a_socket_is_found() {
         fs::read_link(&descriptor).is_ok_and(|link| link.as_os_str() == format!("socket:[{inode}]").as_str())
     });
     until("it is called sleep and alone", || {
-        owners::holders_of(Path::new("/proc"), inode)
-            == [owners::Holder {
-                pid: child.pid(),
-                comm: "sleep".to_owned(),
-            }]
+        let holders = owners::holders_of(Path::new("/proc"), inode);
+        matches!(&holders[..], [holder] if (holder.pid, &*holder.comm) == (child.pid(), "sleep"))
     });
     assert_eq!(owners::holders_of(Path::new("/proc"), 0), []);
 }
