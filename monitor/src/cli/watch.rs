@@ -25,7 +25,7 @@ use super::{
     print::{is_read, say},
     terminal::{Color, Paint},
 };
-use crate::registry::Registry;
+use crate::{registry::Registry, snapshot::Found};
 
 /// The flags of `watch`.
 #[derive(Debug, clap::Args)]
@@ -143,7 +143,7 @@ impl Known {
     /// Looks again. Who holds a socket is asked for only where there is a new one.
     fn again(&mut self, looker: &mut Looker) -> Vec<Change> {
         let mut look = looker.look(false);
-        if look.found.iter().any(|found| !self.rows.contains_key(&key(&found))) {
+        if look.found.iter().any(|found| !self.rows.contains_key(&key(found))) {
             look = looker.look(true);
         }
         if self.misses_some(&look) {
@@ -151,7 +151,7 @@ impl Known {
             let second = looker.look(true);
             look.unseen.extend(second.unseen);
             let keys: HashSet<_> = look.found.iter().map(key).collect();
-            let more = second.found.into_iter().filter(|found| !keys.contains(&key(&found)));
+            let more = second.found.into_iter().filter(|found| !keys.contains(&key(found)));
             look.found.extend(more);
         }
         self.update(look, &mut |found| looker.describe(found))

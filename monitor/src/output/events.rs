@@ -164,10 +164,11 @@ struct DriftLine<'a> {
     count: u64,
 }
 
+/// Somebody who holds a socket, as events and lists show it.
 #[derive(Serialize)]
-struct Holder<'a> {
-    pid: u32,
-    comm: &'a str,
+pub(crate) struct Holder<'a> {
+    pub(crate) pid: u32,
+    pub(crate) comm: &'a str,
 }
 
 /// One registration, as events and the API show it.

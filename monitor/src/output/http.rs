@@ -275,7 +275,6 @@ mod tests {
         for host in [
             "127.0.0.1:19992",
             "[::1]:19992",
-            "::1",
             "localhost",
             "localhost:80",
             "web-7:19992",

@@ -87,7 +87,9 @@ impl Looker {
 
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
     pub fn look(&mut self, with_holders: bool) -> Look {
-        let Whole { sockets, namespaces, .. } = if with_holders {
+        let Whole {
+            sockets, namespaces, ..
+        } = if with_holders {
             self.looker.look()
         } else {
             self.looker.sockets().into()

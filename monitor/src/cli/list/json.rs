@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::row::{Container, Listing, Owner, Row, Unseen};
-use crate::{event::Family, output::events::Registered};
+use crate::{
+    event::Family,
+    output::events::{Holder, Registered},
+};
 
 /// Version of the document's shape.
 pub const SCHEMA: u32 = 1;
@@ -65,7 +68,7 @@ pub struct Listener<'a> {
     uid: u32,
     user: Option<&'a str>,
     process: Option<Process<'a>>,
-    holders: &'a [Holder],
+    holders: Vec<Holder<'a>>,
     kernel_thread: Option<bool>,
     container: Option<&'a Container>,
     unit: Option<&'a str>,
@@ -122,7 +125,14 @@ impl<'a> From<&'a Row> for Listener<'a> {
                 uid: process.user.uid,
                 user: process.user.name.as_deref(),
             }),
-            holders: &row.holders,
+            holders: row
+                .holders
+                .iter()
+                .map(|holder| Holder {
+                    pid: holder.pid,
+                    comm: &holder.comm,
+                })
+                .collect(),
             kernel_thread: match row.owner {
                 Owner::Process(_) => Some(false),
                 Owner::Nobody | Owner::Hidden => None,

@@ -221,12 +221,12 @@ impl Row {
         )
     }
 
-    /// The process in a word: `nc[812]`, `?` where it may not be seen, `-` where there is none.
+    /// The process in a word: `nc[812]`, `?` where it may not be seen, `(none)` where no process holds it.
     pub fn process_word(&self) -> String {
         match &self.owner {
             Owner::Process(process) => format!("{}[{}]", process.name(), process.pid),
             Owner::Hidden => "?".to_owned(),
-            Owner::Nobody => "-".to_owned(),
+            Owner::Nobody => "(none)".to_owned(),
         }
     }
 }

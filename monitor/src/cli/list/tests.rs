@@ -142,7 +142,7 @@ fn nginx() -> Vec<(Found, Identified)> {
     sockets.collect()
 }
 
-fn in_the_kernel() -> (Found, Identified) {
+fn of_nobody() -> (Found, Identified) {
     let (mut found, mut identified) = listener(Ipv4Addr::UNSPECIFIED, 2049, 0, "");
     (found.holders, identified.owner) = (Vec::new(), Owner::Nobody);
     (found, identified)
@@ -174,7 +174,7 @@ fn listing(found: impl IntoIterator<Item = (Found, Identified)>) -> Listing {
 }
 
 fn usual() -> Listing {
-    let sockets = [sshd(), sshd_v6(), nc(), in_the_kernel(), hidden()];
+    let sockets = [sshd(), sshd_v6(), nc(), of_nobody(), hidden()];
     let mut listing = listing(sockets.into_iter().chain(nginx()));
     listing.left_out = 2;
     listing.unseen = vec![Unseen {
@@ -201,7 +201,7 @@ PROTO  ADDRESS:PORT     SCOPE     SERVICE            PROCESS        USER   UNIT/
 tcp    0.0.0.0:1992     wildcard  stun-p3,ipsendmsg  nc[812]        alice  user@1000.service    13m    unexpected
 tcp    0.0.0.0,[::]:22  wildcard  ssh                sshd[700]      root   ssh.service          -      unruled
 tcp    127.0.0.1:631    loopback  ipp,ipps           ?              root   -                    -      unruled
-tcp    0.0.0.0:2049     wildcard  shilp,nfs          kernel         root   -                    -      unruled
+tcp    0.0.0.0:2049     wildcard  shilp,nfs          (none)         root   -                    -      unruled
 tcp    0.0.0.0:8080 ×4  wildcard  http-alt           nginx[900] +2  root   docker:1f0c1f0c1f0c  -      unruled
 
 9 listeners, 1 unexpected; 2 UDP sockets on automatic ports left out (--all shows them); \
@@ -219,7 +219,7 @@ PROTO ADDRESS:PORT    SCO… SERVICE   PROCESS      USER  UNIT/C… SINCE VERDIC
 tcp   0.0.0.0:1992    wil… stun-p3,… nc[812]      alice user@1… 13m   unexpected
 tcp   0.0.0.0,[::]:22 wil… ssh       sshd[700]    root  ssh.se… -     unruled
 tcp   127.0.0.1:631   loo… ipp,ipps  ?            root  -       -     unruled
-tcp   0.0.0.0:2049    wil… shilp,nfs kernel       root  -       -     unruled
+tcp   0.0.0.0:2049    wil… shilp,nfs (none)       root  -       -     unruled
 tcp   0.0.0.0:8080 ×4 wil… http-alt  ngi…[900] +2 root  docker… -     unruled
 ";
     let table = rendered(&usual(), Some(80));
@@ -365,7 +365,10 @@ fn the_document_has_the_keys_of_events_and_names_what_is_missing() {
         let all = document["listeners"].as_array().unwrap();
         all.iter().find(|listener| listener["port"] == port).unwrap().clone()
     };
-    assert_eq!(by_port(2049)["kernel_thread"], true);
+    assert_eq!(
+        (&by_port(2049)["process"], &by_port(2049)["kernel_thread"]),
+        (&().into(), &().into())
+    );
     let hidden = by_port(631);
     assert_eq!((&hidden["process"], &hidden["kernel_thread"]), (&().into(), &().into()));
     assert!(hidden["missing"].as_array().unwrap().contains(&"process".into()));
@@ -374,7 +377,7 @@ fn the_document_has_the_keys_of_events_and_names_what_is_missing() {
 #[test]
 fn what_is_unexpected_comes_first_then_the_order_is_by_port() {
     let filters = Filters::new(&FilterArgs::default(), Registry::embedded(), Some((32_768, 60_999))).unwrap();
-    let rows = [resolver(), sshd(), nc(), in_the_kernel()].map(row);
+    let rows = [resolver(), sshd(), nc(), of_nobody()].map(row);
     let (rows, left_out) = select(rows.to_vec(), &filters, &policy());
     let ports: Vec<_> = rows.iter().map(|row| row.port).collect();
     assert_eq!((ports, left_out), (vec![1992, 22, 2049], 1));
@@ -383,7 +386,7 @@ fn what_is_unexpected_comes_first_then_the_order_is_by_port() {
 #[test]
 fn a_script_is_told_the_first_finding_and_how_many_more_there_are() {
     let rows = |found: Vec<_>| listing(found).rows;
-    let all = rows(vec![nc(), sshd(), in_the_kernel()]);
+    let all = rows(vec![nc(), sshd(), of_nobody()]);
     assert_eq!(
         finding(&all, FailOn::Unexpected).as_deref(),
         Some("unexpected: tcp 0.0.0.0:1992 of nc[812] (rule dormant-port)")

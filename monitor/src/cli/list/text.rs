@@ -184,7 +184,7 @@ fn process(row: &Row, wide: bool) -> Cell {
             let tail = format!("[{}]{more}", process.pid);
             Cell::new(printable(&process.name()), tail, Paint::Plain)
         }
-        Owner::Nobody => word(""),
+        Owner::Nobody => Cell::new("(none)", "", Paint::Plain),
         Owner::Hidden => Cell::new("?", "", Paint::Doubt),
     }
 }
