@@ -52,6 +52,9 @@ pub struct Differences {
     pub ended: Vec<SocketKey>,
 }
 
+/// A socket that is not certain yet: with its inode, since the next one may have the same memory.
+type Newcomer = (SocketKey, u64);
+
 /// When to look, and what the last look found that is not certain yet.
 #[derive(Debug, Default)]
 pub struct Reconcile {
@@ -62,7 +65,7 @@ pub struct Reconcile {
     /// Listeners that the last look did not find.
     suspects: HashSet<SocketKey>,
     /// Sockets that were found and are not known, with when they first were.
-    newcomers: HashMap<SocketKey, u64>,
+    newcomers: HashMap<Newcomer, u64>,
     /// Whether one of them is worth a look of its own.
     is_open: bool,
     /// The sockets whose end was told since the look that is under way began, with when; `None` where there is none.
@@ -132,11 +135,13 @@ impl Reconcile {
             if has_ended || waits(event) {
                 continue;
             }
-            let since = *self.newcomers.get(&key).unwrap_or(&look.began);
+            let newcomer = (key, event.socket.inode);
+            let known_since = self.newcomers.get(&newcomer).copied();
+            let since = known_since.unwrap_or(look.began);
             let is_certain = if event.late {
-                now.saturating_sub(since) >= UDP_COUNTS_AFTER && self.newcomers.contains_key(&key)
+                known_since.is_some() && now.saturating_sub(since) >= UDP_COUNTS_AFTER
             } else {
-                is_first || self.newcomers.contains_key(&key)
+                is_first || known_since.is_some()
             };
             if is_certain {
                 differences.missed.push(sighted);
@@ -144,7 +149,7 @@ impl Reconcile {
                 // A UDP socket on any port waits for the next regular look, since there is always one that has just come; the
                 // first looks are for those that were there before.
                 is_open |= !event.late;
-                newcomers.insert(key, since);
+                newcomers.insert(newcomer, since);
             }
         }
         if is_first && !newcomers.is_empty() {
@@ -262,6 +267,17 @@ mod tests {
         inventory.keep(Listener::new(found(2, 0), ()));
         assert_eq!(merge(&mut reconcile, &mut inventory, look(&[1, 2])), (vec![], vec![]));
         assert!(!reconcile.is_due());
+    }
+
+    #[test]
+    fn two_sockets_in_the_same_memory_are_not_one_that_two_looks_found() {
+        let mut inventory = with(&[]);
+        let mut reconcile = after_the_first();
+        for inode in 1..4 {
+            let mut churning = look(&[1]);
+            churning.sockets[0].event.socket.inode = inode;
+            assert_eq!(merge(&mut reconcile, &mut inventory, churning).0, []);
+        }
     }
 
     #[test]
