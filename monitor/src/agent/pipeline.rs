@@ -289,7 +289,7 @@ impl Pipeline {
 
     /// Identity, registry and policy.
     fn describe(&mut self, event: &Event) -> Report {
-        let process = self.processes.of(&event.opener, clock::boot_now());
+        let process = self.processes.of(&event.opener, event.cgroup, clock::boot_now());
         let subject = event.subject();
         // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
@@ -324,8 +324,12 @@ impl Pipeline {
             })
             .collect();
         let label = process_label(event, &process);
+        let socket_unit = is_listener
+            .then(|| self.processes.socket_unit(event, &process))
+            .flatten();
         Report {
             process,
+            socket_unit,
             registrations,
             verdict,
             findings,

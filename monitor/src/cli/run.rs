@@ -99,6 +99,7 @@ impl PathArgs {
     pub fn paths(&self) -> Paths {
         Paths {
             procfs: self.procfs.clone(),
+            sysfs: self.sysfs.clone(),
             rootfs: self.rootfs.clone(),
         }
     }
@@ -175,7 +176,6 @@ fn start(args: &Args) -> Result<ExitCode> {
         listen: args.web_listen_address.clone(),
         telemetry_path: args.web_telemetry_path.clone(),
         paths: args.paths.paths(),
-        sysfs: args.paths.sysfs.clone(),
         backend: args.backend,
         ring_bytes: args.probe_ring_bytes,
         events: matches!(args.events, Some(EventsFormat::Json)),
