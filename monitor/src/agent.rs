@@ -146,7 +146,7 @@ pub fn check(settings: &Settings) -> Result<Vec<Attempt>> {
 fn load(settings: &Settings) -> Result<Probe> {
     let missing = Effective::of_self(&settings.paths.procfs).missing();
     if missing.is_empty() {
-        return Probe::load(&settings.sysfs, settings.ring_bytes);
+        return Probe::load(&settings.paths.sysfs, settings.ring_bytes);
     }
     let names: Vec<_> = missing.iter().map(|missing| missing.name).collect();
     bail!(

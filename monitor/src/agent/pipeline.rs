@@ -315,7 +315,7 @@ impl Pipeline {
     /// Identity, registry and policy.
     fn describe(&mut self, event: &Event) -> Report {
         let process = if event.opener.is_known() {
-            self.processes.of(&event.opener, clock::boot_now())
+            self.processes.of(&event.opener, event.cgroup, clock::boot_now())
         } else {
             Arc::default()
         };
@@ -337,8 +337,12 @@ impl Pipeline {
         };
         let judged = self.policy.judge(&facts, event.opener.tgid == self.own);
         let label = process_label(event, &process);
+        let socket_unit = is_listener
+            .then(|| self.processes.socket_unit(event, &process))
+            .flatten();
         Report {
             process,
+            socket_unit,
             registrations,
             verdict: judged.verdict,
             findings: judged.findings,

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    event::{Actor, Executable},
-    identity::{Identity, ProcessIdentity},
+    event::{Actor, Event},
+    identity::{Identity, ProcessIdentity, SocketUnit},
 };
 
 /// How long it is taken to hold, in nanoseconds.
@@ -24,38 +24,32 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(super) fn new(mut identity: Identity) -> Self {
+        identity.prepare();
         Self {
             identity,
             recent: HashMap::new(),
         }
     }
 
-    /// Who this is; `now` is in nanoseconds since boot.
-    pub(super) fn of(&mut self, actor: &Actor, now: u64) -> Arc<ProcessIdentity> {
+    /// Who this is, in the cgroup with this id; `now` is in nanoseconds since boot.
+    pub(super) fn of(&mut self, actor: &Actor, cgroup: u64, now: u64) -> Arc<ProcessIdentity> {
         let file = actor
             .executable
             .as_ref()
             .map(|executable| (executable.inode, executable.device));
         let key = (actor.tgid, actor.start_time, actor.uid, file);
         let holds = |learned: u64| now.saturating_sub(learned) < HOLDS;
-        let seen = match &actor.executable {
-            Some(Executable {
-                path: Some(path),
-                state,
-                ..
-            }) => Some((path, *state)),
-            _ => None,
-        };
+        let seen = actor.executable.as_ref().filter(|executable| executable.path.is_some());
         let known = self.recent.get(&key).filter(|(learned, _)| holds(*learned));
         let mut process = match (known, seen) {
             // It was looked up when it was gone, for an event that carried no path.
             (Some((_, process)), Some(_)) if process.exe.is_none() => ProcessIdentity::clone(process),
             (Some((_, process)), _) => return Arc::clone(process),
-            (None, _) => self.identity.process(actor.tgid, actor.start_time, actor.uid),
+            (None, _) => self.identity.process(actor.tgid, actor.start_time, actor.uid, cgroup),
         };
-        if let Some((path, state)) = seen {
-            process.was_executing(path, state);
+        if let Some(executable) = seen {
+            self.identity.executed(&mut process, executable);
         }
         let process = Arc::new(process);
         if self.recent.len() >= MAX {
@@ -66,13 +60,23 @@ impl Processes {
         }
         process
     }
+
+    /// The socket unit of a listener that systemd opened: its first process, or the helper that it sends into the unit's
+    /// cgroup for this (`(sd-listen)`), where that cgroup is not known.
+    pub(super) fn socket_unit(&mut self, event: &Event, process: &ProcessIdentity) -> Option<SocketUnit> {
+        let helper = event.opener.uid == 0 && event.opener.comm == "(sd-listen)" && process.unit.is_none();
+        let socket = &event.socket;
+        (event.opener.tgid == 1 || helper)
+            .then(|| self.identity.socket_unit(socket.protocol, socket.address, socket.port))
+            .flatten()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        event::{ExecutableState, tests::RecordBytes},
+        event::{Executable, ExecutableState, tests::RecordBytes},
         identity::{ExeState, Missing, Paths},
     };
 
@@ -84,7 +88,7 @@ mod tests {
             path: None,
             state: ExecutableState::File,
         });
-        processes.of(&actor, now)
+        processes.of(&actor, 0, now)
     }
 
     #[test]
@@ -116,10 +120,10 @@ mod tests {
             path: Some("/usr/bin/nc".to_owned()),
             state: ExecutableState::Deleted,
         });
-        let process = Processes::new(Identity::new(&Paths::default())).of(&actor, 0);
+        let process = Processes::new(Identity::new(&Paths::default())).of(&actor, 0, 0);
         assert_eq!(process.exe.as_deref(), Some("/usr/bin/nc"));
         assert_eq!(process.exe_state, Some(ExeState::Deleted));
-        assert_eq!(process.missing, [Missing::Cmdline]);
+        assert_eq!(process.missing, [Missing::Cmdline, Missing::Cgroup, Missing::Ancestors]);
     }
 
     #[test]
@@ -141,7 +145,7 @@ mod tests {
             (None, Some("/usr/bin/nc")),
         ] {
             actor.executable = executable(path);
-            assert_eq!(processes.of(&actor, 0).exe.as_deref(), exe);
+            assert_eq!(processes.of(&actor, 0, 0).exe.as_deref(), exe);
         }
     }
 
@@ -151,7 +155,38 @@ mod tests {
         let mut actor = RecordBytes::listen().decode().opener;
         for (uid, user) in [(0, Some("root")), (4_000_000_000, None)] {
             actor.uid = uid;
-            assert_eq!(processes.of(&actor, 0).user.as_deref(), user);
+            assert_eq!(processes.of(&actor, 0, 0).user.as_deref(), user);
         }
+    }
+
+    #[test]
+    fn what_systemd_opened_belongs_to_a_socket_unit_and_what_others_opened_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/systemd/system");
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut event = RecordBytes::listen().decode();
+        let text = format!("[Socket]\nListenStream={}\n", event.socket.port);
+        std::fs::write(folder.join("quay.socket"), text).unwrap();
+        let mut processes = Processes::new(Identity::new(&Paths {
+            rootfs: root.path().to_owned(),
+            ..Paths::default()
+        }));
+        let mut unit = |tgid, comm: &str, uid, own: Option<&str>| {
+            event.opener.tgid = tgid;
+            event.opener.comm = comm.to_owned();
+            event.opener.uid = uid;
+            let process = ProcessIdentity {
+                unit: own.map(str::to_owned),
+                ..ProcessIdentity::default()
+            };
+            processes.socket_unit(&event, &process).map(|socket| socket.unit)
+        };
+        let quay = Some("quay.socket".to_owned());
+        assert_eq!(unit(1, "systemd", 0, Some("init.scope")), quay);
+        assert_eq!(unit(812, "(sd-listen)", 0, None), quay);
+        // Its cgroup says more.
+        assert_eq!(unit(812, "(sd-listen)", 0, Some("other.socket")), None);
+        assert_eq!(unit(812, "(sd-listen)", 1000, None), None);
+        assert_eq!(unit(812, "python3", 0, None), None);
     }
 }

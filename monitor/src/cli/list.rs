@@ -1,5 +1,6 @@
 //! `portreeve list`: what listens now, whose it is, and what is thought of it.
 
+mod agent;
 mod columns;
 pub(super) mod filters;
 pub(super) mod gather;
@@ -43,6 +44,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "wide")]
     json: bool,
 
+    /// Name the Debian package of each executable, which takes a moment
+    #[arg(long)]
+    packages: bool,
+
     /// When to use colours
     #[arg(long, value_enum, default_value = "auto")]
     color: Color,
@@ -68,7 +73,7 @@ enum FailOn {
 /// Where arguments or configuration are wrong, or stdout cannot be written. What may not be seen is no error: it is said
 /// below the table.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut looker = Looker::new(&args.sources)?;
+    let mut looker = Looker::new(&args.sources, args.packages)?;
     let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
     let listing = look(&mut looker, &filters);
     let text = if args.json {

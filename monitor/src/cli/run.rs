@@ -15,6 +15,9 @@ use crate::{
     registry::Registry,
 };
 
+/// Where HTTP is served unless something else is said.
+pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:19992";
+
 /// The flags of `run`, named as those of Prometheus's exporters.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -30,7 +33,7 @@ pub struct Args {
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:19992",
+        default_value = DEFAULT_ADDRESS,
         value_parser = listen_address
     )]
     web_listen_address: Vec<SocketAddr>,
@@ -99,6 +102,7 @@ impl PathArgs {
     pub fn paths(&self) -> Paths {
         Paths {
             procfs: self.procfs.clone(),
+            sysfs: self.sysfs.clone(),
             rootfs: self.rootfs.clone(),
         }
     }
@@ -140,7 +144,7 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
 }
 
 /// Reads an address to listen on; `:PORT` is every address, as Prometheus's exporters have it.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let whole = match text.split_once(':') {
         Some(("", port)) => format!("[::]:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
@@ -175,7 +179,6 @@ fn start(args: &Args) -> Result<ExitCode> {
         listen: args.web_listen_address.clone(),
         telemetry_path: args.web_telemetry_path.clone(),
         paths: args.paths.paths(),
-        sysfs: args.paths.sysfs.clone(),
         backend: args.backend,
         ring_bytes: args.probe_ring_bytes,
         events: matches!(args.events, Some(EventsFormat::Json)),

@@ -54,7 +54,7 @@ pub struct Args {
 /// # Errors
 /// Where arguments or configuration are wrong, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let looker = Looker::new(&args.sources)?;
+    let looker = Looker::new(&args.sources, false)?;
     let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
     let style = Style {
         json: args.json,

@@ -3,7 +3,7 @@
 mod duration;
 mod file;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -36,10 +36,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Path of the metrics page.
     pub telemetry_path: String,
-    /// Where the host's /proc and root are.
+    /// Where the host's /proc, /sys and root are.
     pub paths: Paths,
-    /// Where the host's /sys is.
-    pub sysfs: PathBuf,
     /// The backend that is asked for; `None` for the best that attaches.
     pub backend: Option<Backend>,
     /// Bytes of the ring between kernel and agent; `None` for the usual size.
@@ -57,10 +55,8 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// `--web.telemetry-path`.
     pub telemetry_path: String,
-    /// `--path.procfs`, `--path.rootfs`.
+    /// `--path.procfs`, `--path.sysfs`, `--path.rootfs`.
     pub paths: Paths,
-    /// `--path.sysfs`.
-    pub sysfs: PathBuf,
     /// `--backend`.
     pub backend: Option<Backend>,
     /// `--probe.ring-bytes`.
@@ -100,7 +96,6 @@ impl Settings {
             listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,
-            sysfs: flags.sysfs,
             backend: flags.backend,
             ring_bytes: flags.ring_bytes,
             events: flags.events,

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, Stat};
 
-use super::{ExeState, MAX_ARGUMENTS, MAX_CMDLINE};
+use super::cgroup::Place;
+use super::packages::FileId;
+use super::{Ancestor, ExeState, MAX_ANCESTORS, MAX_ARGUMENTS, MAX_CMDLINE};
 
 /// `PF_KTHREAD` of include/linux/sched.h, in field 9 of /proc/PID/stat.
 const PF_KTHREAD: u64 = 0x0020_0000;
 /// Bytes of /proc/PID/stat that are read: 52 numbers and a name of at most 64 bytes take less.
 const MAX_STAT: usize = 2048;
+/// Bytes of /proc/PID/cgroup that are read: a path is at most 4096 bytes long, and is written once for each tree.
+const MAX_CGROUP: usize = 16_384;
 /// What the kernel's `d_path()` appends to the name of a file that its path no longer names.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -20,9 +24,19 @@ pub(super) enum Seen {
     KernelThread,
     /// A process of user space; `None` for what could not be read.
     Process {
-        exe: Option<(String, ExeState)>,
+        exe: Option<Exe>,
         cmdline: Option<Vec<String>>,
+        place: Option<Place>,
+        ancestors: Vec<Ancestor>,
     },
+}
+
+/// The executable of a process.
+pub(super) struct Exe {
+    pub(super) path: String,
+    pub(super) state: ExeState,
+    /// The file itself, where it could be asked.
+    pub(super) file: Option<FileId>,
 }
 
 /// Reads processes below one proc file system.
@@ -53,13 +67,17 @@ impl Processes {
             self.procfs.join(tgid.to_string()),
             OFlags::PATH | OFlags::DIRECTORY,
         )?;
-        self.read_file(&directory, "stat", MAX_STAT)?;
+        self.read_lines(&directory, "stat", MAX_STAT)?;
         let stat = parse_stat(&self.buffer)?;
         if stat.start_ticks != ticks(start_boottime_ns) {
             return None;
         }
         if stat.flags & PF_KTHREAD != 0 {
             return Some(Seen::KernelThread);
+        }
+        let mut place = None;
+        if self.read_lines(&directory, "cgroup", MAX_CGROUP).is_some() {
+            place = Place::of(&self.buffer);
         }
         let mut cmdline = None;
         if want_cmdline && self.read_file(&directory, "cmdline", MAX_CMDLINE + 1).is_some() {
@@ -71,12 +89,56 @@ impl Processes {
         if exe.is_none() && cmdline.as_ref().is_some_and(Vec::is_empty) {
             cmdline = None;
         }
-        Some(Seen::Process { exe, cmdline })
+        if exe.is_none() {
+            // So do the trees of v1: they put it at their roots.
+            place = place.filter(|place| place.path != "/");
+        }
+        Some(Seen::Process {
+            exe,
+            cmdline,
+            place,
+            ancestors: self.ancestors(stat.parent, stat.start_ticks),
+        })
     }
 
-    fn read_file(&mut self, directory: &OwnedFd, name: &str, limit: usize) -> Option<()> {
+    /// The parent, its parent and so on, up to the first process. One that is gone ends the list: whoever has its number
+    /// by now has started later than its child.
+    fn ancestors(&mut self, mut parent: u32, mut child_start: u64) -> Vec<Ancestor> {
+        let mut ancestors = Vec::new();
+        while parent != 0 && ancestors.len() < MAX_ANCESTORS {
+            let path = self.procfs.join(parent.to_string()).join("stat");
+            let stat = self
+                .read_lines(CWD, path, MAX_STAT)
+                .and_then(|()| parse_stat(&self.buffer));
+            let Some(stat) = stat.filter(|stat| stat.start_ticks <= child_start) else {
+                break;
+            };
+            ancestors.push(Ancestor {
+                pid: parent,
+                comm: stat.comm,
+            });
+            (parent, child_start) = (stat.parent, stat.start_ticks);
+        }
+        ancestors
+    }
+
+    /// Reads a file of lines, which the kernel hands out in one piece.
+    fn read_lines(&mut self, directory: impl AsFd, name: impl rustix::path::Arg, limit: usize) -> Option<()> {
+        self.read_until(directory, name, limit, |text| text.ends_with(b"\n"))
+    }
+
+    fn read_file(&mut self, directory: impl AsFd, name: impl rustix::path::Arg, limit: usize) -> Option<()> {
+        self.read_until(directory, name, limit, |_| false)
+    }
+
+    fn read_until(
+        &mut self,
+        directory: impl AsFd,
+        name: impl rustix::path::Arg,
+        limit: usize,
+        is_whole: impl Fn(&[u8]) -> bool,
+    ) -> Option<()> {
         let file = open(directory, name, OFlags::RDONLY)?;
-        self.buffer.clear();
         self.buffer.resize(limit, 0);
         let mut filled = 0;
         while let Some(rest) = self.buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -86,12 +148,15 @@ impl Processes {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return None,
             }
+            if self.buffer.get(..filled).is_some_and(&is_whole) {
+                break;
+            }
         }
         self.buffer.truncate(filled);
         Some(())
     }
 
-    fn exe(&mut self, directory: &OwnedFd) -> Option<(String, ExeState)> {
+    fn exe(&mut self, directory: &OwnedFd) -> Option<Exe> {
         let target = rustix::fs::readlinkat(directory, "exe", Vec::new()).ok()?.into_bytes();
         // Through the magic link: the file itself, whatever its path names now.
         let file = rustix::fs::statat(directory, "exe", AtFlags::empty()).ok();
@@ -107,7 +172,14 @@ impl Processes {
             ExeState::File => &target,
             ExeState::Deleted | ExeState::Memfd => target.strip_suffix(DELETED).unwrap_or(&target),
         };
-        Some((String::from_utf8_lossy(path).into_owned(), state))
+        Some(Exe {
+            path: String::from_utf8_lossy(path).into_owned(),
+            state,
+            file: file.map(|file| FileId {
+                device: file.st_dev,
+                inode: file.st_ino,
+            }),
+        })
     }
 
     /// A file that is called `/memfd:…` and deleted looks the same but for its device.
@@ -148,21 +220,30 @@ fn ticks(nanoseconds: u64) -> u64 {
 
 #[derive(Debug, PartialEq, Eq)]
 struct ProcessStat {
+    /// Name: field 2.
+    comm: String,
+    /// Number of the parent: field 4.
+    parent: u32,
     /// `PF_*`: field 9.
     flags: u64,
     /// Start after boot, in ticks: field 22.
     start_ticks: u64,
 }
 
-/// Two fields of /proc/PID/stat (proc_pid_stat(5)). The name in field 2 may hold blanks and parentheses, so counting
-/// starts behind the last parenthesis.
+/// Fields of /proc/PID/stat (proc_pid_stat(5)). The name in field 2 may hold blanks and parentheses, so counting starts
+/// behind the last parenthesis.
 fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
+    let name_start = text.iter().position(|&byte| byte == b'(')?;
     let name_end = text.iter().rposition(|&byte| byte == b')')?;
+    let comm = String::from_utf8_lossy(text.get(name_start + 1..name_end)?).into_owned();
     let rest = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let flags = fields.nth(6)?.parse().ok()?;
-    let start_ticks = fields.nth(12)?.parse().ok()?;
-    Some(ProcessStat { flags, start_ticks })
+    Some(ProcessStat {
+        comm,
+        parent: fields.nth(1)?.parse().ok()?,
+        flags: fields.nth(4)?.parse().ok()?,
+        start_ticks: fields.nth(12)?.parse().ok()?,
+    })
 }
 
 /// Arguments out of the bytes of /proc/PID/cmdline, cut to the bounds.
@@ -206,11 +287,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_and_start_time_are_found_behind_a_name_that_holds_parentheses() {
-        let text = b"812 (a) R 1 (b)) S 1 812 812 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n";
+    fn fields_are_found_behind_a_name_that_holds_parentheses() {
+        let text = b"812 ((a) R 1 (b)) S 7 812 812 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n";
         assert_eq!(
             parse_stat(text),
             Some(ProcessStat {
+                comm: "(a) R 1 (b)".to_owned(),
+                parent: 7,
                 flags: 4_194_560,
                 start_ticks: 987_654
             })

@@ -1,7 +1,7 @@
 //! Identity of real processes: each test starts its own child.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn started(pid: u32) -> u64 {
 }
 
 fn look(child: &Own) -> ProcessIdentity {
-    Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 0)
+    Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 0, 0)
 }
 
 fn sleep_at(path: &Path) -> Own {
@@ -65,18 +65,32 @@ fn sleep_at(path: &Path) -> Own {
     start(Command::new(path).arg("600"))
 }
 
+/// What a process of which no cgroup is known misses when it is gone.
+const GONE: [Missing; 4] = [Missing::Exe, Missing::Cmdline, Missing::Cgroup, Missing::Ancestors];
+
+fn parent(identity: &ProcessIdentity) -> Option<u32> {
+    Some(identity.ancestors.as_ref()?.first()?.pid)
+}
+
 #[test]
 fn a_living_process_is_known_by_executable_command_line_and_user() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("listener");
     let child = sleep_at(&path);
+    let seen = look(&child);
     assert_eq!(
-        look(&child),
+        seen,
         ProcessIdentity {
             exe: Some(path.to_str().unwrap().to_owned()),
             exe_state: Some(ExeState::File),
             cmdline: Some(vec![path.to_str().unwrap().to_owned(), "600".to_owned()]),
             user: Some("root".to_owned()),
+            // What these tests run in.
+            cgroup: seen.cgroup.clone(),
+            unit: seen.unit.clone(),
+            container: seen.container.clone(),
+            package: None,
+            ancestors: seen.ancestors.clone(),
             missing: vec![],
         }
     );
@@ -149,10 +163,10 @@ fn a_process_that_is_gone_is_reported_missing_with_its_user() {
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     assert_eq!(
-        Identity::new(&Paths::default()).process(pid, start, 0),
+        Identity::new(&Paths::default()).process(pid, start, 0, 0),
         ProcessIdentity {
             user: Some("root".to_owned()),
-            missing: vec![Missing::Exe, Missing::Cmdline],
+            missing: GONE.to_vec(),
             ..ProcessIdentity::default()
         }
     );
@@ -166,8 +180,9 @@ fn a_process_that_has_exited_but_is_not_waited_for_is_reported_missing() {
         fs::read_to_string(&stat).unwrap().contains(") Z ")
     });
     let seen = look(&child);
-    assert_eq!((seen.exe, seen.cmdline), (None, None));
-    assert_eq!(seen.missing, [Missing::Exe, Missing::Cmdline]);
+    assert_eq!((&seen.exe, &seen.cmdline), (&None, &None));
+    assert_eq!(seen.missing.get(..2), Some(&[Missing::Exe, Missing::Cmdline][..]));
+    assert_eq!(parent(&seen), Some(std::process::id()));
 }
 
 #[test]
@@ -176,13 +191,13 @@ fn note_18_a_process_that_started_at_another_time_is_another_process() {
     let (pid, start) = (child.0.id(), started(child.0.id()));
     let mut identity = Identity::new(&Paths::default());
     for other in [start - TICK, start - 1, start + TICK] {
-        let seen = identity.process(pid, other, 0);
+        let seen = identity.process(pid, other, 0, 0);
         assert_eq!(seen.exe, None, "started at {start}, asked for {other}");
-        assert_eq!(seen.missing, [Missing::Exe, Missing::Cmdline]);
+        assert_eq!(seen.missing, GONE);
     }
     for same in [start, start + TICK - 1] {
         assert_eq!(
-            identity.process(pid, same, 0).missing,
+            identity.process(pid, same, 0, 0).missing,
             [],
             "started at {start}, asked for {same}"
         );
@@ -197,7 +212,7 @@ fn a_kernel_thread_misses_nothing() {
         "kthreadd\n",
         "these tests need the initial pid namespace"
     );
-    let seen = Identity::new(&Paths::default()).process(2, started(2), 0);
+    let seen = Identity::new(&Paths::default()).process(2, started(2), 0, 0);
     assert_eq!(
         seen,
         ProcessIdentity {
@@ -219,7 +234,7 @@ fn a_password_on_a_real_command_line_is_masked_unless_all_is_asked_for() {
     let process = |privacy| {
         Identity::new(&Paths::default())
             .with_privacy(privacy)
-            .process(pid, start, 0)
+            .process(pid, start, 0, 0)
     };
 
     let masked = process(Privacy::Masked).cmdline.unwrap();
@@ -243,7 +258,7 @@ fn a_password_on_a_real_command_line_is_masked_unless_all_is_asked_for() {
 #[test]
 fn a_uid_without_a_name_is_missing_and_the_rest_is_not() {
     let child = start(Command::new("/bin/sleep").arg("600"));
-    let seen = Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 3_999_999_999);
+    let seen = Identity::new(&Paths::default()).process(child.0.id(), started(child.0.id()), 3_999_999_999, 0);
     assert_eq!((seen.user, seen.missing), (None, vec![Missing::User]));
     assert!(seen.exe.is_some());
 }
@@ -261,11 +276,149 @@ fn what_proc_refuses_is_missing() {
         );
         sets.effective = rustix::thread::CapabilitySet::empty();
         rustix::thread::set_capabilities(None, sets).unwrap();
-        Identity::new(&Paths::default()).process(pid, start, 0)
+        Identity::new(&Paths::default()).process(pid, start, 0, 0)
     })
     .join()
     .unwrap();
     assert_eq!((seen.exe, seen.exe_state), (None, None));
     assert_eq!(seen.cmdline, Some(vec!["/bin/sleep".to_owned(), "600".to_owned()]));
     assert_eq!(seen.missing, [Missing::Exe]);
+}
+
+#[test]
+fn ancestors_are_the_parents_in_their_order_up_to_the_bound() {
+    // Shells in each other that say who they are; each waits for a line that never comes once the inner one has ended.
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("nest");
+    fs::write(
+        &script,
+        "echo $$\nif [ $1 -gt 0 ]; then sh \"$0\" $(($1 - 1)); fi\nread line\n",
+    )
+    .unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.arg(&script).arg((MAX_ANCESTORS + 1).to_string());
+    let mut child = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let said = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let chain: Vec<u32> = said
+        .take(MAX_ANCESTORS + 2)
+        .map(|pid| pid.unwrap().parse().unwrap())
+        .collect();
+    let pid = *chain.last().unwrap();
+    let seen = Identity::new(&Paths::default()).process(pid, started(pid), 0, 0);
+    let ancestors = seen.ancestors.unwrap();
+    let pids: Vec<u32> = ancestors.iter().map(|ancestor| ancestor.pid).collect();
+    let expected: Vec<u32> = chain.iter().rev().skip(1).take(MAX_ANCESTORS).copied().collect();
+    assert_eq!(pids, expected);
+    assert_eq!(ancestors[0].comm, "sh");
+}
+
+#[test]
+fn ancestors_end_at_the_first_process() {
+    let seen = Identity::new(&Paths::default()).process(1, started(1), 0, 0);
+    assert_eq!(seen.ancestors, Some(vec![]));
+}
+
+#[test]
+fn a_process_is_in_its_cgroup_also_when_it_is_gone() {
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    let tree = mounts.into_iter().find(|tree| tree.join("cgroup.controllers").exists());
+    let name = format!("portreeve-{}.service", std::process::id());
+    let Some(folder) = tree
+        .map(|tree| tree.join(&name))
+        .filter(|folder| fs::create_dir(folder).is_ok())
+    else {
+        eprintln!("not run: no cgroup can be made here");
+        return;
+    };
+    let mut child = start(Command::new("/bin/sleep").arg("600"));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    fs::write(folder.join("cgroup.procs"), pid.to_string()).unwrap();
+    let id = rustix::fs::stat(&folder).unwrap().st_ino;
+
+    let mut identity = Identity::new(&Paths::default());
+    let seen = identity.process(pid, start, 0, id);
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    let gone = identity.process(pid, start, 0, id);
+    let searched = Identity::new(&Paths::default()).process(pid, start, 0, id);
+    fs::remove_dir(&folder).unwrap();
+    for (seen, missing) in [
+        (seen, &[][..]),
+        (gone, &[Missing::Exe, Missing::Cmdline, Missing::Ancestors]),
+        (searched, &[Missing::Exe, Missing::Cmdline, Missing::Ancestors]),
+    ] {
+        assert_eq!(seen.cgroup, Some(format!("/{name}")));
+        assert_eq!(seen.unit.as_ref(), Some(&name));
+        assert_eq!((seen.container, seen.missing.as_slice()), (None, missing));
+    }
+}
+
+#[test]
+fn the_package_of_a_process_is_named_once_the_database_is_read() {
+    if !Path::new("/var/lib/dpkg/info").is_dir() {
+        eprintln!("not run: no dpkg here");
+        return;
+    }
+    let child = start(Command::new("/bin/sleep").arg("600"));
+    let (pid, start) = (child.0.id(), started(child.0.id()));
+    let mut identity = Identity::new(&Paths::default());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let seen = identity.process(pid, start, 0, 0);
+        assert_eq!(seen.missing, []);
+        if seen.package.is_some() || seen.container.is_some() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no package after 60 s");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_the_kernel_side_saw_is_named_by_its_package_too() {
+    use std::os::unix::fs::MetadataExt;
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("var/lib/dpkg/info")).unwrap();
+    fs::write(root.path().join("var/lib/dpkg/info/netcat.list"), "/bin\n/bin/nc\n").unwrap();
+    fs::create_dir(root.path().join("bin")).unwrap();
+    fs::write(root.path().join("bin/nc"), "").unwrap();
+    let file = fs::metadata(root.path().join("bin/nc")).unwrap();
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    let executable = |inode, state| Executable {
+        inode,
+        device: major << 20 | minor,
+        path: Some("/bin/nc".to_owned()),
+        state,
+    };
+    let paths = Paths {
+        rootfs: root.path().to_owned(),
+        ..Paths::default()
+    };
+    let mut identity = Identity::new(&paths);
+    identity.prepare();
+    let mut package = |inode, state| {
+        let mut gone = ProcessIdentity::default();
+        identity.executed(&mut gone, &executable(inode, state));
+        gone.package
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while package(file.ino(), ExecutableState::File).as_deref() != Some("netcat") {
+        assert!(Instant::now() < deadline, "no package after 10 s");
+        std::thread::yield_now();
+    }
+    assert_eq!(package(file.ino() + 1, ExecutableState::File), None, "another file");
+    assert_eq!(package(file.ino(), ExecutableState::Deleted), None);
+
+    // By now it executes a program of the same name that a package owns.
+    let mut later = ProcessIdentity {
+        exe: Some("/bin/nc".to_owned()),
+        package: Some("netcat".to_owned()),
+        ..ProcessIdentity::default()
+    };
+    let other = Executable {
+        path: Some("/tmp/nc".to_owned()),
+        ..executable(1, ExecutableState::File)
+    };
+    identity.executed(&mut later, &other);
+    assert_eq!((later.exe.as_deref(), later.package), (Some("/tmp/nc"), None));
 }

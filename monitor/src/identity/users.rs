@@ -4,13 +4,10 @@
 //! the container and not for the host. Users that only a directory service knows have no name here.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use super::host::{Host, Version};
 
 /// Bytes of the file that are read; 100,000 users take about 6 MiB.
 const MAX_BYTES: u64 = 8 << 20;
@@ -20,19 +17,9 @@ const MAX_USERS: usize = 65_536;
 /// The table from user id to name, read again when the file changes.
 #[derive(Debug)]
 pub struct Users {
-    rootfs: PathBuf,
+    host: Host,
     version: Option<Version>,
     names: HashMap<u32, String>,
-}
-
-/// What tells one version of the file from the next: tools replace it (inode), editors rewrite it (time and size).
-#[derive(Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
 }
 
 impl Users {
@@ -40,7 +27,7 @@ impl Users {
     #[must_use]
     pub fn new(rootfs: PathBuf) -> Self {
         Self {
-            rootfs,
+            host: Host::new(rootfs),
             version: None,
             names: HashMap::new(),
         }
@@ -53,7 +40,7 @@ impl Users {
     }
 
     fn refresh(&mut self) {
-        let Some((mut file, version)) = self.open() else {
+        let Some((mut file, version)) = self.host.file("etc/passwd") else {
             self.version = None;
             self.names.clear();
             return;
@@ -67,37 +54,6 @@ impl Users {
             Err(_) => HashMap::new(),
         };
         self.version = Some(version);
-    }
-
-    /// Opens the file; symbolic links stay inside `rootfs`, as on the host itself.
-    fn open(&self) -> Option<(File, Version)> {
-        // Without O_NONBLOCK a FIFO in place of the file would hold up every event.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let root = rustix::fs::openat(
-            CWD,
-            &self.rootfs,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
-        let opened = match rustix::fs::openat2(&root, "etc/passwd", flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Before 5.6 there is no openat2, and a seccomp filter may not know it.
-            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(&root, "etc/passwd", flags, Mode::empty()),
-            other => other,
-        };
-        let file = File::from(opened.ok()?);
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() {
-            return None;
-        }
-        let version = Version {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-        };
-        Some((file, version))
     }
 }
 
@@ -130,6 +86,8 @@ fn parse(text: &[u8]) -> HashMap<u32, String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use rustix::fs::{CWD, Mode};
 
     use super::*;
 

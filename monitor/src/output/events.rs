@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Report;
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
-    identity::Clock,
+    identity::{Ancestor, Clock, Container},
     policy::alerts::Alert,
     registry::Registration,
 };
@@ -54,20 +54,20 @@ struct Line<'a> {
     socket: u64,
     cookie: Option<String>,
     process: Option<Process<'a>>,
-    holder: Option<Holder<'a>>,
+    holder: Option<Other<'a>>,
     kernel_thread: bool,
-    // Identity of a later version: null until then, as the contract has it for what is not known.
-    container: Option<()>,
-    unit: Option<()>,
-    cgroup: Option<()>,
-    package: Option<()>,
+    container: Option<ContainerOf<'a>>,
+    unit: Option<&'a str>,
+    service: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    package: Option<&'a str>,
     registry: Vec<Registered<'a>>,
     verdict: &'static str,
     rule: Option<&'a str>,
     missing: Vec<&'static str>,
     /// In a list alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    holders: Option<Vec<Holder<'a>>>,
+    holders: Option<Vec<Other<'a>>>,
 }
 
 /// What listens, as a document.
@@ -104,7 +104,33 @@ struct Process<'a> {
     started: String,
     uid: u32,
     user: Option<&'a str>,
-    ancestors: Option<()>,
+    ancestors: Option<Vec<Other<'a>>>,
+}
+
+/// A container.
+#[derive(Serialize)]
+pub(crate) struct ContainerOf<'a> {
+    runtime: &'static str,
+    id: &'a str,
+    pod_uid: Option<&'a str>,
+    pod: Option<&'a str>,
+    namespace: Option<&'a str>,
+    // Only the runtime could tell it: null, as the contract has it for what is not known.
+    image: Option<()>,
+}
+
+impl<'a> From<&'a Container> for ContainerOf<'a> {
+    fn from(container: &'a Container) -> Self {
+        let pod = container.pod.as_ref();
+        Self {
+            runtime: container.runtime.as_str(),
+            id: &container.id,
+            pod_uid: container.pod_uid.as_deref(),
+            pod: pod.map(|pod| pod.name.as_str()),
+            namespace: pod.map(|pod| pod.namespace.as_str()),
+            image: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -164,11 +190,17 @@ struct DriftLine<'a> {
     count: u64,
 }
 
-/// Somebody who holds a socket, as events and lists show it.
+/// Another process: the holder of a socket, or an ancestor.
 #[derive(Serialize)]
-pub(crate) struct Holder<'a> {
+pub(crate) struct Other<'a> {
     pub(crate) pid: u32,
     pub(crate) comm: &'a str,
+}
+
+impl<'a> From<&'a Ancestor> for Other<'a> {
+    fn from(Ancestor { pid, comm }: &'a Ancestor) -> Self {
+        Self { pid: *pid, comm }
+    }
 }
 
 /// One registration, as events and the API show it.
@@ -287,18 +319,22 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
             started: rfc3339(clock, opener.start_time),
             uid: opener.uid,
             user: process.user.as_deref(),
-            ancestors: None,
+            ancestors: process
+                .ancestors
+                .as_ref()
+                .map(|ancestors| ancestors.iter().map(Other::from).collect()),
         }),
         // Process 0 is the kernel's idle task: nobody held the socket any more.
-        holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Holder {
+        holder: (event.kind == Kind::Unlisten && event.holder.0 != 0).then_some(Other {
             pid: event.holder.0,
             comm: &event.holder.1,
         }),
         kernel_thread: opener.kernel_thread,
-        container: None,
-        unit: None,
-        cgroup: None,
-        package: None,
+        container: process.container.as_ref().map(ContainerOf::from),
+        unit: report.unit(),
+        service: report.socket_unit.as_ref().map(|socket| socket.service.as_str()),
+        cgroup: process.cgroup.as_deref(),
+        package: process.package.as_deref(),
         registry: report.registrations.iter().map(Registered::from).collect(),
         verdict: report.verdict.as_str(),
         rule: report.findings.first().map(|finding| finding.rule.as_str()),
@@ -318,7 +354,7 @@ pub fn listeners<'a>(
         holders: Some(
             holders
                 .iter()
-                .map(|holder| Holder {
+                .map(|holder| Other {
                     pid: holder.pid,
                     comm: &holder.comm,
                 })

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    identity::{Missing, ProcessIdentity},
-    output::samples::{alert, end_of, listen, listen_at, listen_on, moment, report, report_of},
+    identity::{Container, Missing, Pod, ProcessIdentity, Runtime, SocketUnit},
+    output::samples::{alert, end_of, listen, listen_at, listen_on, moment, python, report, report_of},
 };
 
 /// The keys of a socket's line, in the contract's order.
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 37] = [
     "schema",
     "id",
     "host",
@@ -44,6 +44,7 @@ const KEYS: [&str; 36] = [
     "kernel_thread",
     "container",
     "unit",
+    "service",
     "cgroup",
     "package",
     "registry",
@@ -112,8 +113,10 @@ fn a_listen_on_1992_is_this_line() {
             r#""backlog":5,"reuseport":false,"mptcp":false,"reason":null,"netns":4026531840,"host_netns":true,"socket":4711,"cookie":null,"#,
             r#""process":{"pid":812,"tid":813,"comm":"python3","thread":"pool-1","exe":"/usr/bin/python3.11","#,
             r#""exe_state":"file","cmdline":["python3","-m","http.server","1992"],"#,
-            r#""started":"2100-11-23T03:19:58.500000000Z","uid":0,"user":"root","ancestors":null},"#,
-            r#""holder":null,"kernel_thread":false,"container":null,"unit":null,"cgroup":null,"package":null,"#,
+            r#""started":"2100-11-23T03:19:58.500000000Z","uid":0,"user":"root","#,
+            r#""ancestors":[{"pid":797,"comm":"bash"},{"pid":1,"comm":"systemd"}]},"#,
+            r#""holder":null,"kernel_thread":false,"container":null,"unit":"session-3.scope","service":null,"#,
+            r#""cgroup":"/user.slice/user-0.slice/session-3.scope","package":"python3.11-minimal","#,
             r#""registry":[{"service":"stun-p3","description":"cisco STUN Priority 3 port","note":null,"#,
             r#""unauthorized_use":null,"reference":null,"registered":null,"modified":null},"#,
             r#"{"service":"ipsendmsg","description":"IPsendmsg","#,
@@ -163,13 +166,65 @@ fn every_key_of_the_contract_is_there_in_its_order_whatever_is_known() {
         "/process/exe_state",
         "/process/cmdline",
         "/process/user",
+        "/process/ancestors",
+        "/container",
+        "/unit",
+        "/cgroup",
+        "/package",
         "/rule",
     ] {
         assert_eq!(line.pointer(nothing), Some(&Value::Null), "{nothing}");
     }
-    assert_eq!(line["missing"], serde_json::json!(["exe", "cmdline", "user"]));
+    assert_eq!(
+        line["missing"],
+        serde_json::json!(["exe", "cmdline", "user", "cgroup", "ancestors"])
+    );
     assert_eq!(line["registry"], serde_json::json!([]));
     assert_eq!(line["verdict"], "unruled");
+}
+
+#[test]
+fn a_container_is_named_with_what_is_known_of_it() {
+    let event = listen();
+    let container = |pod_uid: Option<&str>, pod| {
+        let process = ProcessIdentity {
+            container: Some(Container {
+                runtime: Runtime::CriO,
+                id: "1f2e".to_owned(),
+                pod_uid: pod_uid.map(str::to_owned),
+                pod,
+            }),
+            ..python()
+        };
+        value(&line_of(&event, &report_of(&event, process)))["container"].clone()
+    };
+    let pod = Pod {
+        name: "web".to_owned(),
+        namespace: "default".to_owned(),
+    };
+    assert_eq!(
+        container(Some("8c2f"), Some(pod)),
+        serde_json::json!({
+            "runtime": "cri-o", "id": "1f2e", "pod_uid": "8c2f", "pod": "web", "namespace": "default", "image": null
+        })
+    );
+    assert_eq!(
+        container(None, None),
+        serde_json::json!({
+            "runtime": "cri-o", "id": "1f2e", "pod_uid": null, "pod": null, "namespace": null, "image": null
+        })
+    );
+}
+
+#[test]
+fn the_unit_of_what_systemd_opened_is_the_socket_unit() {
+    let event = listen();
+    let mut report = report(&event);
+    report.socket_unit = Some(SocketUnit {
+        unit: "ssh.socket".to_owned(),
+        service: "ssh.service".to_owned(),
+    });
+    assert_eq!(value(&line_of(&event, &report))["unit"], "ssh.socket");
 }
 
 #[test]

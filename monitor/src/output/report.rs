@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     event::{Event, Outcome},
-    identity::{Missing, ProcessIdentity},
+    identity::{Missing, ProcessIdentity, SocketUnit},
     policy::{Finding, Verdict},
     registry::{Registration, service_names},
 };
@@ -36,6 +36,8 @@ impl Origin {
 pub struct Report {
     /// The process that opened it.
     pub process: Arc<ProcessIdentity>,
+    /// The socket unit, of a listener that systemd opened for a service.
+    pub socket_unit: Option<SocketUnit>,
     /// All registrations of its port.
     pub registrations: Vec<Registration<'static>>,
     /// The verdict.
@@ -66,6 +68,12 @@ impl Report {
     /// The names registered for the port, each once, in the registry's order.
     pub fn names(&self) -> Vec<&'static str> {
         service_names(&self.registrations)
+    }
+
+    /// The unit that the socket belongs to: the socket unit, else that of the process.
+    pub fn unit(&self) -> Option<&str> {
+        let socket = self.socket_unit.as_ref().map(|socket| socket.unit.as_str());
+        socket.or(self.process.unit.as_deref())
     }
 
     /// What could not be learned, by the names of the event's fields.

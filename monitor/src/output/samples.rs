@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Origin, Report, report::process_label};
 use crate::{
     event::{Event, Family, Kind, Protocol, SocketKey, tests::RecordBytes},
-    identity::{Clock, ExeState, ProcessIdentity},
+    identity::{Ancestor, Clock, ExeState, ProcessIdentity},
     policy::{
         Facts, Policy, Rule, Severity, Verdict,
         alerts::{Alert, AlertKey, Alerts},
@@ -63,7 +63,19 @@ pub(super) fn python() -> ProcessIdentity {
         exe_state: Some(ExeState::File),
         cmdline: Some(["python3", "-m", "http.server", "1992"].map(str::to_owned).to_vec()),
         user: Some("root".to_owned()),
+        cgroup: Some("/user.slice/user-0.slice/session-3.scope".to_owned()),
+        unit: Some("session-3.scope".to_owned()),
+        container: None,
+        package: Some("python3.11-minimal".to_owned()),
+        ancestors: Some(vec![ancestor(797, "bash"), ancestor(1, "systemd")]),
         missing: Vec::new(),
+    }
+}
+
+fn ancestor(pid: u32, comm: &str) -> Ancestor {
+    Ancestor {
+        pid,
+        comm: comm.to_owned(),
     }
 }
 
@@ -86,6 +98,7 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
         findings: judged.findings,
         label: process_label(event, &process),
         process: process.into(),
+        socket_unit: None,
         host_netns: true,
         origin: Origin::Event,
     }

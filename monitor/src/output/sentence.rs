@@ -36,6 +36,10 @@ pub fn log(event: &Event, report: &Report) {
         cmdline = report.process.cmdline.as_ref().map_or_else(|| "-".to_owned(), |arguments| arguments.join(" ")),
         uid = event.opener.uid,
         user = report.process.user.as_deref().unwrap_or("-"),
+        unit = report.unit().unwrap_or("-"),
+        service = report.socket_unit.as_ref().map_or("-", |socket| socket.service.as_str()),
+        container = report.process.container.as_ref().map_or("-", |container| container.id.as_str()),
+        package = report.process.package.as_deref().unwrap_or("-"),
         verdict = report.verdict.as_str(),
         rule = report.findings.first().map_or("-", |finding| finding.rule.as_str()),
         missing = report.missing(event).join(",");

@@ -160,6 +160,19 @@ fn on_1992(backend: &str) -> Test {
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
     check(process["comm"] == comm.trim_end(), "comm", &line)?;
     check(process["cmdline"].to_string().contains("1992"), "cmdline", &line)?;
+    let ancestors = process["ancestors"].as_array().ok_or("no ancestors")?;
+    check(
+        ancestors.iter().any(|ancestor| ancestor["pid"] == std::process::id()),
+        "ancestors",
+        &line,
+    )?;
+    let cgroup = line["cgroup"].as_str().ok_or("no cgroup")?;
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    check(
+        cgroups.lines().any(|line| line.ends_with(&format!(":{cgroup}"))),
+        "cgroup",
+        &line,
+    )?;
     let netns = std::fs::read_link("/proc/self/ns/net")?;
     check(
         netns.to_string_lossy() == format!("net:[{}]", line["netns"]),
@@ -562,7 +575,15 @@ fn gone(backend: &str) -> Test {
         "comm",
         &line,
     )?;
-    check(line["missing"] == serde_json::json!(["cmdline"]), "missing", &line)?;
+    // Beside trees of cgroup v1 the id in the record may be that of the unified tree's root, which says nothing.
+    let missing = if line["cgroup"].is_null() {
+        serde_json::json!(["cmdline", "cgroup", "ancestors"])
+    } else {
+        serde_json::json!(["cmdline", "ancestors"])
+    };
+    check(line["missing"] == missing, "missing", &line)?;
+    let has_unified_only = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    check(!(has_unified_only && line["cgroup"].is_null()), "cgroup", &line)?;
     agent.event("unlisten", line["socket"].as_u64().unwrap_or_default())?;
     agent.wait_for_metric_of(
         "portreeve_identity_incomplete_total",

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -9,10 +10,11 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::agent::{self, Since};
 use super::row::{Identified, Key, Owner, Process, Row, Unseen, User, What};
 use crate::{
     agent::{ephemeral_ports, host_netns},
-    cli::run::PathArgs,
+    cli::run::{DEFAULT_ADDRESS, PathArgs, listen_address},
     config,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
@@ -27,6 +29,10 @@ pub struct SourceArgs {
     /// Configuration file of the agent, for its rules and names; may be given several times
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Vec<PathBuf>,
+
+    /// Where to ask a running agent since when a socket listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS, value_parser = listen_address)]
+    agent: SocketAddr,
 
     #[command(flatten)]
     paths: PathArgs,
@@ -46,6 +52,8 @@ pub struct Looker {
     identity: Identity,
     /// Why some processes may not be seen; `None` where all are.
     blind: Option<&'static str>,
+    agent: SocketAddr,
+    since: Since,
 }
 
 /// What one look found.
@@ -64,11 +72,11 @@ pub fn may_hide(unseen: &[Unseen], key: &Key) -> bool {
 }
 
 impl Looker {
-    /// Reads the configuration, and what stays the same from look to look.
+    /// Reads the configuration, with `packages` dpkg's database, and what stays the same from look to look.
     ///
     /// # Errors
     /// Where the configuration is wrong, or the paths are.
-    pub fn new(args: &SourceArgs) -> Result<Self> {
+    pub fn new(args: &SourceArgs, packages: bool) -> Result<Self> {
         let config = config::Look::new(config::read(&args.config_file, Registry::embedded())?)?;
         args.paths.check()?;
         let paths = args.paths.paths();
@@ -79,7 +87,11 @@ impl Looker {
             clock: Clock::read(),
             host_netns: host_netns(&paths.procfs),
             looker: snapshot::Looker::new(&paths),
-            identity: Identity::new(&paths).with_privacy(config.privacy),
+            identity: Identity::new(&paths)
+                .with_privacy(config.privacy)
+                .with_packages_read(packages),
+            agent: args.agent,
+            since: Since::new(),
             blind: blind(&paths.procfs),
             procfs: paths.procfs,
         })
@@ -88,12 +100,20 @@ impl Looker {
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
     pub fn look(&mut self, with_holders: bool) -> Look {
         let Whole {
-            sockets, namespaces, ..
+            sockets,
+            namespaces,
+            refused,
         } = if with_holders {
             self.looker.look()
         } else {
             self.looker.sockets().into()
         };
+        if with_holders {
+            self.since = agent::since(self.agent);
+            if refused > 0 && self.blind.is_none() {
+                self.blind = Some("a process does not let even root see what it holds");
+            }
+        }
         let unseen = namespaces.into_iter().filter_map(|namespace| {
             Some(Unseen {
                 what: What::Namespace,
@@ -116,10 +136,19 @@ impl Looker {
             name: self.identity.user(uid),
         };
         let mut missing = Vec::new();
+        let mut known = ProcessIdentity::default();
+        let mut socket_unit = None;
         let owner = match found.holders.first() {
             Some(holder) => {
-                let (process, identity) = self.process(holder, uid);
-                missing.extend(identity.missing.iter().copied().map(Missing::as_str));
+                let process;
+                (process, known) = self.process(holder, uid);
+                missing.extend(known.missing.iter().copied().map(Missing::as_str));
+                if holder.pid == 1 {
+                    // systemd, for a service.
+                    let socket = &found.socket;
+                    let address = socket.address.to_canonical();
+                    socket_unit = self.identity.socket_unit(socket.protocol, address, socket.port);
+                }
                 Owner::Process(Box::new(process))
             }
             None if self.blind.is_some() && found.socket.inode != 0 => Owner::Hidden,
@@ -128,14 +157,16 @@ impl Looker {
         if user.name.is_none() && !missing.contains(&Missing::User.as_str()) {
             missing.push(Missing::User.as_str());
         }
+        let (socket, service) = socket_unit.map_or((None, None), |socket| (Some(socket.unit), Some(socket.service)));
         let identified = Identified {
             owner,
             user,
-            unit: None,
-            container: None,
-            cgroup: None,
-            package: None,
-            since: None,
+            unit: socket.or(known.unit),
+            service,
+            container: known.container,
+            cgroup: known.cgroup,
+            package: known.package,
+            since: self.since.get(&(found.netns, found.socket.inode)).copied(),
             missing,
         };
         Row::new(found, identified, self.host_netns, Registry::embedded(), &self.policy)
@@ -146,7 +177,7 @@ impl Looker {
         let folder = self.procfs.join(holder.pid.to_string());
         let uid = fs::metadata(folder).map_or(socket_uid, |metadata| metadata.uid());
         let start = holder.start_ticks.saturating_mul(TICK);
-        let identity = self.identity.process(holder.pid, start, uid);
+        let identity = self.identity.process(holder.pid, start, uid, 0);
         let started = Timestamp::from_nanosecond(self.clock.wall(start)).ok();
         let process = Process {
             pid: holder.pid,
@@ -159,6 +190,7 @@ impl Looker {
                 uid,
                 name: identity.user.clone(),
             },
+            ancestors: identity.ancestors.clone(),
         };
         (process, identity)
     }

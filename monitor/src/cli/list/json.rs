@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::row::{Container, Listing, Owner, Row, Unseen};
+use super::row::{Listing, Owner, Row, Unseen};
 use crate::{
     event::Family,
-    output::events::{Holder, Registered},
+    output::events::{ContainerOf, Other, Registered},
 };
 
 /// Version of the document's shape.
@@ -68,10 +68,11 @@ pub struct Listener<'a> {
     uid: u32,
     user: Option<&'a str>,
     process: Option<Process<'a>>,
-    holders: Vec<Holder<'a>>,
+    holders: Vec<Other<'a>>,
     kernel_thread: Option<bool>,
-    container: Option<&'a Container>,
+    container: Option<ContainerOf<'a>>,
     unit: Option<&'a str>,
+    service: Option<&'a str>,
     cgroup: Option<&'a str>,
     package: Option<&'a str>,
     registry: Vec<Registered<'a>>,
@@ -90,6 +91,7 @@ struct Process<'a> {
     started: Option<String>,
     uid: u32,
     user: Option<&'a str>,
+    ancestors: Option<Vec<Other<'a>>>,
 }
 
 impl<'a> From<&'a Row> for Listener<'a> {
@@ -124,11 +126,15 @@ impl<'a> From<&'a Row> for Listener<'a> {
                 started: process.started.map(time),
                 uid: process.user.uid,
                 user: process.user.name.as_deref(),
+                ancestors: process
+                    .ancestors
+                    .as_ref()
+                    .map(|ancestors| ancestors.iter().map(Other::from).collect()),
             }),
             holders: row
                 .holders
                 .iter()
-                .map(|holder| Holder {
+                .map(|holder| Other {
                     pid: holder.pid,
                     comm: &holder.comm,
                 })
@@ -137,8 +143,9 @@ impl<'a> From<&'a Row> for Listener<'a> {
                 Owner::Process(_) => Some(false),
                 Owner::Nobody | Owner::Hidden => None,
             },
-            container: row.container.as_ref(),
+            container: row.container.as_ref().map(ContainerOf::from),
             unit: row.unit.as_deref(),
+            service: row.service.as_deref(),
             cgroup: row.cgroup.as_deref(),
             package: row.package.as_deref(),
             registry: row.registrations.iter().map(Registered::from).collect(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     event::{Family, Kind, Protocol, Scope},
-    identity::ExeState,
+    identity::{Ancestor, Container, ExeState},
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
     registry::{Registration, Registry, service_names},
@@ -45,6 +45,7 @@ pub struct Process {
     pub cmdline: Option<Vec<String>>,
     pub started: Option<Timestamp>,
     pub user: User,
+    pub ancestors: Option<Vec<Ancestor>>,
 }
 
 impl Process {
@@ -61,17 +62,6 @@ pub struct User {
     pub name: Option<String>,
 }
 
-/// The container of a process, as the event contract has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Container {
-    pub runtime: String,
-    pub id: String,
-    pub pod_uid: Option<String>,
-    pub pod: Option<String>,
-    pub namespace: Option<String>,
-    pub image: Option<String>,
-}
-
 /// What is known of the process of a socket, beside what [`Found`] says.
 #[derive(Clone, Debug)]
 pub struct Identified {
@@ -79,6 +69,8 @@ pub struct Identified {
     /// The user who made the socket.
     pub user: User,
     pub unit: Option<String>,
+    /// The service that the socket unit `unit` starts.
+    pub service: Option<String>,
     pub container: Option<Container>,
     pub cgroup: Option<String>,
     pub package: Option<String>,
@@ -109,6 +101,8 @@ pub struct Row {
     pub holders: Vec<Holder>,
     pub user: User,
     pub unit: Option<String>,
+    /// The service that the socket unit `unit` starts.
+    pub service: Option<String>,
     pub container: Option<Container>,
     pub cgroup: Option<String>,
     pub package: Option<String>,
@@ -171,6 +165,7 @@ impl Row {
             holders: found.holders,
             user: identified.user,
             unit: identified.unit,
+            service: identified.service,
             container: identified.container,
             cgroup: identified.cgroup,
             package: identified.package,

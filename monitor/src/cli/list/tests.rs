@@ -1,12 +1,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    row::{Container, Identified, Owner, Process, Unseen, User, What},
+    row::{Identified, Owner, Process, Unseen, User, What},
     *,
 };
 use crate::{
     event::{Family, Protocol},
-    identity::ExeState,
+    identity::{Container, ExeState, Runtime},
     policy::Rule,
     snapshot::{Found, Holder, ListeningSocket},
 };
@@ -62,11 +62,13 @@ fn listener(address: impl Into<IpAddr>, port: u16, pid: u32, exe: &str) -> (Foun
         cmdline: Some(vec![exe.to_owned()]),
         started: Some(time("2026-11-23T03:00:00Z")),
         user: root.clone(),
+        ancestors: None,
     };
     let identified = Identified {
         owner: Owner::Process(Box::new(process)),
         user: root,
         unit: None,
+        service: None,
         container: None,
         cgroup: None,
         package: None,
@@ -133,9 +135,10 @@ fn nginx() -> Vec<(Found, Identified)> {
             start_ticks: 101,
         }));
         identified.container = Some(Container {
-            runtime: "docker".to_owned(),
+            runtime: Runtime::Docker,
             id: "1f0c".repeat(16),
-            ..Container::default()
+            pod_uid: None,
+            pod: None,
         });
         (found, identified)
     });
@@ -352,10 +355,10 @@ fn the_document_has_the_keys_of_events_and_names_what_is_missing() {
         "since": "2026-11-23T03:07:00.000000000Z", "uid": 1000, "user": "alice",
         "process": {
             "pid": 812, "comm": "nc", "exe": "/usr/bin/nc", "exe_state": "file", "cmdline": ["/usr/bin/nc"],
-            "started": "2026-11-23T03:00:00.000000000Z", "uid": 1000, "user": "alice",
+            "started": "2026-11-23T03:00:00.000000000Z", "uid": 1000, "user": "alice", "ancestors": null,
         },
         "holders": [{"pid": 812, "comm": "nc"}], "kernel_thread": false, "container": null,
-        "unit": "user@1000.service", "cgroup": null, "package": "netcat-openbsd",
+        "unit": "user@1000.service", "service": null, "cgroup": null, "package": "netcat-openbsd",
         "registry": nc["registry"], "verdict": "unexpected", "rule": "dormant-port",
         "missing": ["automatic", "reuseport", "mptcp"],
     });

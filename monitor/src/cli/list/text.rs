@@ -6,9 +6,14 @@ use jiff::Timestamp;
 
 use super::{
     columns::{Cell, Table},
-    row::{Container, Listing, Owner, Row, Unseen, What},
+    row::{Listing, Owner, Row, Unseen, What},
 };
-use crate::{cli::terminal::Paint, exit::printable, policy::Verdict};
+use crate::{
+    cli::terminal::Paint,
+    exit::printable,
+    identity::{Container, Pod},
+    policy::Verdict,
+};
 
 /// How the table is written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,15 +200,17 @@ fn place_of(row: &Row, wide: bool) -> String {
     const SHORT: usize = 12;
     match &row.container {
         Some(Container {
-            namespace: Some(namespace),
-            pod: Some(pod),
+            pod: Some(Pod { name, namespace }),
             ..
-        }) => format!("{namespace}/{pod}"),
+        }) => format!("{namespace}/{name}"),
         Some(Container { runtime, id, .. }) => {
             let short = id.get(..SHORT).filter(|_| !wide).unwrap_or(id);
-            format!("{runtime}:{short}")
+            format!("{}:{short}", runtime.as_str())
         }
-        None => row.unit.clone().unwrap_or_default(),
+        None => match (&row.unit, &row.service) {
+            (Some(unit), Some(service)) if wide => format!("{unit} > {service}"),
+            (unit, _) => unit.clone().unwrap_or_default(),
+        },
     }
 }
 

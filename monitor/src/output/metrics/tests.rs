@@ -102,7 +102,7 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
     for edge in kernel_edges.iter().chain(&EDGES) {
         expected.push(("events_lost_total", vec![("edge", edge)]));
     }
-    for field in ["exe", "cmdline", "user", "result", "errno"] {
+    for field in ["exe", "cmdline", "user", "cgroup", "ancestors", "result", "errno"] {
         expected.push(("identity_incomplete_total", vec![("field", field)]));
     }
     for kind in DRIFT {

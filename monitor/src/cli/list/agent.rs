@@ -1,0 +1,94 @@
+//! What a running agent knows beside: since when a socket listens, which the kernel does not keep.
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::output::http::LISTENERS;
+
+/// How long an agent may take; a table without SINCE is better than one that is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Bytes of an answer that are read: some 2 KiB a listener.
+const ANSWER_MAX: u64 = 256 << 20;
+
+/// Since when each socket listens, by namespace and inode, as far as an agent saw it begin.
+pub type Since = HashMap<(u32, u64), Timestamp>;
+
+#[derive(Deserialize)]
+struct Document {
+    listeners: Vec<Told>,
+}
+
+/// What is read of a listener; the rest is left alone.
+#[derive(Deserialize)]
+struct Told {
+    netns: u32,
+    socket: u64,
+    origin: String,
+    time: String,
+}
+
+/// Asks the agent at this address; nothing where there is none, or it is something else.
+pub fn since(address: SocketAddr) -> Since {
+    ask(address).map(|answer| read(&answer)).unwrap_or_default()
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // Of this version the answer comes in one piece.
+    stream.write_all(format!("GET {LISTENERS} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn read(answer: &[u8]) -> Since {
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let body = end.and_then(|end| answer.get(end + 4..)).unwrap_or_default();
+    let Ok(document) = serde_json::from_slice::<Document>(body) else {
+        return Since::new();
+    };
+    // Of one that a look found it is known only that it was there by then.
+    let seen = document
+        .listeners
+        .into_iter()
+        .filter(|told| told.origin == "event" && told.socket != 0);
+    seen.filter_map(|told| Some(((told.netns, told.socket), told.time.parse().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_saw_begin_has_a_time_and_what_it_found_has_none() {
+        let answer = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"schema\":1,\"listeners\":[\
+            {\"netns\":5,\"socket\":7,\"origin\":\"event\",\"time\":\"2026-11-23T03:20:00Z\",\"port\":1992},\
+            {\"netns\":5,\"socket\":8,\"origin\":\"existing\",\"time\":\"2026-11-23T03:20:00Z\"}]}";
+        let since = read(answer);
+        assert_eq!(since.len(), 1);
+        assert_eq!(since[&(5, 7)].to_string(), "2026-11-23T03:20:00Z");
+    }
+
+    #[test]
+    fn something_else_that_answers_there_tells_nothing() {
+        for answer in [
+            &b""[..],
+            b"HTTP/1.0 404 Not Found\r\n\r\nno",
+            b"SSH-2.0-OpenSSH\r\n",
+            b"\r\n\r\n{\"listeners\":7}",
+        ] {
+            assert!(read(answer).is_empty());
+        }
+    }
+}
