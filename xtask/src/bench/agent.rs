@@ -1,7 +1,6 @@
 //! The agent as a child process.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -9,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use workload::lines::log_field;
+use workload::scrape;
 
-use super::lines::{Lines, log_field};
+use super::lines::Lines;
 
 /// How long the agent may take for anything it is asked.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -99,31 +100,8 @@ impl Agent {
     /// Where the agent does not answer, or not with 200.
     pub(super) fn scrape(&self) -> Result<(String, Duration)> {
         let start = Instant::now();
-        let answer = self
-            .ask()
-            .with_context(|| format!("cannot scrape http://{}/metrics", self.address))?;
-        let took = start.elapsed();
-        match answer.split_once("\r\n\r\n") {
-            Some((head, page)) if head.starts_with("HTTP/1.1 200 ") => Ok((page.to_owned(), took)),
-            _ => bail!(
-                "http://{}/metrics answered: {}",
-                self.address,
-                answer.lines().next().unwrap_or("nothing")
-            ),
-        }
-    }
-
-    fn ask(&self) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address, LIMIT)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        let page = scrape::page(self.address, LIMIT)?;
+        Ok((page, start.elapsed()))
     }
 
     /// Ends it as a supervisor does.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// Lines that may wait for who reads them; a pipe that is read more slowly is no measure of its writer.
 const QUEUE: usize = 65_536;
@@ -132,23 +132,12 @@ pub(super) fn event(line: &str) -> Option<(String, u64)> {
     Some((line.get("event")?.as_str()?.to_owned(), line.get("socket")?.as_u64()?))
 }
 
-/// The value of a field of a logfmt line, without quotes; only for values that hold no space.
-///
-/// # Errors
-/// Where there is no such field.
-pub(super) fn log_field<'a>(line: &'a str, field: &str) -> Result<&'a str> {
-    line.split_ascii_whitespace()
-        .filter_map(|word| word.split_once('='))
-        .find_map(|(name, value)| (name == field).then_some(value))
-        .with_context(|| format!("the agent's log line has no {field}: {}", line.trim_end()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
     use std::time::Duration;
 
-    use super::{Lines, Tally, event, log_field};
+    use super::{Lines, Tally, event};
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -196,12 +185,5 @@ mod tests {
         assert_eq!(event(line), Some(("listen".to_owned(), 77)));
         assert_eq!(event(r#"{"event":"lost","edge":"stdout"}"#), None);
         assert_eq!(event("time=now"), None);
-    }
-
-    #[test]
-    fn a_field_of_the_log_is_found_by_its_whole_name() {
-        let line = "time=1 level=info msg=\"serving http://127.0.0.1:1/metrics\" address=127.0.0.1:40123\n";
-        assert_eq!(log_field(line, "address").unwrap(), "127.0.0.1:40123");
-        assert!(log_field(line, "backend").is_err());
     }
 }

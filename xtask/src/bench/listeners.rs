@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use workload::process::allow_files;
 
 /// As std and most servers ask for.
 const BACKLOG: i32 = 128;
@@ -76,18 +76,4 @@ pub(super) fn set(count: usize) -> Result<Vec<Listener>> {
         "only {} of the ports {SET_FIRST} to {SET_LAST} are free",
         listeners.len()
     )
-}
-
-/// Lets this process open so many files.
-fn allow_files(needed: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    let raised = Rlimit {
-        current: Some(needed),
-        maximum: limit.maximum.map(|maximum| maximum.max(needed)),
-    };
-    setrlimit(Resource::Nofile, raised)
-        .with_context(|| format!("cannot raise the limit on open files to {needed}; try ulimit -Hn {needed} as root"))
 }

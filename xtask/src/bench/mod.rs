@@ -1,16 +1,19 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
-//! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost; `agent` and `lines` run the agent and read
-//! what it says; `sample` and `table` turn times into rows.
+//! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost, `snapshot` how
+//! long it takes to learn what listens; `agent` and `lines` run the agent and read what it says, `guest` boots what measures
+//! by itself; `sample` and `table` turn times into rows.
 
 mod agent;
 mod churn;
+mod guest;
 mod kernel;
 mod latency;
 mod lines;
 mod listeners;
 mod memory;
 mod sample;
+mod snapshot;
 mod start;
 mod table;
 
@@ -24,32 +27,36 @@ use serde_json::{Value, json};
 
 use self::table::Table;
 use crate::command::{cargo, run};
+use crate::payload::{TARGET, static_cargo};
 use crate::say;
 use crate::setup::apt::is_root;
 use crate::workspace::Workspace;
 
-/// Measures the agent on this machine's kernel, and the cost of its hooks in a guest, beside the figures to reach.
+/// Measures the agent on this machine's kernel, and the cost of its hooks and its looks in a guest, beside the figures to
+/// reach.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What to measure; where nothing is named, everything but `kernel`, which takes a quarter of an hour.
+    /// What to measure; where nothing is named, everything but `kernel` and `snapshot`, which take a quarter of an hour each.
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// Measures this binary instead of building one; a static one for `kernel`.
+    /// Measures this binary instead of building one; a static one for `kernel` and `snapshot`.
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
     /// Measures this static agent as well in the guest of `kernel`, in turns with the first: that of before a change.
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
-    /// The guest's kernel for `kernel`: 5.10, 6.1, 6.12, 6.18, new, or none. On 6.1 most peers load.
-    #[arg(long, value_name = "KERNEL", default_value = kernel::KERNEL)]
-    guest: String,
-    /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`. Can be given several times.
+    /// The guest's kernel for `kernel` and `snapshot`: 5.10, 6.1, 6.12, 6.18, new, or none [default: 6.1 for `kernel`, on
+    /// which most peers load, and 6.12 for `snapshot`].
+    #[arg(long, value_name = "KERNEL")]
+    guest: Option<String>,
+    /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`; only such crowds for `snapshot`: `1000
+    /// processes`. Can be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// How often each tool is started and measured for `kernel`.
+    /// How often each tool is started and measured for `kernel`, and each way is taken for `snapshot`.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
-    /// Writes the figures as JSON as well, with every single time of `kernel`.
+    /// Writes the figures as JSON as well, with every single time of `kernel` and `snapshot`.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -67,12 +74,17 @@ enum Part {
     Churn,
     /// What the hooks cost the calls that they see, beside their peers in one guest, and natively.
     Kernel,
+    /// What a look at all that listens takes, beside `ss` and `lsof` in one guest, and natively; memory with many listeners.
+    Snapshot,
 }
 
 impl Part {
     /// Where nothing is named.
     const BY_DEFAULT: [Self; 4] = [Self::Latency, Self::Memory, Self::Start, Self::Churn];
 }
+
+/// In the place of a guest's kernel: no guest.
+const NO_GUEST: &str = "none";
 
 /// What is measured, with what.
 struct Bench<'a> {
@@ -83,13 +95,16 @@ struct Bench<'a> {
     table: Table,
     /// Every single time of `kernel`.
     kernel: Value,
+    /// Every single time of `snapshot`.
+    snapshot: Value,
 }
 
 impl Bench<'_> {
     fn measure(&mut self, part: Part) -> Result<()> {
+        let guest = self.args.guest.as_deref();
         if part == Part::Kernel {
             let asked = kernel::Asked {
-                kernel: &self.args.guest,
+                kernel: guest.unwrap_or(kernel::KERNEL),
                 agent: self.args.agent.as_deref(),
                 beside: self.args.beside.as_deref(),
                 repetitions: self.args.repetitions,
@@ -98,13 +113,23 @@ impl Bench<'_> {
             self.kernel = kernel::measure(self.workspace, &asked, &mut self.table)?;
             return Ok(());
         }
+        if part == Part::Snapshot {
+            let asked = snapshot::Asked {
+                kernel: guest.unwrap_or(snapshot::KERNEL),
+                agent: self.args.agent.as_deref(),
+                rounds: self.args.repetitions,
+                only: &self.args.only,
+            };
+            self.snapshot = snapshot::measure(self.workspace, &asked, &mut self.table)?;
+            return Ok(());
+        }
         let agent = &self.agent()?;
         match part {
             Part::Latency => latency::measure(agent, &mut self.table),
             Part::Memory => memory::measure(agent, &mut self.table),
             Part::Start => start::measure(self.workspace, agent, &mut self.table),
             Part::Churn => churn::measure(agent, &mut self.table),
-            Part::Kernel => Ok(()),
+            Part::Kernel | Part::Snapshot => Ok(()),
         }
     }
 
@@ -119,7 +144,7 @@ impl Bench<'_> {
     }
 
     fn write_json(&self, file: &Path) -> Result<()> {
-        let all = json!({ "conditions": conditions()?, "rows": self.table.json(), "kernel": self.kernel });
+        let all = json!({ "conditions": conditions()?, "rows": self.table.json(), "kernel": self.kernel, "snapshot": self.snapshot });
         fs::write(file, format!("{all:#}\n")).with_context(|| format!("cannot write {}", file.display()))
     }
 }
@@ -145,6 +170,7 @@ pub(crate) fn main(workspace: &Workspace, args: &BenchArgs) -> Result<bool> {
         built: None,
         table: Table::default(),
         kernel: Value::Null,
+        snapshot: Value::Null,
     };
     for part in parts {
         let load = one_line("/proc/loadavg")?;
@@ -168,6 +194,26 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target))?;
     Ok(workspace.target.join("release/portreeve"))
+}
+
+/// Agent and workload as a guest needs them: released, and static.
+fn build_static(workspace: &Workspace, with_agent: bool) -> Result<(PathBuf, PathBuf)> {
+    let mut command = static_cargo(workspace, None);
+    command.args([
+        "build",
+        "--release",
+        "--locked",
+        "--target",
+        TARGET,
+        "--package",
+        "workload",
+    ]);
+    if with_agent {
+        command.args(["--package", "monitor"]);
+    }
+    run(&mut command)?;
+    let folder = workspace.target.join(TARGET).join("release");
+    Ok((folder.join("portreeve"), folder.join("workload")))
 }
 
 /// What the figures depend on.

@@ -57,6 +57,29 @@ fn ranked(sorted: &[Duration], part: usize) -> Option<Duration> {
     sorted.get(rank - 1).copied()
 }
 
+/// How a figure came out in the repetitions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) least: f64,
+    pub(super) greatest: f64,
+    pub(super) times: usize,
+}
+
+impl Spread {
+    /// Of at least one figure.
+    pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = figures.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *sorted.get(sorted.len() / 2)?,
+            least: *sorted.first()?,
+            greatest: *sorted.last()?,
+            times: sorted.len(),
+        })
+    }
+}
+
 /// A duration as people read it: three digits or so.
 pub(super) struct Shown(pub(super) Duration);
 
@@ -85,7 +108,7 @@ pub(super) fn ratio(of: Duration, to: Duration) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Sample, Shown, ratio};
+    use super::{Sample, Shown, Spread, ratio};
 
     fn sample(microseconds: impl IntoIterator<Item = u64>) -> Sample {
         Sample::new(microseconds.into_iter().map(Duration::from_micros).collect()).unwrap()
@@ -133,5 +156,12 @@ mod tests {
     fn a_ratio_to_nothing_is_finite() {
         assert!((ratio(Duration::from_millis(3), Duration::from_millis(2)) - 1.5).abs() < 1e-9);
         assert!(ratio(Duration::from_millis(3), Duration::ZERO).is_finite());
+    }
+
+    #[test]
+    fn of_nothing_there_is_no_spread() {
+        assert_eq!(Spread::of([]), None);
+        let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.least, spread.median, spread.greatest), (1.0, 2.0, 3.0));
     }
 }

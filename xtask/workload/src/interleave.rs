@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::bpf::Held;
 use crate::calls::{Kind, MEASURED, Made, round};
+use crate::lines::write;
 use crate::plan::{Cell, Cost, MadeOn, Plan, Port, Tool, Turn};
 use crate::process::{cpu, memory};
 use crate::processors::Processors;
@@ -22,7 +23,7 @@ pub fn run(plan: &Plan, folder: &Path, to: &mut impl Write) -> Result<()> {
     processors.take_calls()?;
     let mut refused: Vec<&str> = Vec::new();
     for repetition in 0..plan.repetitions {
-        write(bare(plan, repetition)?, to)?;
+        write(&bare(plan, repetition)?, to)?;
         // Back and forth, so that a machine that slowly becomes busier favours nobody.
         let mut tools: Vec<&Tool> = plan.tools.iter().collect();
         if repetition % 2 == 1 {
@@ -43,21 +44,13 @@ pub fn run(plan: &Plan, folder: &Path, to: &mut impl Write) -> Result<()> {
                 }
             };
             let ran = turn.refusal.is_none();
-            write(turn, to)?;
+            write(&turn, to)?;
             if ran {
-                write(bare(plan, repetition)?, to)?;
+                write(&bare(plan, repetition)?, to)?;
             }
         }
     }
     Ok(())
-}
-
-fn write(turn: Turn, to: &mut impl Write) -> Result<()> {
-    let mut line = serde_json::to_string(&turn).context("cannot write a turn as JSON")?;
-    line.push('\n');
-    to.write_all(line.as_bytes())
-        .and_then(|()| to.flush())
-        .context("cannot write a turn")
 }
 
 fn empty(tool: Option<&Tool>, repetition: u32) -> Turn {

@@ -1,9 +1,10 @@
-//! What /proc says of a process.
+//! What /proc says of a process, and what this one may do.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The unit of CPU times in /proc, USER_HZ: part of the user-space interface on every architecture that the agent has.
 const TICK: Duration = Duration::from_millis(10);
@@ -27,6 +28,23 @@ pub fn cpu(pid: u32) -> Result<(Duration, Duration)> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     stat_times(&text).with_context(|| format!("{path} shows no CPU times"))
+}
+
+/// Lets this process open so many files.
+///
+/// # Errors
+/// Where the kernel refuses it.
+pub fn allow_files(needed: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum: limit.maximum.map(|maximum| maximum.max(needed)),
+    };
+    setrlimit(Resource::Nofile, raised)
+        .with_context(|| format!("cannot raise the limit on open files to {needed}; try ulimit -Hn {needed} as root"))
 }
 
 /// A field of /proc/PID/status that is given in kB, in bytes (proc_pid_status(5)).

@@ -220,7 +220,7 @@ fn holds(path: &Path, text: &str) -> bool {
 }
 
 /// The last lines that hold something, as one.
-fn last_words(path: &Path) -> Option<String> {
+pub(crate) fn last_words(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -228,7 +228,8 @@ fn last_words(path: &Path) -> Option<String> {
     (!last.is_empty()).then(|| last.join(" | "))
 }
 
-fn shown(status: ExitStatus) -> String {
+/// How a process ended.
+pub(crate) fn shown(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),

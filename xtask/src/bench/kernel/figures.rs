@@ -3,28 +3,7 @@
 use workload::calls::{Kind, Round};
 use workload::plan::{Cost, Port, Turn};
 
-/// How a figure came out in the repetitions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) least: f64,
-    pub(super) greatest: f64,
-    pub(super) times: usize,
-}
-
-impl Spread {
-    /// Of at least one figure.
-    pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = figures.into_iter().collect();
-        sorted.sort_by(f64::total_cmp);
-        Some(Self {
-            median: *sorted.get(sorted.len() / 2)?,
-            least: *sorted.first()?,
-            greatest: *sorted.last()?,
-            times: sorted.len(),
-        })
-    }
-}
+use crate::bench::sample::Spread;
 
 /// What of a round is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +103,7 @@ mod tests {
     use workload::calls::{Kind, Round};
     use workload::plan::{Cell, Port, Told, Turn};
 
-    use super::{Spread, What, bare, figure, refusal, told};
+    use super::{What, bare, figure, refusal, told};
 
     fn turn(tool: Option<&str>, medians: &[f64]) -> Turn {
         let rounds = medians.iter().map(|median| Round {
@@ -190,12 +169,5 @@ mod tests {
         assert_eq!(refusal(&turns, "a"), Some("no such hook"));
         assert_eq!(refusal(&turns, "b"), None);
         assert_eq!(figure(&turns, "a", Kind::Bind, Port::Named, What::Median), None);
-    }
-
-    #[test]
-    fn of_nothing_there_is_no_spread() {
-        assert_eq!(Spread::of([]), None);
-        let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((spread.least, spread.median, spread.greatest), (1.0, 2.0, 3.0));
     }
 }

@@ -10,14 +10,13 @@ mod native;
 mod rows;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::table::Table;
-use crate::command::run;
-use crate::payload::{TARGET, static_cargo};
+use super::{NO_GUEST, build_static};
 use crate::say;
 use crate::workspace::Workspace;
 
@@ -38,15 +37,12 @@ pub(super) struct Asked<'a> {
     pub(super) only: &'a [String],
 }
 
-/// In the place of a guest's kernel: no guest.
-const NO_GUEST: &str = "none";
-
 /// Measures both, and gives all that was measured as JSON. What cannot be measured stands in the table.
 ///
 /// # Errors
 /// Where the programs for the guest cannot be built.
 pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Table) -> Result<Value> {
-    let (built, workload) = build(workspace, asked.agent.is_none())?;
+    let (built, workload) = build_static(workspace, asked.agent.is_none())?;
     let agent = asked.agent.unwrap_or(&built);
     let native = match native::measure(agent, table) {
         Ok(phases) => phases,
@@ -73,24 +69,4 @@ pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Tabl
         }
     };
     Ok(json!({ "native": native, "guest": turns }))
-}
-
-/// Agent and workload as a guest needs them: released, and static.
-fn build(workspace: &Workspace, with_agent: bool) -> Result<(PathBuf, PathBuf)> {
-    let mut command = static_cargo(workspace, None);
-    command.args([
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        TARGET,
-        "--package",
-        "workload",
-    ]);
-    if with_agent {
-        command.args(["--package", "monitor"]);
-    }
-    run(&mut command)?;
-    let folder = workspace.target.join(TARGET).join("release");
-    Ok((folder.join("portreeve"), folder.join("workload")))
 }

@@ -9,10 +9,10 @@ use workload::bpf::{Held, Runs};
 use workload::calls::{Kind, MEASURED, Made, connections, listeners, round};
 use workload::plan::Port;
 
-use super::figures::Spread;
 use super::tools::{NAMED, OTHER};
 use crate::bench::agent::Agent;
 use crate::bench::lines::Lines;
+use crate::bench::sample::Spread;
 use crate::bench::table::Table;
 
 /// The switch of the kernel's BPF statistics. While it is on, every run of every program costs some more.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use workload::calls::Kind;
 use workload::plan::{Cost, Port, Turn};
 
-use super::figures::{Figure, Spread, What, bare, costs, figure, refusal, told};
+use super::figures::{Figure, What, bare, costs, figure, refusal, told};
 use super::guest::Measured;
 use super::tools::{backends, is_ours, with_all_ports, with_one_port};
-use crate::bench::sample::Shown;
+use crate::bench::sample::{Shown, Spread};
 use crate::bench::table::{Table, mebibytes};
 
 /// Adds everything that a guest measured.
