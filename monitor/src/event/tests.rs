@@ -1,7 +1,15 @@
-use monitor_common::{COMPONENT_MAX, PATH_MAX};
+use std::{mem::offset_of, net::Ipv6Addr};
+
+use monitor_common::{
+    COMPONENT_MAX, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, FLAG_UNCONFIRMED, FLAG_V6ONLY,
+    PATH_MAX, Record,
+};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    decode::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
+    *,
+};
 
 /// A record's bytes, built field by field: what the kernel side would write.
 pub(crate) struct RecordBytes(pub Vec<u8>);
