@@ -21,6 +21,10 @@ use crate::{
 /// Nanoseconds of a tick of /proc/PID/stat.
 const TICK: u64 = 10_000_000;
 
+/// One look in so many finds all network namespaces anew, by asking each process. The others know those in which a process
+/// holds a listener, and those that were found before.
+const THOROUGH: u64 = 5;
+
 /// Makes looks, one at a time.
 pub(super) struct Looks {
     /// Away while a look is under way.
@@ -31,6 +35,8 @@ pub(super) struct Looks {
     /// Inode of the agent's own network namespace.
     own_netns: Option<u32>,
     by_files: bool,
+    /// Looks that were started.
+    looks: u64,
 }
 
 /// What came of a look.
@@ -54,6 +60,7 @@ impl Looks {
             named: Arc::from(named),
             own_netns,
             by_files: true,
+            looks: 0,
         }
     }
 
@@ -83,9 +90,11 @@ impl Looks {
         } else {
             None
         };
+        let thorough = self.looks.is_multiple_of(THOROUGH);
+        self.looks += 1;
         let (named, own_netns) = (Arc::clone(&self.named), self.own_netns);
         self.running = Some(tokio::task::spawn_blocking(move || {
-            let done = look(&mut looker, files, &named, own_netns);
+            let done = look(&mut looker, files, &named, own_netns, thorough);
             (looker, done)
         }));
     }
@@ -118,7 +127,7 @@ impl Looks {
     }
 }
 
-fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns: Option<u32>) -> Done {
+fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns: Option<u32>, thorough: bool) -> Done {
     let began = clock::boot_now();
     let mut undecodable = 0;
     let mut by_files = files.and_then(|files| match files.read() {
@@ -128,8 +137,15 @@ fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns
             None
         }
     });
-    let mut whole = match by_files {
-        Some(_) => looker.sockets().into(),
+    let mut whole = match &by_files {
+        Some(_) if thorough => looker.sockets().into(),
+        Some(found) => {
+            let led = found.values().map(|sighted| {
+                let event = &sighted.event;
+                (event.socket.netns, event.opener.tid)
+            });
+            looker.sockets_of_known(led).into()
+        }
         None => looker.look(),
     };
     let blind = by_files

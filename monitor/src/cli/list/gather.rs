@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::Result;
@@ -104,15 +105,17 @@ impl Looker {
             namespaces,
             refused,
         } = if with_holders {
-            self.looker.look()
+            // The agent answers while this looks.
+            let address = self.agent;
+            let asked = thread::Builder::new().spawn(move || agent::since(address));
+            let whole = self.looker.look();
+            self.since = asked.ok().and_then(|asked| asked.join().ok()).unwrap_or_default();
+            whole
         } else {
             self.looker.sockets().into()
         };
-        if with_holders {
-            self.since = agent::since(self.agent);
-            if refused > 0 && self.blind.is_none() {
-                self.blind = Some("a process does not let even root see what it holds");
-            }
+        if refused > 0 && self.blind.is_none() {
+            self.blind = Some("a process does not let even root see what it holds");
         }
         let unseen = namespaces.into_iter().filter_map(|namespace| {
             Some(Unseen {
