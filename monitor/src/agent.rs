@@ -55,6 +55,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the agent proves that it sees.
 const SELFTEST_EVERY: Duration = Duration::from_secs(300);
 
+/// Sockets of a look that leaves some megabytes behind.
+const LARGE: usize = 2_048;
+
 /// How long the outputs may take to finish.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -283,7 +286,11 @@ impl Agent<'_> {
             return;
         };
         self.armed.service.sees_all = self.looks.by_files() || done.unseen.is_empty();
+        let is_large = done.look.sockets.len() > LARGE;
         self.pipeline.merge(done);
+        if is_large {
+            give_back_memory();
+        }
         if !self.shared.ready.swap(true, Ordering::AcqRel) {
             self.announce();
         }

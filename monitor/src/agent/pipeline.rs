@@ -47,7 +47,7 @@ const CLOCK_TICKS: u64 = 60;
 #[derive(Clone, Debug)]
 struct Known {
     report: Report,
-    series: Option<ListenerSeries>,
+    series: Option<Arc<ListenerSeries>>,
 }
 
 pub(super) struct Pipeline {
@@ -308,7 +308,7 @@ impl Pipeline {
 
     /// Takes a listener out of metrics and alerts.
     fn forget(&mut self, listener: &Listener<Known>) {
-        lock(&self.metrics).closed(&listener.opened, listener.known.series.as_ref());
+        lock(&self.metrics).closed(&listener.opened, listener.known.series.as_deref());
         self.alerts.closed(listener.opened.socket.key);
     }
 

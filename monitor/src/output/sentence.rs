@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     event::{Endpoint, Event, Kind, Outcome, Protocol, errno_name},
-    identity::ExeState,
+    identity::{Container, ExeState},
     policy::{
         Verdict,
         alerts::{Alert, AlertKey},
@@ -130,6 +130,16 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         };
         (namespace, enter)
     };
+    let mut belongs = String::new();
+    for (word, what) in [
+        ("unit", report.unit().map(str::to_owned)),
+        ("container", report.process.container.as_ref().map(container)),
+        ("package", report.process.package.clone()),
+    ] {
+        if let Some(what) = what {
+            belongs.push_str(&format!(", {word} {what}"));
+        }
+    }
     let letter = match event.socket.protocol {
         Protocol::Tcp => "t",
         Protocol::Udp => "u",
@@ -140,9 +150,21 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         NOBODY.to_owned()
     };
     format!(
-        "{who} opened {port} on {instance}{namespace}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
+        "{who} opened {port} on {instance}{namespace}{belongs}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
         event.socket.port,
     )
+}
+
+/// The pod, else the container by the beginning of its id, as container tools show it.
+fn container(container: &Container) -> String {
+    const SHORT: usize = 12;
+    match &container.pod {
+        Some(pod) => format!("of the pod {}/{}", pod.namespace, pod.name),
+        None => {
+            let short = container.id.get(..SHORT).unwrap_or(&container.id);
+            format!("{} {short}", container.runtime.as_str())
+        }
+    }
 }
 
 /// The sentence at the end of an alert.

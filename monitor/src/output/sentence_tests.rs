@@ -30,6 +30,48 @@ fn the_summary_says_who_opened_what_where_what_it_was_registered_for_and_how_to_
 }
 
 #[test]
+fn unit_container_and_package_are_named_where_they_are_known() {
+    use crate::identity::{Pod, Runtime};
+    let container = |pod| Container {
+        runtime: Runtime::Containerd,
+        id: "1f0c".repeat(16),
+        pod_uid: None,
+        pod,
+    };
+    let pod = Pod {
+        name: "web-0".to_owned(),
+        namespace: "shop".to_owned(),
+    };
+    for (process, expected) in [
+        (
+            ProcessIdentity {
+                unit: Some("user@1000.service".to_owned()),
+                package: Some("netcat-openbsd".to_owned()),
+                ..nc(None)
+            },
+            " on web-7, unit user@1000.service, package netcat-openbsd. Registered: ",
+        ),
+        (
+            ProcessIdentity {
+                container: Some(container(None)),
+                ..nc(None)
+            },
+            " on web-7, container containerd 1f0c1f0c1f0c. Registered: ",
+        ),
+        (
+            ProcessIdentity {
+                container: Some(container(Some(pod))),
+                ..nc(None)
+            },
+            " on web-7, container of the pod shop/web-0. Registered: ",
+        ),
+    ] {
+        let text = summary(&listen(), &report_of(&listen(), process), "web-7");
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn another_namespace_is_named_and_the_check_enters_it() {
     let mut event = listen();
     event.opener.uid = 1000;

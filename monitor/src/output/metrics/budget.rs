@@ -4,8 +4,10 @@
 //! hides a watched port, and a flood of names on a watched port leaves the others theirs.
 
 use std::{
+    borrow::Borrow,
     collections::{HashMap, HashSet},
     hash::Hash,
+    sync::Arc,
 };
 
 /// What stands for a process once the budget is spent.
@@ -55,8 +57,8 @@ pub(super) struct Budget {
 /// The series that count against one budget.
 #[derive(Debug, Default)]
 struct Pool {
-    /// How many listeners stand behind each series.
-    open: HashMap<ListenerSeries, u64>,
+    /// How many listeners stand behind each series. Shared with each of them: there may be ten thousand behind one.
+    open: HashMap<Arc<ListenerSeries>, u64>,
     /// The same for each of their timestamps, and when the newest of them opened.
     newest: HashMap<[String; 4], (u64, f64)>,
     /// Series that never go away.
@@ -74,20 +76,22 @@ impl Budget {
     }
 
     /// Takes a listener in, as `own` or as `folded`, which opened so many seconds after the epoch.
-    pub(super) fn open(&mut self, own: ListenerSeries, folded: ListenerSeries, seconds: f64) -> Place<ListenerSeries> {
+    pub(super) fn open(
+        &mut self,
+        own: ListenerSeries,
+        folded: ListenerSeries,
+        seconds: f64,
+    ) -> Place<Arc<ListenerSeries>> {
         let (max, watched) = (self.max, own.watched);
         let pool = self.pool(watched);
         let place = pool.place(max, watched, own, Some(folded), |series| {
             usize::from(!pool.open.contains_key(series)) + usize::from(!pool.newest.contains_key(&series.opened()))
         });
-        if let Place::Own(series) | Place::Folded(series) = &place {
-            let (count, newest) = pool.newest.entry(series.opened()).or_default();
-            *count += 1;
-            // One that waited for its result comes in behind younger ones.
-            *newest = newest.max(seconds);
-            *pool.open.entry(series.clone()).or_default() += 1;
+        match place {
+            Place::Own(series) => Place::Own(pool.take(series, seconds)),
+            Place::Folded(series) => Place::Folded(pool.take(series, seconds)),
+            Place::LeftOut => Place::LeftOut,
         }
-        place
     }
 
     /// Takes a listener out.
@@ -103,7 +107,7 @@ impl Budget {
             .open
             .iter()
             .chain(&self.others.open)
-            .map(|(series, count)| (series, *count))
+            .map(|(series, count)| (&**series, *count))
     }
 
     /// Each series of timestamps, and the newest.
@@ -141,6 +145,18 @@ impl Budget {
 }
 
 impl Pool {
+    /// Counts a listener behind a series.
+    fn take(&mut self, series: ListenerSeries, seconds: f64) -> Arc<ListenerSeries> {
+        let (count, newest) = self.newest.entry(series.opened()).or_default();
+        *count += 1;
+        // One that waited for its result comes in behind younger ones.
+        *newest = newest.max(seconds);
+        let known = self.open.get_key_value(&series).map(|(known, _)| Arc::clone(known));
+        let series = known.unwrap_or_else(|| Arc::new(series));
+        *self.open.entry(Arc::clone(&series)).or_default() += 1;
+        series
+    }
+
     fn used(&self) -> usize {
         self.open.len() + self.newest.len() + self.lasting.values().map(HashSet::len).sum::<usize>()
     }
@@ -163,7 +179,11 @@ impl Pool {
 }
 
 /// Takes one away, and the whole entry with the last.
-fn take_one<K: Hash + Eq, V>(entries: &mut HashMap<K, V>, key: &K, count: impl Fn(&mut V) -> &mut u64) {
+fn take_one<K, Q, V>(entries: &mut HashMap<K, V>, key: &Q, count: impl Fn(&mut V) -> &mut u64)
+where
+    K: Hash + Eq + Borrow<Q>,
+    Q: Hash + Eq,
+{
     let Some(count) = entries.get_mut(key).map(count) else {
         return;
     };

@@ -1,5 +1,7 @@
 //! What each event does to the metrics.
 
+use std::sync::Arc;
+
 use prometheus::IntCounterVec;
 
 use super::{
@@ -70,7 +72,7 @@ impl Metrics {
         report: &Report,
         registry: &Registry,
         seconds: f64,
-    ) -> Option<ListenerSeries> {
+    ) -> Option<Arc<ListenerSeries>> {
         let (protocol, number) = (event.socket.protocol, event.socket.port);
         let watched = self.is_watched(protocol, number);
         if watched {

@@ -45,7 +45,7 @@ fn metrics() -> Metrics {
 }
 
 /// What the pipeline does when a listen succeeded.
-fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<ListenerSeries> {
+fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<std::sync::Arc<ListenerSeries>> {
     metrics.happened(event, report);
     metrics.opened(event, report, Registry::embedded(), seconds)
 }
@@ -281,7 +281,7 @@ fn several_sockets_of_one_service_share_a_series_that_goes_with_the_last() {
     assert_eq!(values(&metrics, "listeners", &labels), [3.0]);
     assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &opened), [200.0]);
     for (series, left) in [(second, &[2.0][..]), (first, &[1.0]), (third, &[])] {
-        metrics.closed(&event, series.as_ref());
+        metrics.closed(&event, series.as_deref());
         assert_eq!(values(&metrics, "listeners", &ON_1992), left);
         let timestamps = values(&metrics, "listener_opened_timestamp_seconds", &ON_1992);
         assert_eq!(timestamps.len(), left.len());
@@ -297,10 +297,10 @@ fn two_scopes_are_two_series_with_one_timestamp_that_stays_until_both_are_gone()
     let first = open(&mut metrics, &any, &report(&any), 1.0);
     let second = open(&mut metrics, &local, &report(&local), 2.0);
     assert_eq!(values(&metrics, "listeners", &ON_1992), [1.0, 1.0]);
-    metrics.closed(&any, first.as_ref());
+    metrics.closed(&any, first.as_deref());
     assert_eq!(values(&metrics, "listeners", &[("scope", "loopback")]), [1.0]);
     assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &ON_1992), [2.0]);
-    metrics.closed(&local, second.as_ref());
+    metrics.closed(&local, second.as_deref());
     assert!(values(&metrics, "listener_opened_timestamp_seconds", &ON_1992).is_empty());
 }
 
@@ -311,7 +311,7 @@ fn the_watched_gauge_falls_and_the_watched_counter_stays() {
     let series = open(&mut metrics, &watched, &report(&watched), 1.0);
     open(&mut metrics, &other, &report(&other), 1.0);
     assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [1.0]);
-    metrics.closed(&end_of(&watched), series.as_ref());
+    metrics.closed(&end_of(&watched), series.as_deref());
     assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [0.0]);
     assert_eq!(values(&metrics, "watched_port_listens_total", &ON_1992), [1.0]);
     assert!(values(&metrics, "watched_port_listeners", &[("port", "22")]).is_empty());
@@ -476,7 +476,7 @@ fn a_flood_of_names_and_ports_stays_below_the_budget_and_does_not_hide_1992() {
     );
 
     for (event, series) in flood {
-        metrics.closed(&event, series.as_ref());
+        metrics.closed(&event, series.as_deref());
     }
     let (_, left) = budgeted(&metrics);
     assert!(left < others, "what closes gives its series back");
