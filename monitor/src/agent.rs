@@ -4,6 +4,7 @@ mod looks;
 mod pipeline;
 mod processes;
 mod selftest;
+mod state;
 
 use std::{
     future,

@@ -15,6 +15,7 @@ use super::{
     processes::Processes,
     seconds,
     selftest::{SelfTest, Sighting},
+    state::State,
 };
 use crate::{
     config::Settings,
@@ -72,6 +73,7 @@ pub(super) struct Pipeline {
     confirmer: Confirmer,
     inventory: Inventory<Known>,
     alerts: Alerts,
+    state: State,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -95,6 +97,16 @@ impl Pipeline {
         writer: Option<Writer>,
     ) -> Result<Self> {
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
+        let boot =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
+        let mut state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
+        let mut alerts = Alerts::default();
+        for alert in state.read() {
+            // One whose rule is gone with it.
+            if let Some(rule) = settings.policy.rules().iter().find(|rule| rule.name == alert.key.rule) {
+                alerts.restore(alert, rule.keep_firing_for);
+            }
+        }
         Ok(Self {
             registry,
             policy: settings.policy.clone(),
@@ -114,7 +126,8 @@ impl Pipeline {
             pending: Pending::default(),
             confirmer: Confirmer::new(&settings.paths),
             inventory: Inventory::default(),
-            alerts: Alerts::default(),
+            alerts,
+            state,
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,
@@ -365,7 +378,11 @@ impl Pipeline {
             self.reconcile.regular();
         }
         let now = clock::boot_now();
-        let resolved = self.alerts.resolve(now);
+        // Before the first look the listeners of alerts that fired before are still to be found.
+        let resolved = match self.first_look {
+            Some(_) => self.alerts.resolve(now),
+            None => Vec::new(),
+        };
         if !resolved.is_empty() {
             self.count_alerts();
         }
@@ -379,6 +396,7 @@ impl Pipeline {
             let line = self.lines.alert_resolved(alert, now, self.clock);
             self.write(line);
         }
+        self.state.write(self.alerts.firing());
         self.count_losses(now);
         self.bound_for_long(now);
     }

@@ -32,6 +32,8 @@ pub struct File {
     pub instance: Option<String>,
     /// `[agent] reconcile`: between two looks at all that listens.
     pub reconcile: Option<Duration>,
+    /// `[agent] state`: the folder of what outlives the agent.
+    pub state: Option<PathBuf>,
     /// `[watch] ports`, of all files.
     pub watch: Vec<PortSpec>,
     /// `[policy] default`.
@@ -60,6 +62,7 @@ struct Raw {
 struct RawAgent {
     instance: Option<Spanned<String>>,
     reconcile: Option<Spanned<String>>,
+    state: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,6 +230,14 @@ fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Re
             at(raw.span().start, &text)
         })?);
     }
+    if let Some(raw) = raw.agent.state {
+        let folder = PathBuf::from(raw.as_ref());
+        if !folder.is_absolute() {
+            let text = format!("[agent] state is `{}`; write a path that begins with /", raw.as_ref());
+            return Err(at(raw.span().start, &text));
+        }
+        file.state = Some(folder);
+    }
     file.watch.extend(ports(&raw.watch.ports)?);
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {
@@ -368,6 +379,7 @@ mod tests {
             [agent]
             instance = "web-7"
             reconcile = "2m"
+            state = "/srv/portreeve"
             [watch]
             ports = ["1990-1994", "stun-p3", "tcp/8080", 22]
             [policy]
@@ -390,6 +402,7 @@ mod tests {
         .unwrap();
         assert_eq!(file.instance.as_deref(), Some("web-7"));
         assert_eq!(file.reconcile, Some(Duration::from_secs(120)));
+        assert_eq!(file.state.as_deref(), Some(Path::new("/srv/portreeve")));
         assert_eq!(file.default, Some(Verdict::Unexpected));
         assert_eq!((file.max_series, file.privacy), (Some(5), Some(Privacy::None)));
         let [rule] = file.rules.as_slice() else { panic!() };
@@ -442,6 +455,10 @@ mod tests {
             (
                 "[agent]\ninstance = \"a\\nb\"".to_owned(),
                 "p.toml line 2: [agent] instance is empty or has control",
+            ),
+            (
+                "[agent]\nstate = \"here\"".to_owned(),
+                "p.toml line 2: [agent] state is `here`; write",
             ),
             (
                 "[agent]\nreconcile = \"500ms\"".to_owned(),

@@ -3,7 +3,7 @@
 mod duration;
 mod file;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -32,6 +32,10 @@ pub struct Settings {
     pub max_series: usize,
     /// Between two looks at all that listens.
     pub reconcile: Duration,
+    /// The folder of what outlives the agent; used if it is there.
+    pub state: PathBuf,
+    /// Whether the configuration names it.
+    pub state_asked: bool,
     /// Where HTTP is served.
     pub listen: Vec<SocketAddr>,
     /// Path of the metrics page.
@@ -68,6 +72,9 @@ pub struct Flags {
 /// Series with a process in them where the configuration names no number.
 const MAX_SERIES: usize = 1_000;
 
+/// The folder of what outlives the agent, where the configuration does not say.
+const STATE: &str = "/var/lib/portreeve";
+
 /// Between two looks where the configuration does not say.
 const RECONCILE: Duration = Duration::from_secs(60);
 
@@ -93,6 +100,8 @@ impl Settings {
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
             reconcile: file.reconcile.unwrap_or(RECONCILE),
+            state_asked: file.state.is_some(),
+            state: file.state.unwrap_or_else(|| PathBuf::from(STATE)),
             listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,

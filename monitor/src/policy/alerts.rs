@@ -91,6 +91,13 @@ impl Alerts {
         Fired::New
     }
 
+    /// Takes over an alert that fired before the agent started, with its rule's `keep`. Its listeners are still to be found.
+    pub fn restore(&mut self, alert: Alert, keep: Duration) {
+        if self.firing.len() < ALERTS_MAX {
+            self.firing.insert(alert.key.clone(), Alert { keep, ..alert });
+        }
+    }
+
     /// Somebody took delivery of an alert. Without receivers, the log and the event stream do.
     pub fn delivered(&mut self, key: &AlertKey, now: u64) {
         if let Some(alert) = self.firing.get_mut(key) {
@@ -120,6 +127,16 @@ impl Alerts {
         over
     }
 
+    /// How many fire.
+    pub fn len(&self) -> usize {
+        self.firing.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.firing.is_empty()
+    }
+
     /// The alerts that fire, in no order.
     pub fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.firing.values()
@@ -127,6 +144,23 @@ impl Alerts {
 }
 
 impl Alert {
+    /// One that fired, and was delivered, before the agent started.
+    pub fn of_before(key: AlertKey, severity: Severity, fired: u64, delivered: u64) -> Self {
+        Self {
+            key,
+            severity,
+            fired,
+            delivered: Some(delivered),
+            keep: Duration::ZERO,
+            open: HashSet::new(),
+        }
+    }
+
+    /// When it was first delivered: nanoseconds since boot.
+    pub fn delivered(&self) -> Option<u64> {
+        self.delivered
+    }
+
     fn is_over(&self, now: u64) -> bool {
         self.open.is_empty()
             && self

@@ -26,6 +26,10 @@ pub const ALL: &[Scenario] = &[
     ("what_listened_before_in_another_namespace_is_known_trap_21", elsewhere),
     ("a_listen_that_was_lost_is_found_within_seconds_trap_37", lost_listen),
     ("all_who_hold_a_listener_are_named_trap_12_66", holders),
+    (
+        "an_alert_that_fired_before_a_restart_is_told_once_and_resolved_trap_41",
+        alert_once,
+    ),
     ("a_listener_in_flight_stays_and_is_found_trap_66", in_flight),
     (
         "a_restart_tells_each_listener_once_as_existing_and_counts_none",
@@ -245,6 +249,42 @@ fn in_flight(backend: &str) -> Test {
     held_by(&agent, socket, &[])?;
     drop(receiver);
     agent.event("unlisten", socket)?;
+    Ok(())
+}
+
+fn alert_once(backend: &str) -> Test {
+    let folder = tempfile::tempdir()?;
+    let configuration = format!(
+        "[agent]\nstate = \"{}\"\n[[rule]]\nname = \"odd\"\nports = [1994]\nseverity = \"critical\"\nkeep_firing_for = \"1s\"\n\
+         [[rule]]\nname = \"dormant-port\"\nports = [1]\nseverity = \"info\"\n",
+        folder.path().display()
+    );
+    let (_folder, path) = file("state.toml", configuration)?;
+    let alerts = |agent: &Agent| agent.seen().iter().filter(|line| line["event"] == "alert").count();
+    let firing = [("rule", "odd"), ("severity", "critical")];
+    let listener = TcpListener::bind(("127.0.0.1", 1994))?;
+    let mut agent = Agent::start(backend, &["--config.file", &path])?;
+    agent.wait_for("the alert", |line| line["event"] == "alert")?;
+    agent.stop(Signal::KILL)?;
+    for _ in 0..2 {
+        let mut agent = Agent::start(backend, &["--config.file", &path])?;
+        agent.event("listen", inode(&listener)?)?;
+        agent.wait_for_metric("portreeve_alerts", &firing, Some(1.0))?;
+        // Longer than it has to fire.
+        agent.catch_up(Duration::from_secs(2))?;
+        if alerts(&agent) > 0 {
+            return Err("the alert was told again".into());
+        }
+        agent.wait_for_metric("portreeve_alerts", &firing, Some(1.0))?;
+        agent.stop(Signal::KILL)?;
+    }
+    // What ended while nobody looked is resolved by the next agent.
+    drop(listener);
+    let mut agent = Agent::start(backend, &["--config.file", &path])?;
+    agent.wait_for("the end of the alert", |line| line["event"] == "alert_resolved")?;
+    if alerts(&agent) > 0 {
+        return Err("the alert was told again".into());
+    }
     Ok(())
 }
 

@@ -74,6 +74,10 @@ impl Pipeline {
             self.drifted("missed", missing);
         }
         self.drifted("ended", gone);
+        if is_first {
+            // Those that fired before, too.
+            self.count_alerts();
+        }
     }
 
     /// Takes a listener that was found. Says whether it was not known.

@@ -16,6 +16,9 @@ use crate::{
     policy::alerts::{AlertKey, Fired},
 };
 
+/// Alerts that are written down one by one.
+const FEW: usize = 64;
+
 impl Pipeline {
     /// All that listens, to be written down by whoever asked.
     pub(in crate::agent) fn listing(&self) -> Listing {
@@ -86,6 +89,10 @@ impl Pipeline {
             self.alerts.delivered(&key, now);
             lock(&self.metrics).alert_fired(&key.rule, finding.severity);
             self.count_alerts();
+            if self.alerts.len() <= FEW {
+                // Whatever happens to the agent now, the next one knows. Of many, the next tick writes all at once.
+                self.state.write(self.alerts.firing());
+            }
             let summary = sentence::summary(event, report, &self.instance);
             ::log::warn!(
                 rule = key.rule.as_str(), severity = finding.severity.as_str(), protocol = key.protocol.as_str(),
