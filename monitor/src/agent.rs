@@ -227,6 +227,8 @@ impl Agent<'_> {
         let mut quiet = Quiet::default();
         // The hooks are attached: whatever opens from now on is reported, and all else is there.
         self.start_look();
+        // What the kernel's BTF took, before what it found comes on top.
+        give_back_memory();
         loop {
             // In this order, so that a flood of events holds up neither the end nor the clock.
             tokio::select! {

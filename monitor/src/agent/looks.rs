@@ -11,7 +11,7 @@ use crate::{
     event::{Actor, Event, Holder, Kind, Outcome, Protocol, Socket, SocketKey, Source},
     identity::{Paths, clock},
     inventory::reconcile::{Look, Sighted},
-    kernel::{Armed, Filter, OpenFiles, RawRecord},
+    kernel::{Armed, Filter, FoundFiles, OpenFiles},
     snapshot::{
         ListeningSocket,
         whole::{Looker, Whole},
@@ -131,7 +131,7 @@ fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns
     let began = clock::boot_now();
     let mut undecodable = 0;
     let mut by_files = files.and_then(|files| match files.read() {
-        Ok(records) => Some(of_files(records, &mut undecodable)),
+        Ok(found) => Some(of_files(found, &mut undecodable)),
         Err(error) => {
             ::log::warn!("{error:#}; /proc is read instead");
             None
@@ -196,10 +196,10 @@ fn is_blind(found: &HashMap<SocketKey, Sighted>, whole: &Whole, own_netns: Optio
 
 /// The sockets of the records, each once, as the one of its holders tells it who has lived longest: who opened it, where that
 /// one still has it.
-fn of_files(records: Vec<RawRecord>, undecodable: &mut u64) -> HashMap<SocketKey, Sighted> {
+fn of_files(found: FoundFiles, undecodable: &mut u64) -> HashMap<SocketKey, Sighted> {
     let mut sockets: HashMap<SocketKey, Sighted> = HashMap::new();
-    for record in records {
-        let Some(event) = decode(record.bytes()) else {
+    for record in found.records() {
+        let Some(event) = decode(record) else {
             *undecodable += 1;
             continue;
         };

@@ -26,7 +26,7 @@ pub use hooks::{Subject, is_of_listens};
 pub use log::KernelLog;
 pub use memory::give_back_memory;
 pub use misses::HookMisses;
-pub use open_files::OpenFiles;
+pub use open_files::{Found as FoundFiles, OpenFiles};
 pub use ring::{Events, RawRecord};
 pub use udp::BoundUdp;
 

@@ -9,8 +9,6 @@ use anyhow::{Context, Result, bail};
 use aya::{Btf, Ebpf, programs::Iter};
 use monitor_common::Record;
 
-use super::ring::RawRecord;
-
 /// The program, and the iterator that runs it.
 const PROGRAM: &str = "open_files";
 const ITERATOR: &str = "task_file";
@@ -52,11 +50,11 @@ pub(super) fn open(ebpf: &mut Ebpf) -> Result<OpenFiles> {
 }
 
 impl OpenFiles {
-    /// A record for each descriptor that is a listener, so for each holder of a socket at least one.
+    /// Has the kernel go through the files.
     ///
     /// # Errors
     /// Where the iterator's file cannot be read to its end.
-    pub fn read(mut self) -> Result<Vec<RawRecord>> {
+    pub fn read(mut self) -> Result<Found> {
         let mut bytes = Vec::new();
         let mut pauses = 0;
         loop {
@@ -72,24 +70,30 @@ impl OpenFiles {
                 Err(error) => return Err(error).context("cannot read the iterator over open files"),
             }
         }
-        records(&bytes)
+        let found = Found(bytes);
+        if found.records().map(<[u8]>::len).sum::<usize>() != found.0.len() {
+            bail!("the iterator over open files ends within a record");
+        }
+        Ok(found)
     }
 }
 
-/// Cuts what the iterator wrote into records: each is followed by its names.
-fn records(mut bytes: &[u8]) -> Result<Vec<RawRecord>> {
-    let mut records = Vec::new();
-    while !bytes.is_empty() {
-        let at = offset_of!(Record, path_bytes);
-        let names = bytes.get(at..at + 4).and_then(|names| names.try_into().ok());
-        let length = names.map_or(0, |names| Record::SIZE + u32::from_ne_bytes(names) as usize);
-        let Some((record, rest)) = bytes.split_at_checked(length.max(Record::SIZE)) else {
-            bail!("the iterator over open files ends within a record");
-        };
-        records.push(RawRecord::new(record));
-        bytes = rest;
+/// What a look found.
+#[derive(Debug)]
+pub struct Found(Vec<u8>);
+
+impl Found {
+    /// A record for each descriptor that is a listener, so for each holder of a socket at least one; each with its names.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let at = offset_of!(Record, path_bytes);
+            let names = rest.get(at..at + 4)?.try_into().ok()?;
+            let record;
+            (record, rest) = rest.split_at_checked(Record::SIZE + u32::from_ne_bytes(names) as usize)?;
+            Some(record)
+        })
     }
-    Ok(records)
 }
 
 #[cfg(test)]
@@ -104,16 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn records_of_different_lengths_are_told_apart_and_a_cut_one_is_an_error() {
+    fn records_of_different_lengths_are_told_apart_and_a_cut_one_is_none() {
         let bytes = [record(0), record(17), record(3)].concat();
-        let lengths: Vec<_> = records(&bytes)
-            .unwrap()
-            .iter()
-            .map(|record| record.bytes().len())
-            .collect();
-        assert_eq!(lengths, [Record::SIZE, Record::SIZE + 17, Record::SIZE + 3]);
-        assert!(records(&bytes[..bytes.len() - 1]).is_err());
-        assert!(records(&bytes[..5]).is_err());
-        assert!(records(&[]).unwrap().is_empty());
+        let lengths = |bytes: &[u8]| Found(bytes.to_owned()).records().map(<[u8]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&bytes), [Record::SIZE, Record::SIZE + 17, Record::SIZE + 3]);
+        assert_eq!(lengths(&bytes[..bytes.len() - 1]), [Record::SIZE, Record::SIZE + 17]);
+        assert_eq!(lengths(&bytes[..5]), [0; 0]);
+        assert_eq!(lengths(&[]), [0; 0]);
     }
 }

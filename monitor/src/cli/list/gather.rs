@@ -1,6 +1,7 @@
 //! Looking at the host: what listens, who holds it, and who that is. All that `list` and `watch` read is read here.
 
 use std::{
+    collections::HashMap,
     fs,
     net::SocketAddr,
     os::unix::fs::MetadataExt,
@@ -55,6 +56,8 @@ pub struct Looker {
     blind: Option<&'static str>,
     agent: SocketAddr,
     since: Since,
+    /// Processes of this look, by pid and start: one may hold thousands of sockets.
+    known: HashMap<(u32, u64), (Process, ProcessIdentity)>,
 }
 
 /// What one look found.
@@ -93,6 +96,7 @@ impl Looker {
                 .with_packages_read(packages),
             agent: args.agent,
             since: Since::new(),
+            known: HashMap::new(),
             blind: blind(&paths.procfs),
             procfs: paths.procfs,
         })
@@ -100,6 +104,7 @@ impl Looker {
 
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
     pub fn look(&mut self, with_holders: bool) -> Look {
+        self.known.clear();
         let Whole {
             sockets,
             namespaces,
@@ -177,6 +182,16 @@ impl Looker {
 
     /// The process itself. Its user is who it runs as now, which may be another than who made the socket.
     fn process(&mut self, holder: &Holder, socket_uid: u32) -> (Process, ProcessIdentity) {
+        let key = (holder.pid, holder.start_ticks);
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let found = self.look_up(holder, socket_uid);
+        self.known.insert(key, found.clone());
+        found
+    }
+
+    fn look_up(&mut self, holder: &Holder, socket_uid: u32) -> (Process, ProcessIdentity) {
         let folder = self.procfs.join(holder.pid.to_string());
         let uid = fs::metadata(folder).map_or(socket_uid, |metadata| metadata.uid());
         let start = holder.start_ticks.saturating_mul(TICK);

@@ -89,14 +89,15 @@ fn ss(inside: Option<u32>) -> BTreeSet<Row> {
     let output = command.arg("-Hltunpe").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().map(row_of_ss).collect()
+    // A name with a line feed in it makes two lines of one, of which this reads the first.
+    text.lines().filter_map(row_of_ss).collect()
 }
 
 /// `tcp LISTEN 0 128 127.0.0.53%lo:53 0.0.0.0:* users:(("a",pid=812,fd=4)) ino:777 sk:1 <->`.
-fn row_of_ss(line: &str) -> Row {
+fn row_of_ss(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace();
-    let (protocol, local) = (fields.next().unwrap(), fields.nth(3).unwrap());
-    let (address, port) = local.rsplit_once(':').unwrap();
+    let (protocol, local) = (fields.next()?, fields.nth(3)?);
+    let (address, port) = local.rsplit_once(":")?;
     // `127.0.0.53%lo` and `[fe80::1]%eth0`.
     let address = address.split('%').next().unwrap();
     let number = |text: &str| -> u64 {
@@ -105,7 +106,7 @@ fn row_of_ss(line: &str) -> Row {
     };
     let pids = line.split(",pid=").skip(1).map(|rest| number(rest).try_into().unwrap());
     let inode = line.split(" ino:").nth(1).map_or(0, number);
-    (protocol.to_owned(), format!("{address}:{port}"), inode, pids.collect())
+    Some((protocol.to_owned(), format!("{address}:{port}"), inode, pids.collect()))
 }
 
 fn row_of(found: &Found) -> Row {
