@@ -35,7 +35,11 @@ use crate::{
     config::Settings,
     event::Event,
     identity::{Clock, clock},
-    kernel::{Armed, Attempt, Events, Filter, KernelLog, Probe, capability::Effective, give_back_memory},
+    kernel::{
+        Armed, Attempt, Events, Filter, KernelLog, Probe,
+        capability::{Effective, in_initial_pid_namespace},
+        give_back_memory,
+    },
     output::{
         http::{self, QUESTIONS_MAX, Question, Shared, lock},
         metrics::Metrics,
@@ -288,6 +292,7 @@ impl Agent<'_> {
             self.pipeline.look_failed();
             return;
         };
+        self.armed.service.sees_processes = in_initial_pid_namespace(&self.settings.paths.procfs);
         self.armed.service.sees_all = self.looks.by_files() || done.unseen.is_empty();
         let is_large = done.look.sockets.len() > LARGE;
         self.pipeline.merge(done);
@@ -411,7 +416,11 @@ pub(crate) fn ephemeral_ports(procfs: &Path) -> Option<(u16, u16)> {
 
 /// Inode of the host's network namespace: that of process 1, or of this process where that may not be seen.
 pub(crate) fn host_netns(procfs: &Path) -> Option<u32> {
-    netns_of(procfs, "1").or_else(|| netns_of(procfs, "self"))
+    // The second one is the kernel's own, which starts its threads: where the first hides itself even from root.
+    let kernel = std::fs::read(procfs.join("2/comm")).is_ok_and(|comm| comm == b"kthreadd\n");
+    netns_of(procfs, "1")
+        .or_else(|| netns_of(procfs, "2").filter(|_| kernel))
+        .or_else(|| netns_of(procfs, "self"))
 }
 
 /// Inode of the network namespace of a process.

@@ -11,7 +11,7 @@ use crate::{
     event::{Actor, Event, Holder, Kind, Outcome, Protocol, Socket, SocketKey, Source},
     identity::{Paths, clock},
     inventory::reconcile::{Look, Sighted},
-    kernel::{Armed, Filter, FoundFiles, OpenFiles},
+    kernel::{Armed, Filter, FoundFiles, OpenFiles, capability::in_initial_pid_namespace},
     snapshot::{
         ListeningSocket,
         whole::{Looker, Whole},
@@ -54,6 +54,12 @@ pub(super) struct Done {
 
 impl Looks {
     pub(super) fn new(paths: &Paths, own_netns: Option<u32>, named: Box<Filter>) -> Self {
+        if !in_initial_pid_namespace(&paths.procfs) {
+            ::log::warn!(
+                "this is not the host's pid namespace: who holds a socket is not known of processes outside of it, nor are \
+                 command lines and executables that the kernel side did not take (give the agent the host's: hostPID, --pid=host)"
+            );
+        }
         Self {
             looker: Some(Looker::new(paths)),
             running: None,

@@ -243,7 +243,7 @@ impl Pipeline {
     /// Takes an event whose outcome is as known as it will be.
     fn settled(&mut self, event: Event) {
         if event.kind == Kind::Unlisten {
-            self.reconcile.saw_end(event.socket.key, event.time);
+            self.reconcile.saw_end(&event);
         }
         if self.is_selftest(&event) {
             return;

@@ -35,6 +35,8 @@ pub struct Args {
 struct Findings {
     kernel: String,
     attempts: Result<Vec<Attempt>>,
+    /// Whether this is the host's pid namespace.
+    in_host_pids: bool,
     /// Whether all open files can be looked at.
     open_files: Result<()>,
     capabilities: Effective,
@@ -59,6 +61,7 @@ impl Findings {
     fn chosen(&self) -> Option<Service> {
         let mut service = Service::possible(self.attempts.as_ref().ok()?, None)?;
         service.sees_all = self.open_files.is_ok();
+        service.sees_processes = self.in_host_pids;
         Some(service)
     }
 }
@@ -126,6 +129,7 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
     Ok(Findings {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         attempts,
+        in_host_pids: capability::in_initial_pid_namespace(&procfs),
         open_files,
         capabilities,
         obstacles,

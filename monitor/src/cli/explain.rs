@@ -1,9 +1,11 @@
 //! `portreeve explain PORT|NAME`: what a port was registered for, and what lies beside it.
 
 mod json;
+mod now;
 mod text;
 
-use super::print::print;
+use self::now::Now;
+use super::{list::gather::SourceArgs, print::print};
 use crate::exit::UsageError;
 use crate::registry::{Ports, RangeClass, Registration, Registry, Source, Status, Subject, Transport};
 use std::process::ExitCode;
@@ -13,9 +15,19 @@ const FAMILY_REACH: u16 = 16;
 /// How many stretches of ports with other services are shown on each side.
 const OTHERS_SHOWN: usize = 2;
 
-/// Say what a port or a service name is registered for, and what lies beside it
+/// Say what a port or a service name is registered for, what lies beside it, and who listens there now
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    pub query: Query,
+
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// What is to be explained, and how.
+#[derive(Debug, clap::Args)]
+pub struct Query {
     /// A port (1992, tcp/1992, 1992/udp), a range (6000-6010) or a service name (stun-p3)
     #[arg(value_name = "PORT|NAME", allow_negative_numbers = true)]
     pub port_or_name: String,
@@ -24,29 +36,41 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Prints what the embedded registry knows about a port, a range or a name.
+/// Prints what the embedded registry knows about a port, a range or a name, and who listens there now.
 ///
 /// # Errors
 /// [`UsageError`] where the argument is neither; otherwise stdout could not be written. A reader that has gone away
 /// (`| head`) is no error.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    print(&render(Registry::embedded(), args)?)?;
+    let query = &args.query;
+    let explanation = explanation(Registry::embedded(), query)?;
+    let transport = match explanation.subject {
+        Subject::Ports(spec) => spec.transport,
+        Subject::Name { transport, .. } => transport,
+    };
+    let now = explanation
+        .ports
+        .map(|ports| Now::look(&args.sources, ports, transport))
+        .transpose()?;
+    print(&written(&explanation, query, now.as_ref())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The whole output, as text of 80 columns or as one JSON document, with a line feed at the end.
-///
-/// # Errors
-/// [`UsageError`] where the argument is neither a port, nor a range, nor a name that `registry` has.
-pub fn render(registry: &Registry, args: &Args) -> anyhow::Result<String> {
-    let query = args.port_or_name.trim();
-    let subject = Subject::parse(query, registry).map_err(|error| UsageError(error.to_string()))?;
-    let explanation = Explanation::gather(registry, query, subject);
-    if args.json {
-        json::render(&explanation)
-    } else {
-        Ok(text::render(&explanation))
+fn explanation<'a>(registry: &'a Registry, query: &'a Query) -> anyhow::Result<Explanation<'a>> {
+    let text = query.port_or_name.trim();
+    let subject = Subject::parse(text, registry).map_err(|error| UsageError(error.to_string()))?;
+    Ok(Explanation::gather(registry, text, subject))
+}
+
+fn written(explanation: &Explanation<'_>, query: &Query, now: Option<&Now>) -> anyhow::Result<String> {
+    if query.json {
+        return json::render(explanation, now);
     }
+    let mut text = text::render(explanation);
+    if let Some(now) = now {
+        text.push_str(&now.text());
+    }
+    Ok(text)
 }
 
 /// What there is to say about one subject.

@@ -3,10 +3,10 @@
 mod agent;
 mod columns;
 pub(super) mod filters;
-pub(super) mod gather;
-pub(super) mod json;
-pub(super) mod row;
-pub(super) mod text;
+pub(in crate::cli) mod gather;
+pub(in crate::cli) mod json;
+pub(in crate::cli) mod row;
+pub(in crate::cli) mod text;
 
 use std::process::ExitCode;
 
@@ -99,9 +99,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn look(looker: &mut Looker, filters: &Filters) -> Listing {
     let look = looker.look(true);
     let rows: Vec<_> = look.found.into_iter().map(|found| looker.describe(found)).collect();
-    // Of all rows: a filter may have missed one whose process is not seen.
-    let hidden = looker.hidden(&rows);
+    // A filter that asks for processes may have missed one that is not seen.
+    let of_all = filters.ask_for_processes().then(|| looker.hidden(&rows)).flatten();
     let (rows, left_out) = select(rows, filters, &looker.policy);
+    let hidden = of_all.or_else(|| looker.hidden(&rows));
     Listing {
         host: looker.host.clone(),
         time: Timestamp::now(),

@@ -20,7 +20,7 @@ use super::{
         gather::{Look, Looker, SourceArgs, may_hide},
         json::{Listener, SCHEMA, time},
         row::{Key, Row, key},
-        text::{one_line, unseen},
+        text::{head, one_line, unseen},
     },
     print::{is_read, say},
     terminal::{Color, Paint},
@@ -97,6 +97,9 @@ async fn watch(mut looker: Looker, filters: &Filters, style: Style, every: Durat
         .count();
     let blind: String = not_seen.iter().map(|part| format!("; {part}")).collect();
     say(&format!("{shown} listen now; what changes follows{blind}"));
+    if !style.json && !is_read(&head())? {
+        return Ok(());
+    }
     loop {
         tokio::select! {
             biased;
@@ -222,7 +225,7 @@ fn line(change: &Change, style: Style, host: &str, now: Timestamp) -> Result<Str
         return Ok(format!("{line}\n"));
     }
     let sign = paint.on(sign, style.color);
-    Ok(format!("{sign} {}\n", one_line(&change.row, style.color)))
+    Ok(format!("{sign} {}\n", one_line(&change.row, now, style.color)))
 }
 
 #[cfg(test)]
@@ -269,11 +272,18 @@ mod tests {
         let opened = changes(&mut known, look(vec![nc().0, sshd().0]));
         assert_eq!(
             opened,
-            ["+ tcp 0.0.0.0:1992 stun-p3,ipsendmsg nc[812] alice unexpected\n"]
+            [
+                "+ 00:00:00Z  tcp    0.0.0.0:1992           wildcard  stun-p3,ipsendmsg  nc[812]               alice     user@1000.service     host        unexpected\n"
+            ]
         );
         assert!(changes(&mut known, look(vec![sshd().0, nc().0])).is_empty());
         let ended = changes(&mut known, look(vec![nc().0]));
-        assert_eq!(ended, ["- tcp 0.0.0.0:22 ssh sshd[700] root unruled\n"]);
+        assert_eq!(
+            ended,
+            [
+                "- 00:00:00Z  tcp    0.0.0.0:22             wildcard  ssh                sshd[700]             root      ssh.service           host        unruled\n"
+            ]
+        );
     }
 
     #[test]

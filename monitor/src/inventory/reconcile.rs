@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use monitor_common::UDP_COUNTS_AFTER;
 
 use super::Inventory;
-use crate::event::{Event, Holder, SocketKey};
+use crate::event::{Event, Holder, SocketKey, Source};
 
 /// Looks after a loss: several, since a listen whose result is still open comes into the inventory later.
 const LOOKS: u32 = 5;
@@ -48,6 +48,8 @@ pub struct Look {
 pub struct Differences {
     /// Listeners that it has not.
     pub missed: Vec<Sighted>,
+    /// Those of them that the first look found already.
+    pub existing: Vec<Sighted>,
     /// Listeners that it has, and that are gone.
     pub ended: Vec<SocketKey>,
 }
@@ -66,10 +68,29 @@ pub struct Reconcile {
     suspects: HashSet<SocketKey>,
     /// Sockets that were found and are not known, with when they first were.
     newcomers: HashMap<Newcomer, u64>,
+    /// When the first look began.
+    first: u64,
     /// Whether one of them is worth a look of its own.
     is_open: bool,
     /// The sockets whose end was told since the look that is under way began, with when; `None` where there is none.
-    ended: Option<HashMap<SocketKey, u64>>,
+    ended: Option<Ended>,
+}
+
+/// Sockets that ended while they were looked for: by key, and by namespace and inode, which is all that tables show.
+#[derive(Debug, Default)]
+struct Ended {
+    by_key: HashMap<SocketKey, u64>,
+    by_inode: HashSet<(u32, u64)>,
+}
+
+impl Ended {
+    /// Whether a socket that was found has ended since. What ended before may have had the same memory.
+    fn has(&self, event: &Event) -> bool {
+        let by_key = self.by_key.get(&event.socket.key);
+        self.by_key.len() >= ENDED_MAX
+            || by_key.is_some_and(|time| *time >= event.time)
+            || (event.source == Source::Tables && self.by_inode.contains(&(event.socket.netns, event.socket.inode)))
+    }
 }
 
 impl Reconcile {
@@ -92,7 +113,7 @@ impl Reconcile {
 
     /// A look begins.
     pub fn begin(&mut self) {
-        self.ended = Some(HashMap::new());
+        self.ended = Some(Ended::default());
     }
 
     /// The look that was under way failed.
@@ -101,9 +122,10 @@ impl Reconcile {
     }
 
     /// The end of a socket was told.
-    pub fn saw_end(&mut self, key: SocketKey, time: u64) {
-        if let Some(ended) = self.ended.as_mut().filter(|ended| ended.len() < ENDED_MAX) {
-            ended.insert(key, time);
+    pub fn saw_end(&mut self, end: &Event) {
+        if let Some(ended) = self.ended.as_mut().filter(|ended| ended.by_key.len() < ENDED_MAX) {
+            ended.by_key.insert(end.socket.key, end.time);
+            ended.by_inode.insert((end.socket.netns, end.socket.inode));
         }
     }
 
@@ -118,6 +140,9 @@ impl Reconcile {
     ) -> Differences {
         let told = self.ended.take().unwrap_or_default();
         let is_first = self.looks == 0;
+        if is_first {
+            self.first = look.began;
+        }
         self.looks += 1;
         let mut differences = Differences::default();
         let mut present = HashSet::with_capacity(look.sockets.len());
@@ -130,9 +155,7 @@ impl Reconcile {
                 continue;
             }
             let key = event.socket.key;
-            // Another socket that ended before may have had the same memory.
-            let has_ended = told.len() >= ENDED_MAX || told.get(&key).is_some_and(|time| *time >= event.time);
-            if has_ended || waits(event) {
+            if told.has(event) || waits(event) {
                 continue;
             }
             let newcomer = (key, event.socket.inode);
@@ -143,7 +166,9 @@ impl Reconcile {
             } else {
                 is_first || known_since.is_some()
             };
-            if is_certain {
+            if is_certain && since <= self.first {
+                differences.existing.push(sighted);
+            } else if is_certain {
                 differences.missed.push(sighted);
             } else {
                 // A UDP socket on any port waits for the next regular look, since there is always one that has just come; the
@@ -242,8 +267,11 @@ mod tests {
 
     fn merge(reconcile: &mut Reconcile, inventory: &mut Inventory<()>, look: Look) -> (Vec<SocketKey>, Vec<SocketKey>) {
         let differences = reconcile.merge(look, inventory, |_| false, NOW);
-        let missed = differences.missed.iter().map(|sighted| sighted.event.socket.key);
-        (missed.collect(), differences.ended)
+        let found = differences.existing.iter().chain(&differences.missed);
+        (
+            found.map(|sighted| sighted.event.socket.key).collect(),
+            differences.ended,
+        )
     }
 
     fn after_the_first() -> Reconcile {
@@ -331,16 +359,24 @@ mod tests {
         let mut inventory = with(&[]);
         let mut reconcile = Reconcile::default();
         reconcile.begin();
-        reconcile.saw_end(SocketKey::new(1), NOW + 1);
-        reconcile.saw_end(SocketKey::new(2), NOW - 1);
+        for (key, time) in [(1, NOW + 1), (2, NOW - 1), (4, NOW + 1)] {
+            let mut end = found(key, 0);
+            end.time = time;
+            reconcile.saw_end(&end);
+        }
+        // The tables are stamped when they were read, and know no addresses.
+        let mut by_tables = look(&[1, 2, 3, 4]);
+        let last = &mut by_tables.sockets[3].event;
+        (last.time, last.source) = (NOW + 5, Source::Tables);
+        last.socket.key = SocketKey::of_tables(Some(77), NETNS, last.socket.inode);
         let differences = reconcile.merge(
-            look(&[1, 2, 3]),
+            by_tables,
             &mut inventory,
             |event| event.socket.key == SocketKey::new(3),
             NOW,
         );
         let missed: Vec<_> = differences
-            .missed
+            .existing
             .iter()
             .map(|sighted| sighted.event.socket.key)
             .collect();
@@ -365,7 +401,8 @@ mod tests {
         };
         let mut missed = |began| {
             let differences = reconcile.merge(resolver(began), &mut inventory, |_| false, began);
-            differences.missed.len()
+            assert_eq!(differences.missed, [], "it was there at the first look");
+            differences.existing.len()
         };
         assert_eq!(missed(NOW), 0);
         assert_eq!(missed(NOW + UDP_COUNTS_AFTER - 1), 0);
@@ -387,7 +424,7 @@ mod tests {
     fn the_event_of_a_listener_that_a_look_found_first_is_no_second_one() {
         let mut inventory = with(&[1]);
         let mut event = found(1, 0);
-        event.source = crate::event::Source::Hook;
+        event.source = Source::Hook;
         assert_eq!(inventory.apply(event), Change::Known(SocketKey::new(1)));
         assert_eq!(inventory.len(), 1);
     }

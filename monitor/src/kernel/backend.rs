@@ -121,6 +121,8 @@ pub struct Service {
     accepts: Option<Backend>,
     /// Whether looks see what listens in every network namespace.
     pub sees_all: bool,
+    /// Whether looks see who holds a socket: it is the host's pid namespace.
+    pub sees_processes: bool,
 }
 
 impl Service {
@@ -132,6 +134,7 @@ impl Service {
             connects: None,
             accepts: None,
             sees_all: true,
+            sees_processes: true,
         }
     }
 
@@ -184,6 +187,9 @@ impl Service {
     /// What is not seen.
     pub fn blind_spots(&self) -> Vec<Situation> {
         let mut situations = ALWAYS.to_vec();
+        if !self.sees_processes {
+            situations.push(OTHER_PROCESSES);
+        }
         if !self.sees_all {
             situations.push(OTHER_NAMESPACES);
         }
@@ -224,6 +230,11 @@ const ALWAYS: &[Situation] = &[
         meaning: "a bound UDP socket that gives up its peer (connect() to AF_UNSPEC) takes what anybody sends again, which is not reported",
     },
 ];
+
+const OTHER_PROCESSES: Situation = Situation {
+    name: "other_processes",
+    meaning: "who holds a socket that was there before the agent is not known of processes outside of its pid namespace",
+};
 
 const OTHER_NAMESPACES: Situation = Situation {
     name: "other_namespaces",

@@ -144,13 +144,15 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         Protocol::Tcp => "t",
         Protocol::Udp => "u",
     };
+    // Who opened what a look found is not known.
+    let verb = if event.is_found() { "holds" } else { "opened" };
     let who = if event.opener.is_known() {
         format!("{} ({user}){exe}", report.label)
     } else {
         NOBODY.to_owned()
     };
     format!(
-        "{who} opened {port} on {instance}{namespace}{belongs}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
+        "{who} {verb} {port} on {instance}{namespace}{belongs}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
         event.socket.port,
     )
 }

@@ -3,7 +3,7 @@
 use super::Pipeline;
 use crate::{
     agent::{looks::Done, seconds},
-    event::{Event, Kind, Outcome, Source},
+    event::{Event, Holder, Kind, Outcome, Protocol, Source},
     identity::clock,
     inventory::{
         Change, Listener,
@@ -52,32 +52,56 @@ impl Pipeline {
             let is_told = event.late && event.source == Source::OpenFiles && sees_udp;
             is_told || pending.has(&event.socket) || selftest.has(event.socket.inode)
         };
-        let Differences { missed, ended } = self.reconcile.merge(done.look, &mut self.inventory, waits, now);
-        let (mut missing, mut gone) = (0, 0);
+        let Differences {
+            missed,
+            existing,
+            ended,
+        } = self.reconcile.merge(done.look, &mut self.inventory, waits, now);
+        let (mut before, mut missing, mut gone) = (0, 0, 0);
         for key in ended {
             if let Some(listener) = self.inventory.remove(key) {
-                gone += 1;
+                gone += u64::from(self.is_told(listener.opened.socket.protocol));
                 self.ended_unseen(listener, now);
             }
         }
+        for Sighted { mut event, holders } in existing {
+            // It was there at the first look, whenever it was certain.
+            event.opened = event.opened.min(self.first_look.unwrap_or(now));
+            if self.take_found(event, holders) {
+                before += 1;
+            }
+        }
         for Sighted { event, holders } in missed {
-            let key = event.socket.key;
-            if self.found(event) {
+            let protocol = event.socket.protocol;
+            if self.take_found(event, holders) && self.is_told(protocol) {
                 missing += 1;
-                self.inventory.held_by(key, holders);
             }
         }
         lock(&self.metrics).looked(seconds(self.clock, now), done.took as f64 / 1e9);
         if is_first {
-            ::log::info!(listeners = missing; "what listened before is known");
-        } else {
-            self.drifted("missed", missing);
+            ::log::info!(listeners = before; "what listened before is known");
         }
+        self.drifted("missed", missing);
         self.drifted("ended", gone);
         if is_first {
             // Those that fired before, too.
             self.count_alerts();
         }
+    }
+
+    /// Whether hooks tell of listeners of this protocol, so that one that they did not tell of is a difference: of UDP the
+    /// tracepoint tells nothing, and looks are all there is.
+    fn is_told(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Tcp || self.sees_udp
+    }
+
+    fn take_found(&mut self, event: Event, holders: Vec<Holder>) -> bool {
+        let key = event.socket.key;
+        let is_new = self.found(event);
+        if is_new {
+            self.inventory.held_by(key, holders);
+        }
+        is_new
     }
 
     /// Takes a listener that was found. Says whether it was not known.

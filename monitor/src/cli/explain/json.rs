@@ -1,11 +1,15 @@
 //! The explanation as one JSON document; what is not known is null.
 
-use super::Explanation;
+use super::{
+    Explanation,
+    now::{Check, Now},
+};
+use crate::cli::list::json::Listener;
 use crate::registry::{Ports, RangeClass, Registration, Subject, Transport};
 use anyhow::Context as _;
 use serde::Serialize;
 
-pub(super) fn render(explanation: &Explanation<'_>) -> anyhow::Result<String> {
+pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow::Result<String> {
     let (name, transport) = match explanation.subject {
         Subject::Ports(spec) => (None, spec.transport),
         Subject::Name { name, transport } => (Some(name), transport),
@@ -39,6 +43,8 @@ pub(super) fn render(explanation: &Explanation<'_>) -> anyhow::Result<String> {
         classes: explanation.classes.iter().copied().map(Class::new).collect(),
         registrations: registrations.collect(),
         neighbours: neighbours.collect(),
+        listening: now.map(Now::listeners),
+        check: now.map(Now::check),
         source: Source {
             name: explanation.source.name,
             version: explanation.source.version,
@@ -65,6 +71,10 @@ struct Document<'a> {
     /// other.
     registrations: Vec<Row<'a>>,
     neighbours: Vec<Neighbour<'a>>,
+    /// What listens on these ports of this host now, as `list --json` writes it; null where the document is about no ports.
+    listening: Option<Vec<Listener<'a>>>,
+    /// Commands that show the same.
+    check: Option<Check>,
     source: Source<'a>,
 }
 

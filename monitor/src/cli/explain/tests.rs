@@ -1,13 +1,12 @@
 use super::*;
 
+/// What the registry says, without what listens here.
 fn output(query: &str, json: bool) -> anyhow::Result<String> {
-    render(
-        Registry::embedded(),
-        &Args {
-            port_or_name: query.to_owned(),
-            json,
-        },
-    )
+    let query = Query {
+        port_or_name: query.to_owned(),
+        json,
+    };
+    written(&explanation(Registry::embedded(), &query)?, &query, None)
 }
 
 fn text(query: &str) -> String {

@@ -114,6 +114,11 @@ pub struct Filters {
 }
 
 impl Filters {
+    /// Whether they ask for something that only a process tells.
+    pub fn ask_for_processes(&self) -> bool {
+        !self.names.is_empty() || !self.users.is_empty()
+    }
+
     /// Understands the arguments. `automatic` is the host's range of automatic ports.
     ///
     /// # Errors

@@ -174,6 +174,7 @@ impl Looker {
             container: known.container,
             cgroup: known.cgroup,
             package: known.package,
+            own: found.holders.first().is_some_and(|holder| self.is_agent(holder.pid)),
             since: self.since.get(&(found.netns, found.socket.inode)).copied(),
             missing,
         };
@@ -211,6 +212,16 @@ impl Looker {
             ancestors: identity.ancestors.clone(),
         };
         (process, identity)
+    }
+
+    /// Whether a process runs this very program: the agent, since nothing else of it listens.
+    fn is_agent(&self, pid: u32) -> bool {
+        let file = |process: &str| {
+            let metadata = fs::metadata(self.procfs.join(process).join("exe")).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let own = file("self");
+        own.is_some() && own == file(&pid.to_string())
     }
 
     /// How many of the rows have a process that may not be seen, and why.

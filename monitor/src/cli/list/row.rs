@@ -74,6 +74,8 @@ pub struct Identified {
     pub container: Option<Container>,
     pub cgroup: Option<String>,
     pub package: Option<String>,
+    /// Whether it is an agent's own, which no rule speaks of.
+    pub own: bool,
     /// When it began to listen. Only an agent that saw it knows.
     pub since: Option<Timestamp>,
     /// What could not be learned of the process.
@@ -137,7 +139,7 @@ impl Row {
             // Not known afterwards: a rule treats it as a port that was asked for, which is the more severe.
             automatic: false,
         };
-        let judged = policy.judge(&facts, false);
+        let judged = policy.judge(&facts, identified.own);
         let is_v6_wildcard = address.is_ipv6() && address.is_unspecified();
         let mut missing = identified.missing;
         let unknown = [

@@ -72,6 +72,7 @@ fn listener(address: impl Into<IpAddr>, port: u16, pid: u32, exe: &str) -> (Foun
         container: None,
         cgroup: None,
         package: None,
+        own: false,
         since: None,
         missing: Vec::new(),
     };

@@ -9,9 +9,9 @@ use super::{
     row::{Listing, Owner, Row, Unseen, What},
 };
 use crate::{
-    cli::terminal::Paint,
+    cli::terminal::{self, Paint},
     exit::printable,
-    identity::{Container, Pod},
+    identity::{Container, ExeState, Pod},
     policy::Verdict,
 };
 
@@ -126,8 +126,13 @@ fn table(lines: &[Line<'_>], listing: &Listing, wide: bool) -> Table {
             word(line.row.package.as_deref().unwrap_or_default())
         });
         add("EXECUTABLE", 1, 0, &|line| {
-            let exe = line.row.process().and_then(|process| process.exe.as_deref());
-            word(exe.unwrap_or_default())
+            let process = line.row.process();
+            let exe = process.and_then(|process| process.exe.as_deref()).unwrap_or_default();
+            word(&match process.and_then(|process| process.exe_state) {
+                Some(ExeState::Deleted) => format!("{exe} (deleted)"),
+                Some(ExeState::Memfd) => format!("{exe} (memory alone)"),
+                Some(ExeState::File) | None => exe.to_owned(),
+            })
         });
     }
     table
@@ -299,17 +304,62 @@ pub fn unseen(unseen: &[Unseen]) -> Vec<String> {
     parts
 }
 
-/// A row in one line, as `watch` shows it, painted.
-pub fn one_line(row: &Row, color: bool) -> String {
-    let services = match row.services().join(",") {
-        none if none.is_empty() => "-".to_owned(),
-        services => services,
+/// The columns of `watch`, with how wide each is: what is wider pushes the rest of its line on, since nobody knows what is still
+/// to come.
+const COLUMNS: [(&str, usize); 9] = [
+    ("TIME", 9),
+    ("PROTO", 5),
+    ("ADDRESS:PORT", 21),
+    ("SCOPE", 8),
+    ("SERVICE", 17),
+    ("PROCESS", 20),
+    ("USER", 8),
+    ("UNIT/CONTAINER", 20),
+    ("NETNS", 10),
+];
+
+/// The head of the columns of `watch`.
+pub fn head() -> String {
+    let cells = COLUMNS.map(|(title, _)| title.to_owned());
+    format!("  {}VERDICT\n", padded(&cells))
+}
+
+/// A row as `watch` shows it, painted: when it was found, in UTC, and the columns of the table.
+pub fn one_line(row: &Row, now: Timestamp, color: bool) -> String {
+    let or_none = |text: String| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            printable(&text)
+        }
     };
-    let (place, user) = (row.place(), row.user().word());
+    let place = row.place();
+    let netns = if row.host_netns {
+        "host".to_owned()
+    } else {
+        row.netns.to_string()
+    };
+    let cells = [
+        now.strftime("%H:%M:%SZ").to_string(),
+        row.protocol.as_str().to_owned(),
+        place
+            .split_once(' ')
+            .map_or(place.clone(), |(_, place)| place.to_owned()),
+        row.scope.as_str().to_owned(),
+        or_none(row.services().join(",")),
+        or_none(row.process_word()),
+        or_none(row.user().word()),
+        or_none(place_of(row, false)),
+        netns,
+    ];
     let verdict = paint_of(row.verdict).on(row.verdict.as_str(), color);
-    format!(
-        "{place} {services} {} {} {verdict}",
-        printable(&row.process_word()),
-        printable(&user)
-    )
+    format!("{}{verdict}", padded(&cells))
+}
+
+fn padded(cells: &[String; 9]) -> String {
+    let padded = cells.iter().zip(COLUMNS).map(|(cell, (_, width))| {
+        let missing = width.saturating_sub(terminal::columns(cell));
+        format!("{cell}{}  ", " ".repeat(missing))
+    });
+    padded.collect()
 }
