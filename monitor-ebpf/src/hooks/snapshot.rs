@@ -71,7 +71,10 @@ pub fn descriptor(seq: *mut seq_file, task: *const u8, file: *const u8) {
     } else {
         paper.write_path(&executable)
     };
-    #[expect(clippy::cast_possible_truncation, reason = "a record and its names are some hundred bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a record and its names are some hundred bytes"
+    )]
     let length = length as u32;
     // SAFETY: the paper is a record with its names. What does not fit is asked for again by the kernel.
     unsafe { bpf_seq_write(seq, core::ptr::from_ref::<Paper>(paper).cast(), length) };

@@ -10,7 +10,7 @@ use crate::{
     agent, config,
     exit::UsageError,
     identity::Paths,
-    kernel::{Attempt, Backend, Service, capability::check_procfs},
+    kernel::{Attempt, Backend, Service, capability::check_procfs, share_heap},
     output::log::{self, Format, Level},
     registry::Registry,
 };
@@ -165,6 +165,7 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
 
 /// Runs the agent until it is told to stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    share_heap();
     log::start_queued(args.log_level, args.log_format)?;
     let outcome = start(args);
     log::finish();

@@ -60,6 +60,16 @@ fn words(error: &dyn Error) -> String {
     text
 }
 
+/// One heap for all threads, before there is a second one. What a look leaves in the inventory would lie scattered over the heap of
+/// the thread that looked, between what it gave back: a third of the agent's memory with ten thousand listeners.
+pub fn share_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt takes two numbers (mallopt(3)).
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Gives freed memory back to the kernel: reading BTF takes twenty megabytes for a moment, and the allocator would
 /// keep them.
 pub fn give_back_memory() {

@@ -24,7 +24,7 @@ pub use backend::{Attempt, Backend, HookState, Service, Situation};
 pub use counters::{CountersReader, KernelCounters};
 pub use hooks::{Subject, is_of_listens};
 pub use log::KernelLog;
-pub use memory::give_back_memory;
+pub use memory::{give_back_memory, share_heap};
 pub use misses::HookMisses;
 pub use open_files::{Found as FoundFiles, OpenFiles};
 pub use ring::{Events, RawRecord};
