@@ -146,7 +146,12 @@ impl Looker {
         let mut missing = Vec::new();
         let mut known = ProcessIdentity::default();
         let mut socket_unit = None;
-        let owner = match found.holders.first() {
+        // Who has lived longest opened it, most likely; process ids begin anew some day.
+        let opener = found
+            .holders
+            .iter()
+            .min_by_key(|holder| (holder.start_ticks, holder.pid));
+        let owner = match opener {
             Some(holder) => {
                 let process;
                 (process, known) = self.process(holder, uid);
@@ -174,7 +179,7 @@ impl Looker {
             container: known.container,
             cgroup: known.cgroup,
             package: known.package,
-            own: found.holders.first().is_some_and(|holder| self.is_agent(holder.pid)),
+            own: opener.is_some_and(|holder| self.is_agent(holder.pid)),
             since: self.since.get(&(found.netns, found.socket.inode)).copied(),
             missing,
         };

@@ -243,8 +243,11 @@ fn the_look_shows_in_each_namespace_what_ss_shows() {
         until("both hold it, and nobody else", || {
             let whole = look();
             let holders = &found(&whole, inode_of(socket)).holders;
-            let pids: Vec<u32> = holders.iter().map(|holder| holder.pid).collect();
-            pids == [std::process::id(), worker.pid()] && holders[1].comm == "sleep" && holders[1].start_ticks > 0
+            // By their numbers, which may have begun anew between the two.
+            let pids: BTreeSet<u32> = holders.iter().map(|holder| holder.pid).collect();
+            let heir = holders.iter().find(|holder| holder.pid == worker.pid());
+            pids == BTreeSet::from([std::process::id(), worker.pid()])
+                && heir.is_some_and(|heir| heir.comm == "sleep" && heir.start_ticks > 0)
         });
     }
 }
