@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::decode;
 use crate::{
     event::{Actor, Event, Holder, Kind, Outcome, Protocol, Socket, SocketKey, Source},
-    identity::{Paths, clock},
+    identity::{Paths, TICK, clock},
     inventory::reconcile::{Look, Sighted},
     kernel::{Armed, Filter, FoundFiles, OpenFiles, capability::in_initial_pid_namespace},
     snapshot::{
@@ -17,9 +17,6 @@ use crate::{
         whole::{Looker, Whole},
     },
 };
-
-/// Nanoseconds of a tick of /proc/PID/stat.
-const TICK: u64 = 10_000_000;
 
 /// One look in so many finds all network namespaces anew, by asking each process. The others know those in which a process
 /// holds a listener, and those that were found before.

@@ -152,7 +152,11 @@ impl State {
             alerts,
         };
         match write(folder, &document) {
-            Ok(()) => self.failed = false,
+            Ok(()) => {
+                self.failed = false;
+                self.written = document.alerts;
+            }
+            // It is tried again at the next tick: a disk may have room by then.
             Err(error) if !self.failed => {
                 ::log::warn!(
                     "cannot keep which alerts fire, in {}: {error}; a restart would tell them again",
@@ -162,8 +166,6 @@ impl State {
             }
             Err(_) => {}
         }
-        // Also where it failed: it is tried again when something changes.
-        self.written = document.alerts;
     }
 }
 

@@ -255,11 +255,11 @@ impl Metrics {
             )?,
             snapshot_duration: float(
                 "portreeve_snapshot_duration_seconds",
-                "What the last look at all open files took, in seconds.",
+                "What the last look at all that listens took, in seconds.",
             )?,
             snapshot_time: float(
                 "portreeve_last_snapshot_timestamp_seconds",
-                "When all open files were last looked at, in seconds since the epoch.",
+                "When all that listens was last looked at, in seconds since the epoch.",
             )?,
             identity_incomplete: counters(
                 "portreeve_identity_incomplete_total",
