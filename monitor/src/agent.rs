@@ -91,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut probe = load(&settings)?;
     let named = filter(&settings.policy, &settings);
     probe.set_filter(&named)?;
-    let (events, log) = (probe.events()?, probe.log()?);
+    let (mut events, log) = (probe.events()?, probe.log()?);
     let readers = (probe.counters()?, probe.bound_udp()?);
     let writer = settings
         .events
@@ -103,7 +103,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         .transpose()?;
     let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), readers, writer)?;
 
-    let (armed, attempts) = probe.arm(settings.backend);
+    let (armed, attempts) = probe.arm(settings.backend, &mut || {
+        events.gather();
+    });
     let mut armed = armed?;
     pipeline.armed(std::mem::take(&mut armed.misses), armed.service.sees_binds());
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {

@@ -23,6 +23,8 @@ pub(super) struct Attacher<'a> {
     pub(super) attach: bool,
     /// Whether to go on where listeners are not seen: only to be able to say what else there is.
     pub(super) thorough: bool,
+    /// Called after each hook.
+    pub(super) between: &'a mut dyn FnMut(),
 }
 
 impl Attacher<'_> {
@@ -83,7 +85,9 @@ impl Attacher<'_> {
     }
 
     fn try_hook(&mut self, hook: &Hook, subject: Subject, backend: Backend) -> HookState {
-        match self.hook(hook) {
+        let hooked = self.hook(hook);
+        (self.between)();
+        match hooked {
             Ok(symbol) => HookState {
                 symbol,
                 ..state(hook, subject, backend, None)

@@ -148,11 +148,14 @@ impl Probe {
 
     /// Tries the backends in order of preference, or the one that is asked for, and keeps the first that attaches.
     /// The attempts say what was tried and how each ended.
-    pub fn arm(mut self, asked: Option<Backend>) -> (Result<Armed>, Vec<Attempt>) {
+    ///
+    /// `between` is called between any two hooks: what the first ones report may fill the ring while the last ones are
+    /// still verified and attached, which takes seconds on a slow machine.
+    pub fn arm(mut self, asked: Option<Backend>, between: &mut dyn FnMut()) -> (Result<Armed>, Vec<Attempt>) {
         let mut attempts = Vec::new();
         let allowed = |backend: &Backend| asked.is_none_or(|asked| asked == *backend);
         for backend in Backend::ALL.iter().copied().filter(allowed) {
-            let mut attacher = self.attacher(true, false);
+            let mut attacher = self.attacher(true, false, between);
             let mut attempt = attacher.attempt(backend);
             if !attempt.is_attached() {
                 attacher.release_all(backend);
@@ -191,7 +194,8 @@ impl Probe {
     /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.
     pub fn survey(&mut self, attach: bool) -> Vec<Attempt> {
         let attempts = Backend::ALL.iter().map(|backend| {
-            let mut attacher = self.attacher(attach, true);
+            let mut nothing = || {};
+            let mut attacher = self.attacher(attach, true, &mut nothing);
             let attempt = attacher.attempt(*backend);
             attacher.release_all(*backend);
             attempt
@@ -199,13 +203,14 @@ impl Probe {
         attempts.collect()
     }
 
-    fn attacher(&mut self, attach: bool, thorough: bool) -> Attacher<'_> {
+    fn attacher<'a>(&'a mut self, attach: bool, thorough: bool, between: &'a mut dyn FnMut()) -> Attacher<'a> {
         Attacher {
             ebpf: &mut self.ebpf,
             btf: &self.btf,
             types: &mut self.kernel_types,
             attach,
             thorough,
+            between,
         }
     }
 }

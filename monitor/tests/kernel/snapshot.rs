@@ -387,7 +387,11 @@ fn restart(backend: &str) -> Test {
                 of_nobody || line["event"] == "drift"
             };
             if let Some(line) = agent.seen().iter().find(wrong) {
-                return Err(format!("a look found what is not there: {line}").into());
+                let losses: Vec<String> = (agent.seen().iter())
+                    .filter(|line| line["event"] == "lost" || line["event"] == "drift")
+                    .map(ToString::to_string)
+                    .collect();
+                return Err(format!("a look found what is not there: {line}; losses and drifts: {losses:#?}").into());
             }
             agent.stop(Signal::KILL)?;
         }

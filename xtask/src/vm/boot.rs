@@ -44,6 +44,8 @@ pub(crate) enum Work {
         payload: Payload,
         filter: Option<String>,
         full: bool,
+        /// How often the tests run: 1 or less is once.
+        rounds: usize,
     },
     /// A script of its own. Its standard output is taken for the tests'.
     Script { script: String, programs: Programs },
@@ -68,13 +70,13 @@ pub(crate) struct Ended {
 
 impl Ended {
     /// Why there is no status.
-    pub(crate) fn without_status(&self) -> &'static str {
+    pub(crate) fn without_status(&self) -> String {
         if self.timed_out {
-            "it ran into its time limit"
+            "it ran into its time limit".to_owned()
         } else if self.console.contains("Kernel panic") {
-            "its kernel panicked"
+            format!("its kernel panicked: {}", why_it_panicked(&self.console))
         } else {
-            "it ended without a status of its own"
+            "it ended without a status of its own".to_owned()
         }
     }
 
@@ -237,11 +239,16 @@ impl Guest {
         }
         archive.file("lib/modules/order", 0o644, order.as_bytes())?;
         let script = match &self.work {
-            Work::Tests { payload, filter, full } => {
+            Work::Tests {
+                payload,
+                filter,
+                full,
+                rounds,
+            } => {
                 archive.program("payload/portreeve", &payload.agent)?;
                 archive.program("payload/tests", &payload.kernel_tests)?;
                 archive.program("payload/scenarios", &payload.scenarios)?;
-                self.run_script(filter.as_deref(), *full)
+                self.run_script(filter.as_deref(), *full, *rounds)
             }
             Work::Script { script, programs } => {
                 programs.add_to(&mut archive)?;
@@ -264,7 +271,7 @@ impl Guest {
             .is_some_and(|stem| left_out.iter().any(|name| stem == *name))
     }
 
-    fn run_script(&self, filter: Option<&str>, full: bool) -> String {
+    fn run_script(&self, filter: Option<&str>, full: bool, rounds: usize) -> String {
         let mut script = String::from("#!/bin/sh\n");
         for (name, value) in [
             ("PORTREEVE_BIN", "/payload/portreeve"),
@@ -279,11 +286,52 @@ impl Guest {
             script.push_str(&format!("export {name}={}\n", quoted(value)));
         }
         let filter = filter.map(quoted).unwrap_or_default();
+        let tests = format!("/payload/tests --test-threads=1 --color=never {filter}");
+        // The last round is the one that is counted; a round before it that fails is the last.
         script.push_str(&format!(
-            "exec /payload/tests --test-threads=1 --color=never {filter}\n"
+            "for round in $(seq 2 {rounds}); do {tests} >/tmp/round || {{ cat /tmp/round; exit 101; }}; done\nexec {tests}\n"
         ));
         script
     }
+}
+
+/// What a console says of a panic, in one line: the first complaint, where it was, and who called. A report that is cut
+/// short, or read where the logs are gone, must still tell a fault of the kernel side from one of the emulator.
+fn why_it_panicked(console: &str) -> String {
+    let begins = [
+        "BUG:",
+        "Oops",
+        "int3",
+        "general protection",
+        "stack segment",
+        "RIP:",
+        "Kernel panic",
+    ];
+    let mut said: Vec<&str> = Vec::new();
+    let mut calls = Vec::new();
+    let mut in_calls = false;
+    for line in console.lines() {
+        // Without a time in front, and without what the serial line adds.
+        let text = line
+            .trim()
+            .rsplit_once("] ")
+            .map_or(line.trim(), |(_, text)| text)
+            .trim();
+        if text.starts_with("Call Trace:") {
+            in_calls = calls.is_empty();
+        } else if in_calls && text.contains("+0x") && calls.len() < 12 {
+            calls.push(text.split("+0x").next().unwrap_or(text).trim());
+        } else if begins.iter().any(|begin| text.contains(begin)) {
+            in_calls = false;
+            if said.len() < 6 && !said.contains(&text) {
+                said.push(text);
+            }
+        }
+    }
+    if !calls.is_empty() {
+        said.push("called by");
+    }
+    format!("{} {}", said.join(" | "), calls.join(" < "))
 }
 
 /// A word that the shell takes as it is.
@@ -312,7 +360,20 @@ fn status_in(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{quoted, status_in};
+    use super::{quoted, status_in, why_it_panicked};
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let console = "guest: up\r\n[   12.3] BUG: kernel NULL pointer dereference, address: 08\r\n\
+            [   12.3] #PF: supervisor read access\r\n[   12.3] RIP: 0010:tcp_close+0x1/0x20\r\n\
+            [   12.3] Call Trace:\r\n[   12.3]  inet_release+0x42/0x80\r\n[   12.3]  ? sock_close+0x11/0x20\r\n\
+            [   12.4] Kernel panic - not syncing: Fatal exception\r\n";
+        assert_eq!(
+            why_it_panicked(console),
+            "BUG: kernel NULL pointer dereference, address: 08 | RIP: 0010:tcp_close+0x1/0x20 | \
+             Kernel panic - not syncing: Fatal exception | called by inet_release < ? sock_close"
+        );
+    }
 
     #[test]
     fn only_a_whole_status_counts() {

@@ -44,6 +44,9 @@ pub(crate) struct VmArgs {
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Option<String>,
+    /// Run the tests this many times in each guest: for what fails now and then. Choose few, a guest has 25 minutes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: usize,
     /// How guests run; `kvm` only where the machine's KVM can boot one.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accel: Accelerator,
@@ -162,11 +165,12 @@ fn guests(
                     payload: payload.clone(),
                     filter: args.filter.clone(),
                     full: args.full,
+                    rounds: args.rounds,
                 },
                 busybox: busybox.to_path_buf(),
                 memory: 1024,
                 accelerator: args.accel,
-                limit: Duration::from_secs(900),
+                limit: Duration::from_secs(1500),
             });
         }
     }
