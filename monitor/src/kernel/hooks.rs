@@ -146,20 +146,23 @@ pub fn is_of_listens(hook: &str) -> bool {
 /// Hooks that serve a subject together.
 pub type Group = &'static [Hook];
 
+// In these, what ends something comes first: hooks are attached in this order, one after the other, and what began to listen
+// between two of them would otherwise be known and its end would not.
+
 const FEXIT_LISTENS: &[Group] = &[&[
+    always(LISTEN_STOP, Way::Fentry("listen_stop")),
     always(
         LISTEN_START,
         Way::Fexit(&[(1, "listen_start"), (2, "listen_start_with_backlog")]),
     ),
-    always(LISTEN_STOP, Way::Fentry("listen_stop")),
 ]];
 
 const FEXIT_BINDS: &[Group] = &[&[
-    always(BIND4, Way::Fexit(&[(4, "bind4")])),
-    ipv6(BIND6, Way::Fexit(&[(4, "bind6")])),
     always(UDP_UNHASH, Way::Fentry("udp_unhash")),
     always(UDP_CONNECT4, Way::Fexit(&[(3, "udp_connect4")])),
     ipv6(UDP_CONNECT6, Way::Fexit(&[(3, "udp_connect6")])),
+    always(BIND4, Way::Fexit(&[(4, "bind4")])),
+    ipv6(BIND6, Way::Fexit(&[(4, "bind6")])),
 ]];
 
 const FEXIT_CONNECTS: &[Group] = &[&[
@@ -175,18 +178,16 @@ const FEXIT_ACCEPTS: &[Group] = &[&[always(
 
 const KPROBE_LISTENS: &[Group] = &[
     &[
-        always(LISTEN_START, Way::KprobePair("listen_entry", "listen_return")),
         always(LISTEN_STOP, Way::Kprobe("listen_stop_entry")),
+        always(LISTEN_START, Way::KprobePair("listen_entry", "listen_return")),
     ],
     &[
-        always(LISTEN_SK, Way::KprobePair("inet_listen_entry", "listen_return")),
         always(LISTEN_STOP, Way::Kprobe("listen_stop_entry")),
+        always(LISTEN_SK, Way::KprobePair("inet_listen_entry", "listen_return")),
     ],
 ];
 
 const KPROBE_BINDS: &[Group] = &[&[
-    always(BIND4, Way::KprobePair("bind4_entry", "bind4_return")),
-    ipv6(BIND6, Way::KprobePair("bind6_entry", "bind6_return")),
     always(UDP_UNHASH, Way::Kprobe("udp_unhash_entry")),
     always(
         UDP_CONNECT4,
@@ -196,6 +197,8 @@ const KPROBE_BINDS: &[Group] = &[&[
         UDP_CONNECT6,
         Way::KprobePair("udp_connect6_entry", "udp_connect6_return"),
     ),
+    always(BIND4, Way::KprobePair("bind4_entry", "bind4_return")),
+    ipv6(BIND6, Way::KprobePair("bind6_entry", "bind6_return")),
 ]];
 
 const KPROBE_CONNECTS: &[Group] = &[&[
