@@ -40,6 +40,7 @@ macro_rules! for_each_kernel_field {
             bytes SOCKET_SK: "socket", "sk";
             bytes SOCKET_FILE: "socket", "file";
             bytes SOCKET_INODE: "socket_alloc", "vfs_inode";
+            bytes INODE_MODE: "inode", "i_mode";
             bytes INODE_NUMBER: "inode", "i_ino";
             bytes INODE_SUPER: "inode", "i_sb";
             bytes SUPER_DEVICE: "super_block", "s_dev";

@@ -19,7 +19,7 @@ use super::walk::{self, Names};
 /// Holders that one walk keeps. Past it each socket gets its first, and no more: processes that share sockets by
 /// inheritance multiply.
 const MAX_HOLDERS: usize = 1 << 16;
-/// Bytes of /proc/PID/stat and of a descriptor's fdinfo that are read.
+/// Bytes of /proc/PID/stat that are read.
 const MAX_FILE: usize = 1024;
 
 /// A process that has a descriptor of a socket.
@@ -158,18 +158,11 @@ impl Process<'_> {
     }
 }
 
-/// Whether the descriptor is one of O_PATH: it names the socket and does not hold it.
+/// Whether the descriptor is one of O_PATH: it names the socket and does not hold it. The link's mode says what it may be
+/// used for (proc_pid_fd(5)), which of a socket is reading and writing.
 fn is_path(folder: &OwnedFd, name: &CStr) -> bool {
-    let path = [b"../fdinfo/", name.to_bytes()].concat();
-    let flags = read(folder, path).and_then(|text| flags(&text));
-    flags.is_some_and(|flags| flags & OFlags::PATH.bits() != 0)
-}
-
-/// The line `flags:\t02000002`, octal, of a descriptor's fdinfo (proc_pid_fdinfo(5)).
-fn flags(text: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(text).ok()?;
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
-    u32::from_str_radix(flags.trim(), 8).ok()
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|link| Mode::from_raw_mode(link.st_mode) & Mode::RWXU == Mode::empty())
 }
 
 /// Name and start out of /proc/PID/stat. The name stands in parentheses and may hold some itself.
@@ -209,12 +202,5 @@ mod tests {
         for cut in [&b""[..], b"812 (a", b"812 )a(", b"812 (a) S 1 812 812 0 -1 41"] {
             assert_eq!(holder(812, cut), None, "{}", String::from_utf8_lossy(cut));
         }
-    }
-
-    #[test]
-    fn flags_are_octal() {
-        assert_eq!(flags(b"pos:\t0\nflags:\t02000002\nmnt_id:\t9\n"), Some(0o2_000_002));
-        assert_eq!(flags(b"pos:\t0\n"), None);
-        assert_eq!(flags(b"flags:\t9\n"), None);
     }
 }

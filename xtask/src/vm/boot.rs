@@ -179,7 +179,7 @@ impl Guest {
         let mut qemu = Command::new("qemu-system-x86_64");
         match self.accelerator {
             // Without la57=off, old kernels do not boot under emulation.
-            Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off"]),
+            Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off,erms=off,fsrm=off"]),
             Accelerator::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         };
         qemu.args(["-smp", "2", "-m", &self.memory.to_string()]);

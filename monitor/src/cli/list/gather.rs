@@ -57,8 +57,13 @@ pub struct Looker {
     agent: SocketAddr,
     since: Since,
     /// Processes of this look, by pid and start: one may hold thousands of sockets.
-    known: HashMap<(u32, u64), (Process, ProcessIdentity)>,
+    known: HashMap<(u32, u64), Known>,
+    /// Names of users, asked for once a look: each question opens the host's file.
+    users: HashMap<u32, Option<String>>,
 }
+
+/// A process that holds a socket: it, what is known of it, and whether it is the agent.
+type Known = (Process, ProcessIdentity, bool);
 
 /// What one look found.
 #[derive(Debug)]
@@ -97,6 +102,7 @@ impl Looker {
             agent: args.agent,
             since: Since::new(),
             known: HashMap::new(),
+            users: HashMap::new(),
             blind: blind(&paths.procfs),
             procfs: paths.procfs,
         })
@@ -105,6 +111,7 @@ impl Looker {
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
     pub fn look(&mut self, with_holders: bool) -> Look {
         self.known.clear();
+        self.users.clear();
         let Whole {
             sockets,
             namespaces,
@@ -141,10 +148,10 @@ impl Looker {
         let uid = found.socket.uid;
         let user = User {
             uid,
-            name: self.identity.user(uid),
+            name: self.user(uid),
         };
         let mut missing = Vec::new();
-        let mut known = ProcessIdentity::default();
+        let (mut known, mut own) = (ProcessIdentity::default(), false);
         let mut socket_unit = None;
         // Who has lived longest opened it, most likely; process ids begin anew some day.
         let opener = found
@@ -154,7 +161,7 @@ impl Looker {
         let owner = match opener {
             Some(holder) => {
                 let process;
-                (process, known) = self.process(holder, uid);
+                (process, known, own) = self.process(holder, uid);
                 missing.extend(known.missing.iter().copied().map(Missing::as_str));
                 if holder.pid == 1 {
                     // systemd, for a service.
@@ -179,7 +186,7 @@ impl Looker {
             container: known.container,
             cgroup: known.cgroup,
             package: known.package,
-            own: opener.is_some_and(|holder| self.is_agent(holder.pid)),
+            own,
             since: self.since.get(&(found.netns, found.socket.inode)).copied(),
             missing,
         };
@@ -187,7 +194,7 @@ impl Looker {
     }
 
     /// The process itself. Its user is who it runs as now, which may be another than who made the socket.
-    fn process(&mut self, holder: &Holder, socket_uid: u32) -> (Process, ProcessIdentity) {
+    fn process(&mut self, holder: &Holder, socket_uid: u32) -> Known {
         let key = (holder.pid, holder.start_ticks);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
@@ -197,7 +204,12 @@ impl Looker {
         found
     }
 
-    fn look_up(&mut self, holder: &Holder, socket_uid: u32) -> (Process, ProcessIdentity) {
+    fn user(&mut self, uid: u32) -> Option<String> {
+        let identity = &mut self.identity;
+        self.users.entry(uid).or_insert_with(|| identity.user(uid)).clone()
+    }
+
+    fn look_up(&mut self, holder: &Holder, socket_uid: u32) -> Known {
         let folder = self.procfs.join(holder.pid.to_string());
         let uid = fs::metadata(folder).map_or(socket_uid, |metadata| metadata.uid());
         let start = holder.start_ticks.saturating_mul(TICK);
@@ -216,7 +228,8 @@ impl Looker {
             },
             ancestors: identity.ancestors.clone(),
         };
-        (process, identity)
+        let is_agent = self.is_agent(holder.pid);
+        (process, identity, is_agent)
     }
 
     /// Whether a process runs this very program: the agent, since nothing else of it listens.
