@@ -76,6 +76,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut looker = Looker::new(&args.sources, args.packages)?;
     let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
     let listing = look(&mut looker, &filters);
+    for user in args.filters.user.iter().filter(|user| !looker.knows_user(user)) {
+        say(&format!(
+            "--user: the host's passwd file has no user `{}`; write the number of one that only a directory knows",
+            user
+        ));
+    }
+    if let Some(silent) = &looker.silent {
+        say(&format!("--agent: {silent}; since when sockets listen is not known"));
+    }
     let text = if args.json {
         json::render(&listing)?
     } else {

@@ -1,6 +1,10 @@
 //! `portreeve run`: the agent.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -16,7 +20,7 @@ use crate::{
 };
 
 /// Where HTTP is served unless something else is said.
-pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:19992";
+pub(super) const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 19992);
 
 /// The flags of `run`, named as those of Prometheus's exporters.
 #[derive(Debug, clap::Args)]
@@ -33,7 +37,7 @@ pub struct Args {
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
-        default_value = DEFAULT_ADDRESS,
+        default_values_t = [DEFAULT_ADDRESS],
         value_parser = listen_address
     )]
     web_listen_address: Vec<SocketAddr>,

@@ -330,6 +330,11 @@ impl Identity {
         self.users.name(uid).map(str::to_owned)
     }
 
+    /// Whether a user of the host is called this.
+    pub fn has_user(&mut self, name: &str) -> bool {
+        self.users.has(name)
+    }
+
     /// The socket unit that listens here. To be asked of what systemd opened: the unit files say where a socket would be,
     /// not who opened this one.
     pub fn socket_unit(&mut self, protocol: Protocol, address: IpAddr, port: u16) -> Option<SocketUnit> {

@@ -39,6 +39,12 @@ impl Users {
         self.names.get(&uid).map(String::as_str)
     }
 
+    /// Whether a user is called this.
+    pub fn has(&mut self, name: &str) -> bool {
+        self.refresh();
+        self.names.values().any(|known| known == name)
+    }
+
     fn refresh(&mut self) {
         let Some((mut file, version)) = self.host.file("etc/passwd") else {
             self.version = None;

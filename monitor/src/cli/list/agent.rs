@@ -35,9 +35,16 @@ struct Told {
     time: String,
 }
 
-/// Asks the agent at this address; nothing where there is none, or it is something else.
-pub fn since(address: SocketAddr) -> Since {
-    ask(address).map(|answer| read(&answer)).unwrap_or_default()
+/// Asks the agent at this address.
+///
+/// # Errors
+/// One sentence where there is none, or it is something else.
+pub fn since(address: SocketAddr) -> Result<Since, String> {
+    match ask(address).map(|answer| read(&answer)) {
+        Ok(Some(since)) => Ok(since),
+        Ok(None) => Err(format!("what answers at {address} is no agent of this version")),
+        Err(error) => Err(format!("no agent answers at {address}: {error}")),
+    }
 }
 
 fn ask(address: SocketAddr) -> std::io::Result<Vec<u8>> {
@@ -51,19 +58,17 @@ fn ask(address: SocketAddr) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn read(answer: &[u8]) -> Since {
+fn read(answer: &[u8]) -> Option<Since> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
     let body = end.and_then(|end| answer.get(end + 4..)).unwrap_or_default();
-    let Ok(document) = serde_json::from_slice::<Document>(body) else {
-        return Since::new();
-    };
+    let document = serde_json::from_slice::<Document>(body).ok()?;
     // Of one that a look found it is known only that it was there by then.
     let seen = document
         .listeners
         .into_iter()
         .filter(|told| told.origin == "event" && told.socket != 0);
-    seen.filter_map(|told| Some(((told.netns, told.socket), told.time.parse().ok()?)))
-        .collect()
+    let seen = seen.filter_map(|told| Some(((told.netns, told.socket), told.time.parse().ok()?)));
+    Some(seen.collect())
 }
 
 #[cfg(test)]
@@ -75,7 +80,7 @@ mod tests {
         let answer = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"schema\":1,\"listeners\":[\
             {\"netns\":5,\"socket\":7,\"origin\":\"event\",\"time\":\"2026-11-23T03:20:00Z\",\"port\":1992},\
             {\"netns\":5,\"socket\":8,\"origin\":\"existing\",\"time\":\"2026-11-23T03:20:00Z\"}]}";
-        let since = read(answer);
+        let since = read(answer).unwrap();
         assert_eq!(since.len(), 1);
         assert_eq!(since[&(5, 7)].to_string(), "2026-11-23T03:20:00Z");
     }
@@ -88,7 +93,7 @@ mod tests {
             b"SSH-2.0-OpenSSH\r\n",
             b"\r\n\r\n{\"listeners\":7}",
         ] {
-            assert!(read(answer).is_empty());
+            assert_eq!(read(answer), None);
         }
     }
 }

@@ -33,8 +33,10 @@ pub struct SourceArgs {
     config_file: Vec<PathBuf>,
 
     /// Where to ask a running agent since when a socket listens
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_ADDRESS, value_parser = listen_address)]
-    agent: SocketAddr,
+    ///
+    /// Without this it is asked where it serves by default, and need not be there.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    agent: Option<SocketAddr>,
 
     #[command(flatten)]
     paths: PathArgs,
@@ -55,7 +57,11 @@ pub struct Looker {
     /// Why some processes may not be seen; `None` where all are.
     blind: Option<&'static str>,
     agent: SocketAddr,
+    /// Whether somebody said where the agent is.
+    agent_is_named: bool,
     since: Since,
+    /// Why the agent that was named said nothing.
+    pub silent: Option<String>,
     /// Processes of this look, by pid and start: one may hold thousands of sockets.
     known: HashMap<(u32, u64), Known>,
     /// Names of users, asked for once a look: each question opens the host's file.
@@ -99,8 +105,10 @@ impl Looker {
             identity: Identity::new(&paths)
                 .with_privacy(config.privacy)
                 .with_packages_read(packages),
-            agent: args.agent,
+            agent: args.agent.unwrap_or(DEFAULT_ADDRESS),
+            agent_is_named: args.agent.is_some(),
             since: Since::new(),
+            silent: None,
             known: HashMap::new(),
             users: HashMap::new(),
             blind: blind(&paths.procfs),
@@ -121,7 +129,8 @@ impl Looker {
             let address = self.agent;
             let asked = thread::Builder::new().spawn(move || agent::since(address));
             let whole = self.looker.look();
-            self.since = asked.ok().and_then(|asked| asked.join().ok()).unwrap_or_default();
+            let answer = asked.map(|asked| asked.join().unwrap_or_else(|_| Ok(Since::new())));
+            self.take(answer.unwrap_or_else(|error| Err(error.to_string())));
             whole
         } else {
             self.looker.sockets().into()
@@ -141,6 +150,14 @@ impl Looker {
             unseen: unseen.collect(),
             found: sockets,
         }
+    }
+
+    /// Takes what the agent said, or why it said nothing.
+    fn take(&mut self, answer: Result<Since, String>) {
+        (self.since, self.silent) = match answer {
+            Ok(since) => (since, None),
+            Err(reason) => (Since::new(), self.agent_is_named.then_some(reason)),
+        };
     }
 
     /// Identity, registry and policy: as the agent describes an event.
@@ -202,6 +219,11 @@ impl Looker {
         let found = self.look_up(holder, socket_uid);
         self.known.insert(key, found.clone());
         found
+    }
+
+    /// Whether the host knows a user by this name, or it is a number.
+    pub fn knows_user(&mut self, user: &str) -> bool {
+        user.parse::<u32>().is_ok() || self.identity.has_user(user)
     }
 
     fn user(&mut self, uid: u32) -> Option<String> {
