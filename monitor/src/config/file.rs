@@ -485,8 +485,8 @@ pub(super) mod tests {
                 "p.toml line 2: unknown key `prots`; did you mean `ports`?",
             ),
             (
-                "[history]\npath = 1".to_owned(),
-                "p.toml line 1: unknown key `history`; known here: agent, watch, policy, rule, metrics, privacy",
+                "[zzz]\npath = 1".to_owned(),
+                "p.toml line 1: unknown key `zzz`; known here: agent, watch, policy, rule, metrics, privacy",
             ),
             (
                 rule("keep_firing_for = \"15\""),

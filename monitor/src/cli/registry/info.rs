@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Made, Places};
 use crate::{
-    cli::print::print,
+    cli::print::{print, say},
     config::{Chosen, Names, names::read_table},
     exit::printable,
     registry::{Authority, Registry},
@@ -79,6 +79,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         text.push('\n');
         text
     } else {
+        document.remarks.iter().for_each(|remark| say(remark));
         text(&document)
     };
     print(&text)?;
@@ -124,7 +125,7 @@ fn text(document: &Document) -> String {
         embedded,
         file,
         names,
-        remarks,
+        ..
     } = document;
     let place = match file.state {
         State::Used => "in use".to_owned(),
@@ -141,7 +142,7 @@ fn text(document: &Document) -> String {
         ("Made from", in_use.made.source.clone()),
         ("SHA-256", in_use.made.sha256.clone()),
         ("Built in", made(embedded)),
-        ("File", format!("{}", file.path)),
+        ("File", file.path.clone()),
         ("", place),
         (
             "Own names",
@@ -150,9 +151,6 @@ fn text(document: &Document) -> String {
     ] {
         text.push_str(format!("{label:<10} {}", printable(&line)).trim_end());
         text.push('\n');
-    }
-    for remark in remarks {
-        text.push_str(&format!("\n{}\n", printable(remark)));
     }
     text
 }

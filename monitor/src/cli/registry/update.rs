@@ -111,10 +111,10 @@ fn text(document: &Document<'_>, is_read: bool) -> String {
         (false, false) => "It is used where [registry] path of the configuration names that file.",
     };
     format!(
-        "IANA's registry of {date}: {records} records from {}\nwritten to {path}; before: {}, {} records.\n{then}\n",
-        printable(source),
+        "IANA's registry of {date}, {records} records (before: {}, {})\nMade from  {}\nWritten to {path}\n{then}\n",
         document.before.date,
-        document.before.records
+        document.before.records,
+        printable(source),
     )
 }
 
