@@ -3,7 +3,9 @@
 mod looks;
 mod pipeline;
 mod processes;
+mod reload;
 mod selftest;
+mod signals;
 mod state;
 
 use std::{
@@ -21,18 +23,20 @@ use anyhow::{Context, Result, bail};
 use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTEN};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
+pub(crate) use self::reload::tell as tell_registry;
 use self::{
     looks::{Done, Looks},
     pipeline::Pipeline,
+    reload::Reloads,
+    signals::{Asked, Signals},
 };
 use crate::{
-    config::Settings,
+    config::{Chosen, Settings},
     event::Event,
     identity::{Clock, clock},
     kernel::{
@@ -46,7 +50,6 @@ use crate::{
         writer::Writer,
     },
     policy::Policy,
-    registry::Registry,
     snapshot::owners,
 };
 
@@ -67,14 +70,13 @@ const LARGE: usize = 2_048;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM.
-pub async fn run(settings: Settings) -> Result<()> {
-    let registry = Registry::embedded();
+pub async fn run(settings: Settings, Chosen { registry, .. }: Chosen) -> Result<()> {
     // First what most often fails, and what the kernel would have to be asked to undo.
     let listeners = bind(&settings).await?;
-    let mut stop = Stop::new()?;
+    let mut signals = Signals::new()?;
     let metrics = Metrics::new(
         &settings.policy,
-        registry,
+        &registry,
         settings.max_series,
         ephemeral_ports(&settings.paths.procfs),
     )?;
@@ -123,8 +125,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         armed,
         events,
         pipeline,
+        reloads: Reloads::default(),
     };
-    let outcome = agent.watch(&mut servers, &mut stop).await;
+    let outcome = agent.watch(&mut servers, &mut signals).await;
 
     // From here on the kernel reports nothing more; what it reported is still told.
     let pipeline = agent.disarm();
@@ -220,11 +223,12 @@ struct Agent<'a> {
     events: Events,
     pipeline: Pipeline,
     looks: Looks,
+    reloads: Reloads,
 }
 
 impl Agent<'_> {
     /// Until somebody says stop, or something breaks.
-    async fn watch(&mut self, servers: &mut JoinSet<Result<()>>, stop: &mut Stop) -> Result<()> {
+    async fn watch(&mut self, servers: &mut JoinSet<Result<()>>, signals: &mut Signals) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut selftest = interval(SELFTEST_EVERY);
@@ -239,10 +243,13 @@ impl Agent<'_> {
             // In this order, so that a flood of events holds up neither the end nor the clock.
             tokio::select! {
                 biased;
-                name = stop.asked() => {
-                    ::log::info!("stopping: {name}");
-                    return Ok(());
-                }
+                asked = signals.asked() => match asked {
+                    Asked::Stop(name) => {
+                        ::log::info!("stopping: {name}");
+                        return Ok(());
+                    }
+                    Asked::Reload => self.reloads.start(self.settings),
+                },
                 _ = tick.tick() => {
                     if quiet.tick(self.pipeline.events()) {
                         self.pipeline.shrink();
@@ -262,6 +269,7 @@ impl Agent<'_> {
                     let _ = question.send(self.pipeline.listing());
                 }
                 done = self.looks.done(&self.settings.paths) => self.end_look(done),
+                Some(read) = self.reloads.done(self.settings) => self.end_reload(read),
                 _ = selftest.tick() => self.pipeline.start_selftest(),
                 () = due(self.pipeline.selftest_deadline()) => self.pipeline.selftest_late(),
                 Some(ended) = servers.join_next() => match ended {
@@ -434,36 +442,6 @@ pub(crate) fn netns_of(procfs: &Path, process: &str) -> Option<u32> {
 /// A moment in nanoseconds since boot, as seconds since the epoch.
 fn seconds(clock: Clock, boot: u64) -> f64 {
     clock.wall(boot) as f64 / 1e9
-}
-
-/// The signals that the agent answers.
-struct Stop {
-    hangup: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot wait for signals");
-        Ok(Self {
-            hangup: listen(SignalKind::hangup())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn asked(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.hangup.recv() => {
-                    ::log::warn!("SIGHUP: this version does not read its configuration again; restart it for that");
-                }
-            }
-        }
-    }
 }
 
 /// Decodes a record; what cannot be decoded is for the caller to count.

@@ -37,7 +37,7 @@ use crate::{
         writer::Writer,
     },
     policy::{Facts, Policy, alerts::Alerts},
-    registry::Registry,
+    registry::{Registrations, Registry},
     snapshot::{Answer, Confirmer, Query},
 };
 
@@ -52,7 +52,7 @@ struct Known {
 }
 
 pub(super) struct Pipeline {
-    registry: &'static Registry,
+    registry: Arc<Registry>,
     policy: Policy,
     metrics: Arc<Mutex<Metrics>>,
     counters: CountersReader,
@@ -91,7 +91,7 @@ pub(super) struct Pipeline {
 impl Pipeline {
     pub(super) fn new(
         settings: &Settings,
-        registry: &'static Registry,
+        registry: Arc<Registry>,
         metrics: Arc<Mutex<Metrics>>,
         (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
@@ -306,7 +306,7 @@ impl Pipeline {
             if full {
                 None
             } else {
-                metrics.opened(&event, &report, self.registry, opened)
+                metrics.opened(&event, &report, &self.registry, opened)
             }
         };
         // Whoever reads the line may look at the metrics next: they are ahead of it.
@@ -316,6 +316,22 @@ impl Pipeline {
             self.lose("inventory", 1);
         } else {
             self.inventory.keep(Listener::new(event, Known { report, series }));
+        }
+    }
+
+    /// Names ports by another registry from now on, also those of the listeners that are known. The one before is not kept.
+    pub(super) fn use_registry(&mut self, registry: Arc<Registry>) {
+        self.registry = registry;
+        let mut metrics = lock(&self.metrics);
+        metrics.registry_in_use(&self.registry);
+        for (event, known) in self.inventory.known_mut() {
+            let registrations = &mut known.report.registrations;
+            *registrations = registrations.again(&self.registry);
+            let opened = seconds(self.clock, event.time);
+            known.series = known
+                .series
+                .take()
+                .and_then(|series| metrics.renamed(series, &registrations.names().join(","), opened));
         }
     }
 
@@ -335,10 +351,7 @@ impl Pipeline {
         let subject = event.subject();
         // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
-        let registrations = self
-            .registry
-            .registrations(event.socket.protocol.into(), subject.port)
-            .collect();
+        let registrations = Registrations::new(&self.registry, event.socket.protocol.into(), subject.port);
         let host_netns = self.host_netns == Some(event.socket.netns);
         let facts = Facts {
             kind: if is_listener { Kind::Listen } else { event.kind },

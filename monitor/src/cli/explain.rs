@@ -8,7 +8,7 @@ use self::now::Now;
 use super::{list::gather::SourceArgs, print::print};
 use crate::exit::UsageError;
 use crate::registry::{Ports, RangeClass, Registration, Registry, Source, Status, Subject, Transport};
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 /// How far above and below a port a service of the same family is looked for.
 const FAMILY_REACH: u16 = 16;
@@ -36,22 +36,23 @@ pub struct Query {
     pub json: bool,
 }
 
-/// Prints what the embedded registry knows about a port, a range or a name, and who listens there now.
+/// Prints what the registry in use knows about a port, a range or a name, and who listens there now.
 ///
 /// # Errors
 /// [`UsageError`] where the argument is neither; otherwise stdout could not be written. A reader that has gone away
 /// (`| head`) is no error.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let query = &args.query;
-    let explanation = explanation(Registry::embedded(), query)?;
+    let configured = args.sources.read()?;
+    let registry = Arc::clone(&configured.registry);
+    let explanation = explanation(&registry, query)?;
     let transport = match explanation.subject {
         Subject::Ports(spec) => spec.transport,
         Subject::Name { transport, .. } => transport,
     };
     let now = explanation
         .ports
-        .map(|ports| Now::look(&args.sources, ports, transport))
-        .transpose()?;
+        .map(|ports| Now::look(&args.sources, configured, ports, transport));
     print(&written(&explanation, query, now.as_ref())?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,6 @@ use super::{
 use crate::{
     exit,
     policy::{Policy, Verdict},
-    registry::Registry,
 };
 
 /// The flags of `list`.
@@ -73,8 +72,8 @@ enum FailOn {
 /// Where arguments or configuration are wrong, or stdout cannot be written. What may not be seen is no error: it is said
 /// below the table.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut looker = Looker::new(&args.sources, args.packages)?;
-    let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
+    let mut looker = Looker::new(&args.sources, args.sources.read()?, args.packages);
+    let filters = Filters::new(&args.filters, &looker.registry, looker.automatic)?;
     let listing = look(&mut looker, &filters);
     for user in args.filters.user.iter().filter(|user| !looker.knows_user(user)) {
         say(&format!(

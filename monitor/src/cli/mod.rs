@@ -4,6 +4,7 @@ mod doctor;
 mod explain;
 mod list;
 mod print;
+mod registry;
 mod run;
 mod terminal;
 mod watch;
@@ -34,6 +35,8 @@ enum Command {
     Watch(watch::Args),
     /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
+    /// Say which registry of ports is in use, and take a newer one
+    Registry(registry::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
 }
@@ -46,6 +49,7 @@ impl Cli {
             Command::List(args) => list::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Explain(args) => explain::run(args),
+            Command::Registry(args) => registry::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

@@ -16,7 +16,6 @@ use crate::{
     identity::Paths,
     kernel::{Attempt, Backend, Service, capability::check_procfs, share_heap},
     output::log::{self, Format, Level},
-    registry::Registry,
 };
 
 /// Where HTTP is served unless something else is said.
@@ -177,8 +176,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn start(args: &Args) -> Result<ExitCode> {
-    let registry = Registry::embedded();
-    let file = config::read(&args.config_file, registry)?;
+    let files = config::read(&args.config_file)?;
+    let names = files.names().clone();
+    let chosen = names.open(&args.paths.paths().rootfs);
+    agent::tell_registry(&chosen);
+    let file = files.resolve(&chosen.registry)?;
     let flags = config::Flags {
         watch: args.watch.clone(),
         listen: args.web_listen_address.clone(),
@@ -188,7 +190,7 @@ fn start(args: &Args) -> Result<ExitCode> {
         ring_bytes: args.probe_ring_bytes,
         events: matches!(args.events, Some(EventsFormat::Json)),
     };
-    let settings = config::Settings::new(file, flags, registry)?;
+    let settings = config::Settings::new(file, flags, names, &chosen.registry)?;
     args.paths.check()?;
     if settings.events && stdout_leads_nowhere() {
         ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
@@ -203,7 +205,7 @@ fn start(args: &Args) -> Result<ExitCode> {
         // The ring's reader registers with the runtime.
         return check(&runtime.block_on(async { agent::check(&settings) })?, settings.backend);
     }
-    let result = runtime.block_on(agent::run(settings));
+    let result = runtime.block_on(agent::run(settings, chosen));
     // A look-up that hangs in a dead mount must not hold up the end.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)

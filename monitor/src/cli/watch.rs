@@ -25,7 +25,7 @@ use super::{
     print::{is_read, say},
     terminal::{Color, Paint},
 };
-use crate::{registry::Registry, snapshot::Found};
+use crate::snapshot::Found;
 
 /// The flags of `watch`.
 #[derive(Debug, clap::Args)]
@@ -54,8 +54,8 @@ pub struct Args {
 /// # Errors
 /// Where arguments or configuration are wrong, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let looker = Looker::new(&args.sources, false)?;
-    let filters = Filters::new(&args.filters, Registry::embedded(), looker.automatic)?;
+    let looker = Looker::new(&args.sources, args.sources.read()?, false);
+    let filters = Filters::new(&args.filters, &looker.registry, looker.automatic)?;
     let style = Style {
         json: args.json,
         color: args.color.applies() && !args.json,

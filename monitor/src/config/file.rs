@@ -10,7 +10,11 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{duration, watchable};
+use super::{
+    duration,
+    names::{Names, RawRegistry, RawService},
+    watchable,
+};
 use crate::{
     event::Protocol,
     exit::ConfigError,
@@ -46,6 +50,19 @@ pub struct File {
     pub privacy: Option<Privacy>,
 }
 
+/// The files as they are written. What they say of names comes first, since rules may name ports by them.
+#[derive(Default)]
+pub struct Files {
+    written: Vec<Written>,
+    names: Names,
+}
+
+struct Written {
+    path: PathBuf,
+    text: String,
+    raw: Raw,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
@@ -55,6 +72,8 @@ struct Raw {
     rule: Vec<Spanned<RawRule>>,
     metrics: RawMetrics,
     privacy: RawPrivacy,
+    registry: RawRegistry,
+    service: Vec<Spanned<RawService>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -101,14 +120,14 @@ struct RawRule {
 /// A port: a number, or text as on the command line.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RawPort {
+pub(super) enum RawPort {
     Number(i64),
     Text(String),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum RawProtocol {
+pub(super) enum RawProtocol {
     Tcp,
     Udp,
 }
@@ -142,15 +161,55 @@ enum RawPrivacyOf {
 
 /// Reads the files in order, each with the `*.toml` of a `conf.d` beside it, in the order of their names. A later value
 /// takes the place of an earlier one; ports and rules add up.
-pub fn read(paths: &[PathBuf], registry: &Registry) -> Result<File, ConfigError> {
-    let mut file = File::default();
+pub fn read(paths: &[PathBuf]) -> Result<Files, ConfigError> {
+    let mut files = Files::default();
     for path in paths {
-        add(&mut file, path, registry)?;
+        files.add(path, text_of(path)?)?;
         for beside in beside(path)? {
-            add(&mut file, &beside, registry)?;
+            files.add(&beside, text_of(&beside)?)?;
         }
     }
-    Ok(file)
+    Ok(files)
+}
+
+impl Files {
+    /// Which registry is to be used, and what names lie over it.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Everything else, with service names understood by this registry.
+    ///
+    /// # Errors
+    /// One sentence with file and line on the first thing that is wrong.
+    pub fn resolve(self, registry: &Registry) -> Result<File, ConfigError> {
+        let mut file = File::default();
+        for Written { path, text, raw } in self.written {
+            add_text(&mut file, &path, &text, raw, registry)?;
+        }
+        Ok(file)
+    }
+
+    fn add(&mut self, path: &Path, text: String) -> Result<(), ConfigError> {
+        let at = |start: usize, problem: &str| at(path, &text, start, problem);
+        let mut raw: Raw = toml::from_str(&text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), &plain(error.message())))?;
+        self.names
+            .add(std::mem::take(&mut raw.registry), std::mem::take(&mut raw.service), &at)?;
+        self.written.push(Written {
+            path: path.to_owned(),
+            text,
+            raw,
+        });
+        Ok(())
+    }
+}
+
+/// The error on what begins at this byte of a file.
+fn at(path: &Path, text: &str, start: usize, problem: &str) -> ConfigError {
+    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+    ConfigError(format!("{} line {line}: {problem}", path.display()))
 }
 
 /// The `conf.d/*.toml` beside a file.
@@ -178,7 +237,7 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(paths)
 }
 
-fn add(file: &mut File, path: &Path, registry: &Registry) -> Result<(), ConfigError> {
+fn text_of(path: &Path) -> Result<String, ConfigError> {
     let refuse = |error: std::io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
     let metadata = fs::metadata(path).map_err(refuse)?;
     if !metadata.is_file() {
@@ -191,17 +250,11 @@ fn add(file: &mut File, path: &Path, registry: &Registry) -> Result<(), ConfigEr
             path.display()
         )));
     }
-    let text = fs::read_to_string(path).map_err(refuse)?;
-    add_text(file, path, &text, registry)
+    fs::read_to_string(path).map_err(refuse)
 }
 
-fn add_text(file: &mut File, path: &Path, text: &str, registry: &Registry) -> Result<(), ConfigError> {
-    let at = |start: usize, problem: &str| {
-        let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
-        ConfigError(format!("{} line {line}: {problem}", path.display()))
-    };
-    let raw: Raw =
-        toml::from_str(text).map_err(|error| at(error.span().map_or(0, |span| span.start), &plain(error.message())))?;
+fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Registry) -> Result<(), ConfigError> {
+    let at = |start: usize, problem: &str| at(path, text, start, problem);
     let ports = |raw: &[Spanned<RawPort>]| -> Result<Vec<PortSpec>, ConfigError> {
         let mut specs = Vec::new();
         for port in raw {
@@ -362,14 +415,19 @@ fn plain(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::time::Duration;
 
+    /// One file of this text.
+    pub(in crate::config) fn files(text: &str) -> Result<Files, ConfigError> {
+        let mut files = Files::default();
+        files.add(Path::new("p.toml"), text.to_owned())?;
+        Ok(files)
+    }
+
     fn parse(text: &str) -> Result<File, ConfigError> {
-        let mut file = File::default();
-        add_text(&mut file, Path::new("p.toml"), text, Registry::embedded())?;
-        Ok(file)
+        files(text)?.resolve(Registry::embedded())
     }
 
     #[test]
@@ -427,8 +485,8 @@ mod tests {
                 "p.toml line 2: unknown key `prots`; did you mean `ports`?",
             ),
             (
-                "[history]\npath = 1".to_owned(),
-                "p.toml line 1: unknown key `history`; known here: agent, watch, policy, rule, metrics, privacy",
+                "[zzz]\npath = 1".to_owned(),
+                "p.toml line 1: unknown key `zzz`; known here: agent, watch, policy, rule, metrics, privacy",
             ),
             (
                 rule("keep_firing_for = \"15\""),
@@ -522,11 +580,9 @@ mod tests {
         write("conf.d/20.toml", "[agent]\ninstance = \"three\"");
         write("conf.d/10.toml", "[agent]\ninstance = \"two\"\n[watch]\nports = [2]");
         write("conf.d/30.toml.bak", "nonsense");
-        let file = read(&[main], Registry::embedded()).unwrap();
+        let file = read(&[main]).unwrap().resolve(Registry::embedded()).unwrap();
         assert_eq!((file.instance.as_deref(), file.watch.len()), (Some("three"), 2));
-        let error = read(&[folder.path().join("gone.toml")], Registry::embedded())
-            .unwrap_err()
-            .to_string();
+        let error = read(&[folder.path().join("gone.toml")]).err().unwrap().to_string();
         assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
     }
 }

@@ -2,12 +2,14 @@
 
 mod duration;
 mod file;
+pub mod names;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-pub use file::{File, read};
+pub use file::{File, Files, read};
+pub use names::{Chosen, Names};
 
 use crate::{
     exit::UsageError,
@@ -48,6 +50,8 @@ pub struct Settings {
     pub ring_bytes: Option<u32>,
     /// Whether events go to stdout as JSON lines.
     pub events: bool,
+    /// Which registry is to be used, for whoever reads it again.
+    pub names: Names,
 }
 
 /// The flags that files do not have.
@@ -80,7 +84,7 @@ const RECONCILE: Duration = Duration::from_secs(60);
 
 impl Settings {
     /// Puts file and flags together.
-    pub fn new(file: File, flags: Flags, registry: &Registry) -> Result<Self> {
+    pub fn new(file: File, flags: Flags, names: Names, registry: &Registry) -> Result<Self> {
         let mut watch = file.watch;
         for ports in &flags.watch {
             watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
@@ -108,6 +112,7 @@ impl Settings {
             backend: flags.backend,
             ring_bytes: flags.ring_bytes,
             events: flags.events,
+            names,
         })
     }
 }

@@ -151,6 +151,14 @@ impl<T: Clone> Inventory<T> {
         }
     }
 
+    /// Every listener, with what is known about it, to be changed.
+    pub fn known_mut(&mut self) -> impl Iterator<Item = (&Event, &mut T)> {
+        self.listeners.values_mut().map(|listener| {
+            let listener = Arc::make_mut(listener);
+            (&listener.opened, &mut listener.known)
+        })
+    }
+
     /// Takes out a listener whose end was not reported.
     pub fn remove(&mut self, key: SocketKey) -> Option<Listener<T>> {
         let listener = self.listeners.remove(&key)?;

@@ -206,6 +206,7 @@ impl<'a> From<&'a Ancestor> for Other<'a> {
 /// One registration, as events and the API show it.
 #[derive(Serialize)]
 pub(crate) struct Registered<'a> {
+    source: &'static str,
     service: Option<&'a str>,
     description: Option<&'a str>,
     note: Option<&'a str>,
@@ -215,9 +216,10 @@ pub(crate) struct Registered<'a> {
     modified: Option<&'a str>,
 }
 
-impl<'a> From<&Registration<'a>> for Registered<'a> {
-    fn from(row: &Registration<'a>) -> Self {
+impl<'a> From<Registration<'a>> for Registered<'a> {
+    fn from(row: Registration<'a>) -> Self {
         Self {
+            source: row.authority().as_str(),
             service: row.service(),
             description: row.description(),
             note: row.note(),

@@ -117,9 +117,9 @@ fn a_listen_on_1992_is_this_line() {
             r#""ancestors":[{"pid":797,"comm":"bash"},{"pid":1,"comm":"systemd"}]},"#,
             r#""holder":null,"kernel_thread":false,"container":null,"unit":"session-3.scope","service":null,"#,
             r#""cgroup":"/user.slice/user-0.slice/session-3.scope","package":"python3.11-minimal","#,
-            r#""registry":[{"service":"stun-p3","description":"cisco STUN Priority 3 port","note":null,"#,
+            r#""registry":[{"source":"iana","service":"stun-p3","description":"cisco STUN Priority 3 port","note":null,"#,
             r#""unauthorized_use":null,"reference":null,"registered":null,"modified":null},"#,
-            r#"{"service":"ipsendmsg","description":"IPsendmsg","#,
+            r#"{"source":"iana","service":"ipsendmsg","description":"IPsendmsg","#,
             r#""note":"This entry records an unassigned but widespread use","unauthorized_use":null,"#,
             r#""reference":null,"registered":null,"modified":null}],"#,
             r#""verdict":"unexpected","rule":"dormant-port","missing":[]}"#,
@@ -419,5 +419,37 @@ fn the_documentation_shows_lines_of_this_shape_and_explains_every_key() {
             page.contains(&format!("`{key}`")) || page.contains(&format!("`process.{key}`")),
             "{key}"
         );
+    }
+}
+
+#[test]
+fn neither_events_nor_alerts_carry_a_person_or_an_address() {
+    for port in [1992, 80, 126, 8080, 9595] {
+        let mut event = listen();
+        event.socket.port = port;
+        let report = report(&event);
+        let summary = crate::output::sentence::summary(&event, &report, "web-7");
+        let told = [
+            line_of(&event, &report),
+            lines().alert(&alert(1), &event, &report, &summary, Clock::read()),
+            summary,
+        ];
+        let people: Vec<_> = report
+            .registrations
+            .iter()
+            .flat_map(|row| [row.assignee(), row.contact()])
+            .flatten()
+            .collect();
+        assert!(!people.is_empty(), "{port} has nobody to leave out");
+        for told in told {
+            for person in &people {
+                let name = person.trim_matches(['[', ']']);
+                assert!(
+                    !told.contains(name) && !told.contains(&name.replace('_', " ")),
+                    "{told}"
+                );
+            }
+            assert!(!told.contains('@') && !told.contains("nisd.cam"), "{told}");
+        }
     }
 }

@@ -307,7 +307,6 @@ impl Metrics {
                     .with_label_values(&[protocol_name, &number, result])
                     .reset();
             }
-            self.describe_port(registry, *protocol, *port);
         }
         for rule in policy.rules() {
             for severity in [Some(rule.severity), rule.automatic_severity].into_iter().flatten() {
@@ -343,10 +342,7 @@ impl Metrics {
         self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION"), "1"])
             .set(1);
-        let source = registry.source();
-        self.registry_info.with_label_values(&[source.name, source.date]).set(1);
-        self.registry_records
-            .set(i64::try_from(registry.records()).unwrap_or(i64::MAX));
+        self.registry_in_use(registry);
     }
 
     /// The configuration was read.

@@ -6,7 +6,7 @@ use crate::{
     event::{Event, Outcome},
     identity::{Missing, ProcessIdentity, SocketUnit},
     policy::{Finding, Verdict},
-    registry::{Registration, service_names},
+    registry::Registrations,
 };
 
 /// How the agent came to know of a socket.
@@ -39,7 +39,7 @@ pub struct Report {
     /// The socket unit, of a listener that systemd opened for a service.
     pub socket_unit: Option<SocketUnit>,
     /// All registrations of its port.
-    pub registrations: Vec<Registration<'static>>,
+    pub registrations: Registrations,
     /// The verdict.
     pub verdict: Verdict,
     /// The rules that match, the most severe first.
@@ -66,8 +66,8 @@ const LABEL_MAX: usize = 32;
 
 impl Report {
     /// The names registered for the port, each once, in the registry's order.
-    pub fn names(&self) -> Vec<&'static str> {
-        service_names(&self.registrations)
+    pub fn names(&self) -> Vec<&str> {
+        self.registrations.names()
     }
 
     /// The unit that the socket belongs to: the socket unit, else that of the process.

@@ -1,6 +1,6 @@
 //! Events and reports as the earlier stages hand them on, for the tests of every output.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Origin, Report, report::process_label};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Facts, Policy, Rule, Severity, Verdict,
         alerts::{Alert, AlertKey, Alerts},
     },
-    registry::Registry,
+    registry::{Registrations, Registry},
 };
 
 /// 2100-11-23T03:20:00Z in nanoseconds since the epoch: later than this machine's boot, whenever the tests run.
@@ -91,9 +91,11 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
     };
     let judged = policy().judge(&facts, false);
     Report {
-        registrations: Registry::embedded()
-            .registrations(event.socket.protocol.into(), event.socket.port)
-            .collect(),
+        registrations: Registrations::new(
+            &Arc::new(Registry::builtin()),
+            event.socket.protocol.into(),
+            event.socket.port,
+        ),
         verdict: judged.verdict,
         findings: judged.findings,
         label: process_label(event, &process),

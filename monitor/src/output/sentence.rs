@@ -108,7 +108,11 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         Some(name) => format!("uid {} {name}", event.opener.uid),
         None => format!("uid {}", event.opener.uid),
     };
-    let registered: Vec<String> = report.registrations.iter().filter_map(registration).collect();
+    let registered: Vec<String> = report
+        .registrations
+        .iter()
+        .filter_map(|row| registration(&row))
+        .collect();
     let registered = if registered.is_empty() {
         "Not registered.".to_owned()
     } else {

@@ -1,6 +1,7 @@
-//! The layout of `monitor/data/registry.bin`, the one file that `cargo xtask registry` writes and the agent embeds.
+//! The layout of a table: of `monitor/data/registry.bin`, which `cargo xtask registry` writes and the agent embeds, and of
+//! what `portreeve registry update` writes.
 //!
-//! This file is compiled into both, so that every number of the format stands once. All integers are little-endian.
+//! This file is compiled into xtask as well, so that every number of the format stands once. All integers are little-endian.
 //!
 //! ```text
 //! header    64 bytes, see HEADER_*
@@ -15,8 +16,8 @@
 //! pool      UTF-8; each distinct string once, in order of first use; string 0 is the empty one and means "none"
 //! ```
 //!
-//! Row and string numbers are u16, so a table holds at most 65,535 of each; the registry of 2024 has 14,447 rows and
-//! about 21,000 distinct strings, and grows by some fifty rows a year.
+//! Row and string numbers are u16, so a table holds at most 65,535 of each; the registry of 2026 has 14,499 rows and
+//! about 21,400 distinct strings, and grows by some fifty rows a year.
 
 /// The first eight bytes of a table.
 pub(crate) const MAGIC: [u8; 8] = *b"PORTREEV";
@@ -45,8 +46,8 @@ pub(crate) const HEADER_SOURCE: usize = 56;
 pub(crate) const HEADER_SOURCE_VERSION: usize = 58;
 /// u16, string: date of the rows, YYYY-MM-DD.
 pub(crate) const HEADER_SOURCE_DATE: usize = 60;
-/// u16: zero.
-pub(crate) const HEADER_RESERVED: usize = 62;
+/// u16, string: SHA-256 of the file that the rows were read from, in hexadecimal digits; the empty string where it is not known.
+pub(crate) const HEADER_SOURCE_SHA256: usize = 62;
 
 /// Length of an index entry: first port, last port, row, reach.
 pub(crate) const ENTRY_LEN: usize = 8;
@@ -110,5 +111,5 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     })
 }
 
-const _: () = assert!(HEADER_RESERVED + 2 == HEADER_LEN);
+const _: () = assert!(HEADER_SOURCE_SHA256 + 2 == HEADER_LEN);
 const _: () = assert!(ROW_STRINGS + 2 * COLUMNS == ROW_LEN);

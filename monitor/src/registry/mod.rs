@@ -2,32 +2,34 @@
 //!
 //! The whole registry is embedded: every row and all twelve columns, as one table that is read in place
 //! ([`format`] describes its layout, `cargo xtask registry` writes it). The rows come from IANA's CSV, whose content
-//! IANA releases under CC0, as carried by the crate `port-desc`. This module does no I/O and reads no clock.
+//! IANA releases under CC0, as carried by the crate `port-desc`. A newer table, made by [`import`] from a file of IANA's,
+//! can take its place, and names of the site's own can lie over it ([`overlay`]). This module does no I/O and reads no clock.
 
 mod format;
+pub(crate) mod import;
+mod layers;
 mod nearest;
+pub(crate) mod overlay;
 mod ports;
 mod registration;
 mod table;
 
+pub use layers::{Registrations, Registry};
 pub use ports::{PortSpec, PortSpecError, Subject};
 pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names};
-pub use table::{Registry, Source, TableError};
+pub use table::{Authority, Source, Table, TableError};
 
 static TABLE: &[u8] = include_bytes!("../../data/registry.bin");
 
 // The header is read by the compiler: a table of another layout does not build. The rest is checked by the tests.
-static EMBEDDED: Registry = match table::Layout::read(TABLE) {
-    Ok(layout) => Registry::laid_out(TABLE, layout),
+static EMBEDDED: Registry = Registry::of(match table::Layout::read(TABLE) {
+    Ok(layout) => Table::laid_out(TABLE, layout),
     Err(_) => panic!("monitor/data/registry.bin has another layout than this source: run `cargo xtask registry`"),
-};
+});
 
-impl Registry {
-    /// The registry that this program was built with.
-    #[must_use]
-    pub fn embedded() -> &'static Self {
-        &EMBEDDED
-    }
+/// Whether bytes begin like a table, sound or not; nothing at all counts too.
+pub(crate) fn is_table(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes.starts_with(&format::MAGIC)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! "Did you mean": the service name nearest to one that does not exist.
 
-use super::table::Registry;
+use super::Registry;
 
 /// Names longer than this are not compared; RFC 6335 allows 15 bytes, the longest in the registry has 36.
 const LONGEST: usize = 40;

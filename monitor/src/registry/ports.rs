@@ -1,7 +1,7 @@
 //! Ports as an operator writes them, in `--watch`, in rules and in `explain`.
 
+use super::Registry;
 use super::registration::{Ports, Transport};
-use super::table::Registry;
 use std::fmt;
 
 /// A stretch of ports of one transport, or of all.

@@ -1,7 +1,7 @@
 //! One row of the registry, and the words that it is described with.
 
 use super::format;
-use super::table::{Registry, u16_at};
+use super::table::{Authority, Table, u16_at};
 use std::fmt;
 
 /// A transport protocol of the registry.
@@ -177,11 +177,17 @@ impl RangeClass {
 /// A column that the row leaves empty is `None`.
 #[derive(Clone, Copy)]
 pub struct Registration<'a> {
-    pub(super) registry: &'a Registry,
+    pub(super) table: &'a Table,
     pub(super) row: &'a [u8; format::ROW_LEN],
 }
 
 impl<'a> Registration<'a> {
+    /// Who says so: IANA, the site, or /etc/services.
+    #[must_use]
+    pub const fn authority(&self) -> Authority {
+        self.table.authority()
+    }
+
     /// The service name. Some do not keep to RFC 6335 (`whois++`, `sql*net`, `EtherNet/IP-1`); case is kept.
     #[must_use]
     pub fn service(&self) -> Option<&'a str> {
@@ -287,22 +293,20 @@ impl<'a> Registration<'a> {
             }
             row
         };
-        std::ptr::eq(self.registry, other.registry) && but_transport(self.row) == but_transport(other.row)
+        std::ptr::eq(self.table, other.table) && but_transport(self.row) == but_transport(other.row)
     }
 
     fn column(&self, column: usize) -> Option<&'a str> {
-        let text = self
-            .registry
-            .string(u16_at(self.row, format::ROW_STRINGS + 2 * column)?)?;
+        let text = self.table.string(u16_at(self.row, format::ROW_STRINGS + 2 * column)?)?;
         (!text.is_empty()).then_some(text)
     }
 }
 
 /// The service names of these rows, each once, in their order.
 #[must_use]
-pub fn service_names<'a>(rows: &[Registration<'a>]) -> Vec<&'a str> {
+pub fn service_names<'a>(rows: impl Iterator<Item = Registration<'a>>) -> Vec<&'a str> {
     let mut names = Vec::new();
-    for name in rows.iter().filter_map(Registration::service) {
+    for name in rows.filter_map(|row| row.service()) {
         if !names.contains(&name) {
             names.push(name);
         }

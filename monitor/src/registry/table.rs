@@ -4,15 +4,44 @@
 //! gives fewer answers, never a panic.
 
 use super::format::{self, ENTRY_LEN, GROUPS, NAME_LEN, ROW_LEN};
-use super::registration::{Registration, Status, Transport};
+use super::registration::{Registration, Transport};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A registry of services and ports.
-pub struct Registry {
+// Named in full, since xtask takes this file by its path.
+#[path = "table/validate.rs"]
+mod validate;
+
+/// Rows of services and ports, all from one place.
+#[derive(Clone)]
+pub struct Table {
     bytes: Cow<'static, [u8]>,
     layout: Layout,
+    authority: Authority,
+}
+
+/// Who says what a row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Authority {
+    /// The site's configuration: `[[service]]`.
+    Site,
+    /// The host's /etc/services.
+    Services,
+    /// IANA's registry.
+    Iana,
+}
+
+impl Authority {
+    /// In a word, as events and documents have it: `site`, `services` or `iana`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Site => "site",
+            Self::Services => "services",
+            Self::Iana => "iana",
+        }
+    }
 }
 
 /// Where the rows of a registry come from.
@@ -24,6 +53,8 @@ pub struct Source<'a> {
     pub version: &'a str,
     /// The newest date in the rows, YYYY-MM-DD: IANA's own date of the data.
     pub date: &'a str,
+    /// SHA-256 of the file that the rows were read from, in hexadecimal digits; empty where it is not known.
+    pub sha256: &'a str,
 }
 
 /// Why bytes are not a table that can be used.
@@ -125,12 +156,13 @@ impl Layout {
     }
 }
 
-impl Registry {
-    /// A registry over bytes whose header was read already, with nothing else checked.
+impl Table {
+    /// IANA's rows in bytes whose header was read already, with nothing else checked.
     pub(super) const fn laid_out(bytes: &'static [u8], layout: Layout) -> Self {
         Self {
             bytes: Cow::Borrowed(bytes),
             layout,
+            authority: Authority::Iana,
         }
     }
 
@@ -139,12 +171,22 @@ impl Registry {
     ///
     /// # Errors
     /// [`TableError`] names the first thing that is wrong.
-    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, TableError> {
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>, authority: Authority) -> Result<Self, TableError> {
         let bytes = bytes.into();
         let layout = Layout::read(&bytes)?;
-        let registry = Self { bytes, layout };
-        registry.validate()?;
-        Ok(registry)
+        let table = Self {
+            bytes,
+            layout,
+            authority,
+        };
+        table.validate()?;
+        Ok(table)
+    }
+
+    /// Who says what the rows say.
+    #[must_use]
+    pub const fn authority(&self) -> Authority {
+        self.authority
     }
 
     /// All registrations that apply to a port of a transport, singles and ranges, in the registry's order.
@@ -153,34 +195,17 @@ impl Registry {
     /// some are services (`vrml-multi-use` on 4200–4299).
     pub fn lookup(&self, transport: Transport, port: u16) -> impl Iterator<Item = Registration<'_>> {
         Covering {
-            registry: self,
+            table: self,
             first: port,
             groups: [self.window(0, port, port), self.window(transport.code(), port, port)],
         }
-    }
-
-    /// What a port of a transport was registered for: [`Registry::lookup`] without the rows that only say that it is free.
-    pub fn registrations(&self, transport: Transport, port: u16) -> impl Iterator<Item = Registration<'_>> {
-        self.lookup(transport, port)
-            .filter(|row| row.status() != Status::Unassigned)
-    }
-
-    /// The service names of a port of a transport, in the registry's order.
-    pub fn names(&self, transport: Transport, port: u16) -> impl Iterator<Item = &str> {
-        self.lookup(transport, port)
-            .filter_map(|registration| registration.service())
-    }
-
-    /// All registrations of a port over all transports, and those that name none, in the registry's order.
-    pub fn by_port(&self, port: u16) -> impl Iterator<Item = Registration<'_>> {
-        self.by_range(port, port)
     }
 
     /// All registrations that cover at least one port from `first` to `last`, in the registry's order.
     pub fn by_range(&self, first: u16, last: u16) -> impl Iterator<Item = Registration<'_>> {
         let groups = [0, 1, 2, 3, 4].map(|group| self.window(group, first, last));
         Covering {
-            registry: self,
+            table: self,
             first,
             groups,
         }
@@ -211,7 +236,7 @@ impl Registry {
 
     /// Every row, in the registry's order.
     pub fn rows(&self) -> impl Iterator<Item = Registration<'_>> {
-        self.row_slice().iter().map(|row| Registration { registry: self, row })
+        self.row_slice().iter().map(|row| Registration { table: self, row })
     }
 
     /// The number of rows, with and without a port or a name.
@@ -232,6 +257,7 @@ impl Registry {
             name: text(format::HEADER_SOURCE),
             version: text(format::HEADER_SOURCE_VERSION),
             date: text(format::HEADER_SOURCE_DATE),
+            sha256: text(format::HEADER_SOURCE_SHA256),
         }
     }
 
@@ -255,7 +281,7 @@ impl Registry {
     fn registration(&self, row: u16) -> Option<Registration<'_>> {
         self.row_slice()
             .get(usize::from(row))
-            .map(|row| Registration { registry: self, row })
+            .map(|row| Registration { table: self, row })
     }
 
     fn row_slice(&self) -> &[[u8; ROW_LEN]] {
@@ -300,84 +326,11 @@ impl Registry {
         };
         entries.get(start..end).unwrap_or_default()
     }
-
-    fn validate(&self) -> Result<(), TableError> {
-        let stored = self
-            .bytes
-            .get(format::HEADER_CHECKSUM..)
-            .and_then(|tail| tail.first_chunk::<8>());
-        let content = self.bytes.get(format::HEADER_ROWS..).unwrap_or_default();
-        if stored.map(|stored| u64::from_le_bytes(*stored)) != Some(format::checksum(content)) {
-            return Err(TableError::Checksum);
-        }
-        let ends = self
-            .bytes
-            .get(self.layout.ends..self.layout.pool)
-            .unwrap_or_default()
-            .as_chunks::<4>()
-            .0;
-        let readable = |number: usize| u16::try_from(number).ok().and_then(|number| self.string(number));
-        if !(0..ends.len()).all(|number| readable(number).is_some()) || readable(0) != Some("") {
-            return Err(TableError::Inconsistent("strings"));
-        }
-        let strings_exist = |row: &[u8; ROW_LEN]| {
-            let (_, columns) = row.split_at(format::ROW_STRINGS);
-            columns
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .all(|number| usize::from(u16::from_le_bytes(*number)) < ends.len())
-        };
-        let row_is_sound = |row: &Registration<'_>| {
-            strings_exist(row.row)
-                && row
-                    .row
-                    .get(format::ROW_TRANSPORT)
-                    .is_some_and(|code| usize::from(*code) < GROUPS)
-                && match (row.row.get(format::ROW_PORTS), row.ports()) {
-                    (Some(&format::PORTS_NONE), None) => true,
-                    (Some(&format::PORTS_SINGLE), Some(ports)) => ports.first == ports.last,
-                    (Some(&format::PORTS_RANGE), Some(ports)) => ports.first <= ports.last,
-                    _ => false,
-                }
-        };
-        if !self.rows().all(|row| row_is_sound(&row)) {
-            return Err(TableError::Inconsistent("rows"));
-        }
-        for (group, code) in (0..GROUPS).zip(0_u8..) {
-            let entries = self.group(code);
-            let transport = format::TRANSPORTS
-                .get(group)
-                .and_then(|name| Transport::from_name(name));
-            let sorted = entries.is_sorted_by_key(|entry| (Entry::read(entry).first, Entry::read(entry).row));
-            let sound = |(position, entry): (usize, &[u8; ENTRY_LEN])| {
-                let entry = Entry::read(entry);
-                usize::from(entry.reach) <= position
-                    && self.registration(entry.row).is_some_and(|row| {
-                        row.transport() == transport
-                            && row
-                                .ports()
-                                .is_some_and(|ports| (ports.first, ports.last) == (entry.first, entry.last))
-                    })
-            };
-            if !sorted || !entries.iter().enumerate().all(sound) {
-                return Err(TableError::Inconsistent("index"));
-            }
-        }
-        let services = || self.named().map(|row| row.service().unwrap_or_default());
-        let sorted = services()
-            .zip(services().skip(1))
-            .all(|(one, next)| compare_ignoring_case(one, next).is_le());
-        if !sorted || services().any(str::is_empty) || services().count() != self.name_order().len() {
-            return Err(TableError::Inconsistent("names"));
-        }
-        Ok(())
-    }
 }
 
-impl fmt::Debug for Registry {
+impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry")
+        f.debug_struct("Table")
             .field("records", &self.records())
             .field("source", &self.source())
             .finish()
@@ -406,7 +359,7 @@ impl Entry {
 
 /// Merges stretches of several groups in the order of their rows, and leaves out what ends below `first`.
 struct Covering<'a, const N: usize> {
-    registry: &'a Registry,
+    table: &'a Table,
     first: u16,
     groups: [&'a [[u8; ENTRY_LEN]]; N],
 }
@@ -432,7 +385,7 @@ impl<'a, const N: usize> Iterator for Covering<'a, N> {
             }
             let (row, group) = lowest?;
             *group = group.get(1..).unwrap_or_default();
-            if let Some(registration) = self.registry.registration(row) {
+            if let Some(registration) = self.table.registration(row) {
                 return Some(registration);
             }
         }

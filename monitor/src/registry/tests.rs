@@ -43,7 +43,8 @@ fn the_embedded_table_is_sound_and_says_where_it_comes_from() {
         Source {
             name: "port-desc",
             version: "0.1.1",
-            date: "2024-06-12"
+            date: "2024-06-12",
+            sha256: "a86d10128fad2451b1a19e1924c94d21c5843535d9730bf5240f7eab78c5ec4b",
         }
     );
 }
@@ -472,7 +473,7 @@ fn a_table_that_was_never_validated_gives_fewer_answers_and_no_panic() {
             .step_by(stride)
             .for_each(|byte| *byte = !*byte);
         let table: &'static [u8] = table.leak();
-        let registry = Registry::laid_out(table, table::Layout::read(table).unwrap());
+        let registry = Registry::of(Table::laid_out(table, table::Layout::read(table).unwrap()));
         for port in (0..=65_535).step_by(257) {
             let answers: Vec<_> = registry.by_port(port).map(|row| columns(&row)).collect();
             assert!(answers.len() <= registry.records());
@@ -480,4 +481,19 @@ fn a_table_that_was_never_validated_gives_fewer_answers_and_no_panic() {
         assert!(registry.by_name("ssh").count() <= registry.records());
         assert!(registry.nearest_name("ssj").is_none_or(|name| name.len() <= 40));
     }
+}
+
+#[test]
+fn no_column_of_any_row_holds_an_email_address() {
+    for row in registry().rows() {
+        for text in columns(&row) {
+            assert_eq!(import::without_addresses(&text), text);
+            assert!(!text.contains("mailto:"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_registration_of_the_embedded_table_is_ianas() {
+    assert!(registry().rows().all(|row| row.authority() == Authority::Iana));
 }

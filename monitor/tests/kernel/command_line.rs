@@ -33,7 +33,10 @@ pub const ALL: &[Named] = &[
     ("without_events_a_readable_log_line_tells_it", log_line),
     ("the_pages_for_supervisors_answer", pages),
     ("sigint_stops_the_agent_as_sigterm_does", sigint),
-    ("sighup_is_answered_and_survived", sighup),
+    (
+        "on_sighup_a_newer_registry_names_what_listens_and_a_damaged_one_leaves_it",
+        sighup,
+    ),
     (
         "connections_that_say_nothing_do_not_keep_the_page_from_others",
         idle_connections,
@@ -198,14 +201,51 @@ fn sigint() -> Test {
 }
 
 fn sighup() -> Test {
-    let mut agent = Agent::start(&backend()?, &[])?;
+    let folder = tempfile::tempdir()?;
+    let (config, table) = (folder.path().join("p.toml"), folder.path().join("registry.bin"));
+    std::fs::write(&config, format!("[registry]\npath = \"{}\"\n", table.display()))?;
+    let config = config.display().to_string();
+    let mut agent = Agent::start(&backend()?, &["--config.file", &config])?;
+    agent.wait_for_log("No such file or directory (os error 2); the built-in registry is used")?;
+    let program = Program::listening_on(1994)?;
+    let of_1994 = |registration| [("port", "1994"), ("protocol", "tcp"), ("registration", registration)];
+    agent.wait_for_metric("portreeve_listeners", &of_1994("stun-port"), Some(1.0))?;
+
+    std::fs::write(folder.path().join("new.csv"), newer_csv())?;
+    let new = folder.path().join("new.csv").display().to_string();
+    let updated = output(&["registry", "update", "--config.file", &config, "--file", &new])?;
+    if !updated.status.success() {
+        return Err(String::from_utf8_lossy(&updated.stderr).into_owned().into());
+    }
     agent.signal(Signal::HUP)?;
-    agent.wait_for_log("SIGHUP: this version does not read its configuration again")?;
+    agent.wait_for_metric("portreeve_registry_info", &[("updated", "2999-12-31")], Some(1.0))?;
+    agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
+    agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), Some(1.0))?;
+    agent.wait_for_metric("portreeve_listeners", &of_1994("stun-port"), None)?;
+
+    std::fs::write(&table, "PORTREEV and nothing sound")?;
+    agent.signal(Signal::HUP)?;
+    agent.wait_for_log("the registry that is in use stays")?;
+    agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
+    drop(program);
+    agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), None)?;
     if agent.get("/-/healthy")?.0 == 200 {
         Ok(())
     } else {
         Err("it is not healthy".into())
     }
+}
+
+/// As many rows as IANA's has, with another name for 1994.
+fn newer_csv() -> String {
+    let mut csv = String::from(
+        "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
+         Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\r\n\
+         ssh,22,tcp,,,,,2999-12-31,,,,\r\nstun-p3,1992,tcp,,,,,,,,,\r\nipsendmsg,1992,tcp,,,,,,,,,\r\n\
+         renamed,1994,tcp,,,,,,,,,\r\n",
+    );
+    csv.extend((4..15_000).map(|number| format!("n{number},,,,,,,,,,,\r\n")));
+    csv
 }
 
 fn idle_connections() -> Test {

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
 //! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost, `snapshot` how
-//! long it takes to learn what listens; `agent` and `lines` run the agent and read what it says, `guest` boots what measures
+//! long it takes to learn what listens, `registry` what it takes to name a port; `agent` and `lines` run the agent and read what it says, `guest` boots what measures
 //! by itself; `sample` and `table` turn times into rows.
 
 mod agent;
@@ -12,6 +12,7 @@ mod latency;
 mod lines;
 mod listeners;
 mod memory;
+mod registry;
 mod sample;
 mod snapshot;
 mod start;
@@ -74,13 +75,15 @@ enum Part {
     Churn,
     /// What the hooks cost the calls that they see, beside their peers in one guest, and natively.
     Kernel,
+    /// What a look-up in the registry takes; `explain` beside `getent`.
+    Registry,
     /// What a look at all that listens takes, beside `ss` and `lsof` in one guest, and natively; memory with many listeners.
     Snapshot,
 }
 
 impl Part {
     /// Where nothing is named.
-    const BY_DEFAULT: [Self; 4] = [Self::Latency, Self::Memory, Self::Start, Self::Churn];
+    const BY_DEFAULT: [Self; 5] = [Self::Latency, Self::Memory, Self::Start, Self::Churn, Self::Registry];
 }
 
 /// In the place of a guest's kernel: no guest.
@@ -129,6 +132,7 @@ impl Bench<'_> {
             Part::Memory => memory::measure(agent, &mut self.table),
             Part::Start => start::measure(self.workspace, agent, &mut self.table),
             Part::Churn => churn::measure(agent, &mut self.table),
+            Part::Registry => registry::measure(self.workspace, agent, &mut self.table),
             Part::Kernel | Part::Snapshot => Ok(()),
         }
     }

@@ -93,7 +93,7 @@ pub(super) fn measure(workspace: &Workspace, binary: &Path, table: &mut Table) -
 }
 
 /// The time of a process from before its spawn until it has ended.
-fn whole<const N: usize>(program: impl AsRef<OsStr>, arguments: [&str; N]) -> Result<Duration> {
+pub(super) fn whole<const N: usize>(program: impl AsRef<OsStr>, arguments: [&str; N]) -> Result<Duration> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     let start = Instant::now();

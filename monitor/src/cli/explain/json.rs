@@ -24,6 +24,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
             .map(|transport| Row::new(&entry.registration, transport))
     });
     let neighbours = explanation.neighbours.iter().map(|neighbour| Neighbour {
+        source: neighbour.entry.registration.authority().as_str(),
         ports: neighbour.ports.into(),
         service: neighbour.entry.registration.service(),
         transports: neighbour
@@ -49,6 +50,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
             name: explanation.source.name,
             version: explanation.source.version,
             date: explanation.source.date,
+            sha256: explanation.source.sha256,
             records: explanation.records,
         },
     };
@@ -112,6 +114,8 @@ impl Class {
 
 #[derive(Serialize)]
 struct Row<'a> {
+    /// Who says so: `iana`, `site` or `services`.
+    source: &'static str,
     service: Option<&'a str>,
     ports: Option<Stretch>,
     /// Null where the row speaks of all transports.
@@ -131,6 +135,7 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn new(registration: &Registration<'a>, transport: Option<Transport>) -> Self {
         Self {
+            source: registration.authority().as_str(),
             service: registration.service(),
             ports: registration.ports().map(Stretch::from),
             transport: transport.map(Transport::name),
@@ -150,6 +155,7 @@ impl<'a> Row<'a> {
 
 #[derive(Serialize)]
 struct Neighbour<'a> {
+    source: &'static str,
     ports: Stretch,
     service: Option<&'a str>,
     /// Empty where the row speaks of all transports.
@@ -163,5 +169,7 @@ struct Source<'a> {
     name: &'a str,
     version: &'a str,
     date: &'a str,
+    /// Of the file that the rows were read from.
+    sha256: &'a str,
     records: usize,
 }

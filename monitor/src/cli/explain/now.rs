@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     cli::list::{
-        gather::{Looker, SourceArgs},
+        gather::{Configured, Looker, SourceArgs},
         json::Listener,
         row::Row,
         text::unseen,
@@ -34,11 +34,13 @@ pub(super) struct Check {
 
 impl Now {
     /// Looks at this host.
-    ///
-    /// # Errors
-    /// Where configuration or paths are wrong.
-    pub(super) fn look(sources: &SourceArgs, ports: Ports, transport: Option<Transport>) -> anyhow::Result<Self> {
-        let mut looker = Looker::new(sources, false)?;
+    pub(super) fn look(
+        sources: &SourceArgs,
+        configured: Configured,
+        ports: Ports,
+        transport: Option<Transport>,
+    ) -> Self {
+        let mut looker = Looker::new(sources, configured, false);
         let look = looker.look(true);
         let asked = |protocol: Protocol| transport.is_none_or(|transport| transport == protocol.into());
         let found = look
@@ -49,11 +51,11 @@ impl Now {
         rows.sort_by_cached_key(Row::order);
         let hidden = looker.hidden(&rows);
         let parts: Vec<_> = look.unseen.into_iter().chain(hidden).collect();
-        Ok(Self {
+        Self {
             ports,
             rows,
             not_seen: unseen(&parts),
-        })
+        }
     }
 
     /// The listeners, as `list` writes them.

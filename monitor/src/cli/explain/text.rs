@@ -1,7 +1,7 @@
 //! The explanation as an operator reads it: 80 columns, notes wrapped.
 
 use super::{Entry, Explanation};
-use crate::registry::{Ports, Registration, Status, Subject};
+use crate::registry::{Authority, Ports, Registration, Status, Subject};
 
 /// Columns of a terminal that nobody has widened.
 const WIDTH: usize = 80;
@@ -65,8 +65,10 @@ pub(super) fn render(explanation: &Explanation<'_>) -> String {
     page.paragraph(
         0,
         &format!(
-            "Source: IANA's registry of {} ({} {}), {} records.",
-            source.date, source.name, source.version, explanation.records
+            "Source: IANA's registry of {} ({}), {} records.",
+            source.date,
+            format!("{} {}", source.name, source.version).trim_end(),
+            explanation.records
         ),
     );
     page.text
@@ -153,7 +155,7 @@ fn details(page: &mut Page, registration: &Registration<'_>) {
             page.hanging(&format!("      {label}"), DETAIL_INDENT + 4, &text);
         }
     }
-    if silent && registration.status() == Status::Assigned {
+    if silent && registration.status() == Status::Assigned && registration.authority() == Authority::Iana {
         page.paragraph(6, "(no assignee, date, reference or note on record)");
     }
 }
@@ -235,7 +237,15 @@ impl Page {
         let (place, name) = (place(entry), entry.registration.service().unwrap_or("(no name)"));
         let start = format!("  {place:<0$}  {name:<1$}", widths.place, widths.name);
         let indent = 2 + widths.place + 2 + widths.name + 2;
-        self.hanging(&start, indent, entry.registration.description().unwrap_or_default());
+        let description = entry.registration.description().unwrap_or_default();
+        // IANA's are the rule, and need no word.
+        let whose = match entry.registration.authority() {
+            Authority::Iana => "",
+            Authority::Site => "(named by this site)",
+            Authority::Services => "(named by /etc/services)",
+        };
+        let text = [description, whose].into_iter().filter(|part| !part.is_empty());
+        self.hanging(&start, indent, &text.collect::<Vec<_>>().join(" "));
     }
 
     /// `text` wrapped beside `start`, all its lines beginning at the column `indent`; on the lines below where `start`

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -16,7 +17,10 @@ use super::agent::{self, Since};
 use super::row::{Identified, Key, Owner, Process, Row, Unseen, User, What};
 use crate::{
     agent::{ephemeral_ports, host_netns},
-    cli::run::{DEFAULT_ADDRESS, PathArgs, listen_address},
+    cli::{
+        print::say,
+        run::{DEFAULT_ADDRESS, PathArgs, listen_address},
+    },
     config,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
@@ -42,11 +46,40 @@ pub struct SourceArgs {
     paths: PathArgs,
 }
 
+/// What the configuration says to commands that look and do not stay.
+#[derive(Debug)]
+pub struct Configured {
+    /// The registry in use.
+    pub registry: Arc<Registry>,
+    look: config::Look,
+}
+
+impl SourceArgs {
+    /// Reads the configuration and the registry that it leads to. What is wrong with a file that has names is said on
+    /// stderr, and is no error.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong, or the paths are.
+    pub fn read(&self) -> Result<Configured> {
+        let files = config::read(&self.config_file)?;
+        let chosen = files.names().open(&self.paths.paths().rootfs);
+        chosen.remarks.iter().for_each(|remark| say(remark));
+        let look = config::Look::new(files.resolve(&chosen.registry)?)?;
+        self.paths.check()?;
+        Ok(Configured {
+            registry: chosen.registry,
+            look,
+        })
+    }
+}
+
 /// Looks at the host. It must be made on a thread that is in its own network namespace.
 #[derive(Debug)]
 pub struct Looker {
     pub host: String,
     pub policy: Policy,
+    /// The registry in use.
+    pub registry: Arc<Registry>,
     /// The host's range of automatic ports.
     pub automatic: Option<(u16, u16)>,
     procfs: PathBuf,
@@ -87,23 +120,20 @@ pub fn may_hide(unseen: &[Unseen], key: &Key) -> bool {
 }
 
 impl Looker {
-    /// Reads the configuration, with `packages` dpkg's database, and what stays the same from look to look.
-    ///
-    /// # Errors
-    /// Where the configuration is wrong, or the paths are.
-    pub fn new(args: &SourceArgs, packages: bool) -> Result<Self> {
-        let config = config::Look::new(config::read(&args.config_file, Registry::embedded())?)?;
-        args.paths.check()?;
+    /// Reads what stays the same from look to look, with `packages` dpkg's database too.
+    pub fn new(args: &SourceArgs, configured: Configured, packages: bool) -> Self {
+        let Configured { registry, look } = configured;
         let paths = args.paths.paths();
-        Ok(Self {
-            host: config.instance,
-            policy: config.policy,
+        Self {
+            host: look.instance,
+            policy: look.policy,
+            registry,
             automatic: ephemeral_ports(&paths.procfs),
             clock: Clock::read(),
             host_netns: host_netns(&paths.procfs),
             looker: snapshot::Looker::new(&paths),
             identity: Identity::new(&paths)
-                .with_privacy(config.privacy)
+                .with_privacy(look.privacy)
                 .with_packages_read(packages),
             agent: args.agent.unwrap_or(DEFAULT_ADDRESS),
             agent_is_named: args.agent.is_some(),
@@ -113,7 +143,7 @@ impl Looker {
             users: HashMap::new(),
             blind: blind(&paths.procfs),
             procfs: paths.procfs,
-        })
+        }
     }
 
     /// What listens now; with the processes that hold it only where they are asked for, since that takes longer.
@@ -207,7 +237,7 @@ impl Looker {
             since: self.since.get(&(found.netns, found.socket.inode)).copied(),
             missing,
         };
-        Row::new(found, identified, self.host_netns, Registry::embedded(), &self.policy)
+        Row::new(found, identified, self.host_netns, &self.registry, &self.policy)
     }
 
     /// The process itself. Its user is who it runs as now, which may be another than who made the socket.

@@ -1,6 +1,6 @@
 //! One listening socket with all that was found out about it: what the table, the document and `watch` are made from.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::{
     identity::{Ancestor, Container, ExeState},
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
-    registry::{Registration, Registry, service_names},
+    registry::{Registrations, Registry},
     snapshot::{Found, Holder},
 };
 
@@ -98,7 +98,7 @@ pub struct Row {
     pub inode: u64,
     pub cookie: Option<u64>,
     pub backlog: Option<u32>,
-    pub registrations: Vec<Registration<'static>>,
+    pub registrations: Registrations,
     pub owner: Owner,
     pub holders: Vec<Holder>,
     pub user: User,
@@ -123,7 +123,7 @@ impl Row {
         found: Found,
         identified: Identified,
         host_netns: Option<u32>,
-        registry: &'static Registry,
+        registry: &Arc<Registry>,
         policy: &Policy,
     ) -> Self {
         let socket = found.socket;
@@ -162,7 +162,7 @@ impl Row {
             cookie: socket.cookie,
             // Of UDP the tables have something else in its place.
             backlog: socket.backlog.filter(|_| socket.protocol == Protocol::Tcp),
-            registrations: registry.registrations(socket.protocol.into(), socket.port).collect(),
+            registrations: Registrations::new(registry, socket.protocol.into(), socket.port),
             owner: identified.owner,
             holders: found.holders,
             user: identified.user,
@@ -179,8 +179,8 @@ impl Row {
     }
 
     /// The names registered for its port.
-    pub fn services(&self) -> Vec<&'static str> {
-        service_names(&self.registrations)
+    pub fn services(&self) -> Vec<&str> {
+        self.registrations.names()
     }
 
     /// The process, where one is seen.

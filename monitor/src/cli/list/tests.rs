@@ -1,4 +1,7 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use super::{
     row::{Identified, Owner, Process, Unseen, User, What},
@@ -8,6 +11,7 @@ use crate::{
     event::{Family, Protocol},
     identity::{Container, ExeState, Runtime},
     policy::Rule,
+    registry::Registry,
     snapshot::{Found, Holder, ListeningSocket},
 };
 
@@ -19,7 +23,7 @@ pub(in crate::cli) fn policy() -> Policy {
 }
 
 pub(in crate::cli) fn row((found, identified): (Found, Identified)) -> Row {
-    Row::new(found, identified, Some(HOST), Registry::embedded(), &policy())
+    Row::new(found, identified, Some(HOST), &Arc::new(Registry::builtin()), &policy())
 }
 
 fn time(text: &str) -> Timestamp {

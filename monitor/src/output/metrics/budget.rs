@@ -10,8 +10,14 @@ use std::{
     sync::Arc,
 };
 
+use super::ports::EPHEMERAL;
+use crate::event::Protocol;
+
 /// What stands for a process once the budget is spent.
 pub(super) const OTHER: &str = "other";
+
+/// The series of ports that are described.
+pub(super) const PORT_INFO: &str = "portreeve_port_info";
 
 /// One part in so many of the budget is kept for [`OTHER`], which must find room when names no longer do.
 const KEPT_FOR_OTHER: usize = 4;
@@ -26,6 +32,24 @@ pub struct ListenerSeries {
 impl ListenerSeries {
     pub(super) fn refs(&self) -> [&str; 7] {
         self.labels.each_ref().map(String::as_str)
+    }
+
+    /// The same for a port that is registered under these names. One on a port that nobody chose has none.
+    pub(super) fn registered_as(&self, names: &str) -> Self {
+        let mut series = self.clone();
+        let [_, port, registration, ..] = &mut series.labels;
+        if port != EPHEMERAL {
+            names.clone_into(registration);
+        }
+        series
+    }
+
+    /// The same for any process.
+    pub(super) fn folded(&self) -> Self {
+        let mut series = self.clone();
+        let [.., process, _] = &mut series.labels;
+        OTHER.clone_into(process);
+        series
     }
 
     /// The labels of `portreeve_listener_opened_timestamp_seconds`: protocol, port, netns, process.
@@ -108,6 +132,19 @@ impl Budget {
             .iter()
             .chain(&self.others.open)
             .map(|(series, count)| (&**series, *count))
+    }
+
+    /// The ports that have a series of [`PORT_INFO`] from the budget.
+    pub(super) fn described(&self) -> impl Iterator<Item = (Protocol, u16)> {
+        let series = self.others.lasting.get(PORT_INFO).into_iter().flatten();
+        series.filter_map(|labels| match labels.as_slice() {
+            [protocol, port] => {
+                let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
+                let protocol = protocols.into_iter().find(|it| it.as_str() == protocol)?;
+                Some((protocol, port.parse().ok()?))
+            }
+            _ => None,
+        })
     }
 
     /// Each series of timestamps, and the newest.

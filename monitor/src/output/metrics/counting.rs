@@ -6,7 +6,7 @@ use prometheus::IntCounterVec;
 
 use super::{
     Metrics,
-    budget::{ListenerSeries, OTHER, Place},
+    budget::{ListenerSeries, OTHER, PORT_INFO, Place},
     ports::{self, EPHEMERAL},
 };
 use crate::{
@@ -110,6 +110,34 @@ impl Metrics {
         self.placed("portreeve_listeners", place)
     }
 
+    /// Another registry is in use from now on; the listeners are told by [`Metrics::renamed`].
+    pub fn registry_in_use(&self, registry: &Registry) {
+        let source = registry.source();
+        self.registry_info.reset();
+        self.registry_info.with_label_values(&[source.name, source.date]).set(1);
+        self.registry_records
+            .set(i64::try_from(registry.records()).unwrap_or(i64::MAX));
+        self.port_info.reset();
+        for (protocol, port) in &self.watched {
+            self.describe_port(registry, *protocol, *port);
+        }
+        for (protocol, port) in self.budget.described() {
+            self.describe_port(registry, protocol, port);
+        }
+    }
+
+    /// The port of a listener has other names now. What comes back takes the place of its series.
+    pub fn renamed(&mut self, series: Arc<ListenerSeries>, names: &str, seconds: f64) -> Option<Arc<ListenerSeries>> {
+        let renamed = series.registered_as(names);
+        if renamed == *series {
+            return Some(series);
+        }
+        self.budget.close(&series);
+        let folded = renamed.folded();
+        let place = self.budget.open(renamed, folded, seconds);
+        self.placed("portreeve_listeners", place)
+    }
+
     /// A listener ended. Its series goes with the last of them.
     pub fn closed(&mut self, event: &Event, series: Option<&ListenerSeries>) {
         let (protocol, port) = (event.socket.protocol, event.socket.port);
@@ -143,7 +171,7 @@ impl Metrics {
     }
 
     fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
-        let metric = "portreeve_port_info";
+        let metric = PORT_INFO;
         let key = vec![protocol.as_str().to_owned(), port.to_string()];
         let place = self.budget.keep(metric, false, key, None);
         if self.placed(metric, place).is_some() {

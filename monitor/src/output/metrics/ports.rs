@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     event::Protocol,
     policy::{Policy, covers},
-    registry::{Registry, Status},
+    registry::{Authority, Registry, Status},
 };
 
 /// Ports that get series of their own from the start.
@@ -61,7 +61,9 @@ pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [
         }
     }
     let descriptions: Vec<_> = rows.iter().filter_map(|row| row.description()).collect();
-    let status = rows.first().map_or(Status::Unassigned, |row| row.status());
+    // The status is IANA's, whoever else names the port.
+    let by_iana = rows.iter().find(|row| row.authority() == Authority::Iana);
+    let status = by_iana.map_or(Status::Unassigned, |row| row.status());
     [
         protocol.as_str().to_owned(),
         port.to_string(),

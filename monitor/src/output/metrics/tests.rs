@@ -597,3 +597,82 @@ fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() 
         .collect();
     assert_eq!(documented(), exported);
 }
+
+/// IANA's rows with a name of the site for one port.
+fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
+    use crate::registry::{Authority, Ports, overlay};
+    let service = overlay::Service {
+        name: name.to_owned(),
+        ports: vec![Ports {
+            first: port,
+            last: port,
+        }],
+        transports: vec![Transport::Tcp],
+        description: "The site's".to_owned(),
+    };
+    let table = overlay::table(&[service], Authority::Site).unwrap();
+    std::sync::Arc::new(Registry::builtin().with_names(vec![table]))
+}
+
+#[test]
+fn another_registry_renames_what_listens_and_counts_nothing_anew() {
+    let mut metrics = metrics();
+    let registry = registry_with("our-proxy", 19_993);
+    let before = |metrics: &Metrics| {
+        (
+            values(metrics, "watched_port_listens_total", &ON_1992),
+            values(metrics, "listens_total", &[]),
+        )
+    };
+    let mut kept = Vec::new();
+    for port in [19_993, 1992] {
+        let event = listen_on(port);
+        kept.push((event.clone(), open(&mut metrics, &event, &report(&event), 7.0).unwrap()));
+    }
+    let counted = before(&metrics);
+    metrics.registry_in_use(&registry);
+    let mut renamed = Vec::new();
+    for (event, series) in kept {
+        let names = report(&event).registrations.again(&registry).names().join(",");
+        renamed.push((event, metrics.renamed(series, &names, 7.0).unwrap()));
+    }
+    assert_eq!(before(&metrics), counted);
+    let proxy = [("port", "19993"), ("registration", "our-proxy")];
+    for family in ["listeners", "port_info"] {
+        assert_eq!(values(&metrics, family, &proxy), [1.0], "{family}");
+        assert_eq!(values(&metrics, family, &proxy[..1]), [1.0], "{family}");
+    }
+    assert_eq!(
+        values(&metrics, "port_info", &[("port", "19993"), ("status", "unassigned")]),
+        [1.0]
+    );
+    let stun = [
+        ("port", "1992"),
+        ("protocol", "tcp"),
+        ("registration", "stun-p3,ipsendmsg"),
+    ];
+    assert_eq!(values(&metrics, "listeners", &stun), [1.0]);
+    assert_eq!(values(&metrics, "listener_opened_timestamp_seconds", &[]), [7.0, 7.0]);
+    for (event, series) in renamed {
+        metrics.closed(&event, Some(&*series));
+    }
+    assert_eq!(values(&metrics, "listeners", &[]), [0.0; 0]);
+    assert_eq!(values(&metrics, "registry_info", &[]), [1.0]);
+}
+
+#[test]
+fn no_series_carries_a_person() {
+    let mut metrics = metrics();
+    // Of ipsendmsg the registry names whom it was assigned to, and of each port here who is to be asked.
+    for port in [1992, 80, 8080, 9595] {
+        let event = listen_on(port);
+        open(&mut metrics, &event, &report(&event), 1.0);
+        for row in report(&event).registrations.iter() {
+            for person in [row.assignee(), row.contact()].into_iter().flatten() {
+                let name = person.trim_matches(['[', ']']);
+                assert!(!text(&metrics).contains(name), "{name}");
+                assert!(!text(&metrics).contains(&name.replace('_', " ")), "{name}");
+            }
+        }
+    }
+}
