@@ -30,9 +30,7 @@ fn table(date: &str) -> Vec<u8> {
         .unwrap();
     let mut table = table.to_vec();
     table[at..at + own.len()].copy_from_slice(date.as_bytes());
-    let checksum = table[20..].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let checksum = crate::registry::checksum(&table[20..]);
     table[12..20].copy_from_slice(&checksum.to_le_bytes());
     table
 }
@@ -147,8 +145,8 @@ fn what_is_wrong_with_a_service_is_said_with_its_line() {
 #[test]
 fn etc_services_is_read_where_it_is_asked_for() {
     let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("etc")).unwrap();
-    std::fs::write(root.path().join("etc/services"), "ours 19992/tcp # here\nwrong\n").unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/services"), "ours 19992/tcp # here\nwrong\n").unwrap();
     let asked = names("[registry]\netc_services = true\n");
     let chosen = asked.open(root.path());
     assert_eq!(
@@ -170,7 +168,7 @@ fn a_sound_file_that_the_configuration_names_is_used_whatever_its_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.bin");
     for date in ["2026-02-13", "2001-01-01"] {
-        std::fs::write(&path, table(date)).unwrap();
+        fs::write(&path, table(date)).unwrap();
         let chosen = with_path(&path).open(Path::new("/nowhere"));
         assert_eq!(chosen.registry.source().date, date);
         assert_eq!(chosen.file.as_deref(), Some(path.as_path()));
@@ -208,16 +206,16 @@ fn a_file_that_is_not_there_or_not_sound_leads_to_the_built_in_registry_with_a_s
             "not a portreeve registry table",
         ),
     ] {
-        std::fs::write(&path, content).unwrap();
+        fs::write(&path, content).unwrap();
         let sentence = sentence_of();
         assert!(sentence.contains(reason), "{sentence}");
     }
     let mut damaged = sound;
     damaged[500_000] ^= 1;
-    std::fs::write(&path, damaged).unwrap();
+    fs::write(&path, damaged).unwrap();
     assert!(sentence_of().contains("its checksum does not fit"));
-    std::fs::remove_file(&path).unwrap();
-    std::fs::create_dir(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     assert!(sentence_of().ends_with("it is no regular file"));
 }
 
@@ -226,7 +224,7 @@ fn a_file_that_nobody_named_is_used_where_it_is_not_older_than_the_built_in_one(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.bin");
     let at = |date: &str| {
-        std::fs::write(&path, table(date)).unwrap();
+        fs::write(&path, table(date)).unwrap();
         Names::default().read_at(&path, Path::new("/nowhere")).unwrap()
     };
     assert_eq!(at("2026-02-13").registry.source().date, "2026-02-13");
@@ -235,7 +233,7 @@ fn a_file_that_nobody_named_is_used_where_it_is_not_older_than_the_built_in_one(
     let older = at("2001-01-01");
     assert_eq!((older.registry.source().date, older.file), (own, None));
     assert!(older.remarks[0].contains("older than the built-in one"));
-    std::fs::remove_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     let gone = Names::default().read_at(&path, Path::new("/nowhere")).unwrap();
     assert_eq!((gone.file, gone.remarks.len()), (None, 0));
 }

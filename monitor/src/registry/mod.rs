@@ -33,4 +33,6 @@ pub(crate) fn is_table(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) use format::checksum;
+#[cfg(test)]
 mod tests;

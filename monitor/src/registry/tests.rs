@@ -418,7 +418,7 @@ fn magic_and_version_of_another_table_are_named() {
 fn forged(at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut table = TABLE.to_vec();
     table[at..at + bytes.len()].copy_from_slice(bytes);
-    let checksum = format::checksum(&table[format::HEADER_ROWS..]);
+    let checksum = checksum(&table[format::HEADER_ROWS..]);
     table[format::HEADER_CHECKSUM..format::HEADER_ROWS].copy_from_slice(&checksum.to_le_bytes());
     table
 }

@@ -20,8 +20,7 @@ impl Table {
             .unwrap_or_default()
             .as_chunks::<4>()
             .0;
-        let readable = |number: usize| u16::try_from(number).ok().and_then(|number| self.string(number));
-        if !(0..ends.len()).all(|number| readable(number).is_some()) || readable(0) != Some("") {
+        if !self.strings_are_sound(ends) {
             return Err(TableError::Inconsistent("strings"));
         }
         let strings_exist = |row: &[u8; ROW_LEN]| {
@@ -68,13 +67,32 @@ impl Table {
                 return Err(TableError::Inconsistent("index"));
             }
         }
-        let services = || self.named().map(|row| row.service().unwrap_or_default());
-        let sorted = services()
-            .zip(services().skip(1))
-            .all(|(one, next)| compare_ignoring_case(one, next).is_le());
-        if !sorted || services().any(str::is_empty) || services().count() != self.name_order().len() {
-            return Err(TableError::Inconsistent("names"));
+        let mut before = "";
+        for row in self.name_order() {
+            match self
+                .registration(u16::from_le_bytes(*row))
+                .and_then(|row| row.service())
+            {
+                Some(service) if compare_ignoring_case(before, service).is_le() => before = service,
+                _ => return Err(TableError::Inconsistent("names")),
+            }
         }
         Ok(())
+    }
+
+    /// Whether each string ends at or behind the one before it and between two letters, and the first one is empty.
+    fn strings_are_sound(&self, ends: &[[u8; format::END_LEN]]) -> bool {
+        let pool = self.bytes.get(self.layout.pool..self.layout.end).unwrap_or_default();
+        let Ok(pool) = std::str::from_utf8(pool) else {
+            return false;
+        };
+        let mut before = 0;
+        let in_order = ends.iter().all(|end| {
+            let end = usize::try_from(u32::from_le_bytes(*end)).unwrap_or(usize::MAX);
+            let is_sound = before <= end && pool.is_char_boundary(end);
+            before = end;
+            is_sound
+        });
+        in_order && ends.first() == Some(&[0; format::END_LEN])
     }
 }
