@@ -361,7 +361,7 @@ fn restart(backend: &str) -> Test {
     let churn = thread::spawn(move || {
         while churning.load(std::sync::atomic::Ordering::Relaxed) {
             drop(TcpListener::bind(("127.0.0.1", 0)));
-            thread::park_timeout(Duration::from_micros(300));
+            thread::park_timeout(Duration::from_millis(1));
         }
     });
     let outcome = (|| {
