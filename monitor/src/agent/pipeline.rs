@@ -37,7 +37,7 @@ use crate::{
         writer::Writer,
     },
     policy::{Facts, Policy, alerts::Alerts},
-    registry::Registry,
+    registry::{Registration, Registry, name_matches},
     snapshot::{Answer, Confirmer, Query},
 };
 
@@ -335,7 +335,7 @@ impl Pipeline {
         let subject = event.subject();
         // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
-        let registrations = self
+        let registrations: Vec<Registration<'_>> = self
             .registry
             .registrations(event.socket.protocol.into(), subject.port)
             .collect();
@@ -350,6 +350,9 @@ impl Pipeline {
         };
         let judged = self.policy.judge(&facts, event.opener.tgid == self.own);
         let label = process_label(event, &process);
+        let name_matches = (is_listener && event.opener.is_known())
+            .then(|| name_matches(&registrations, &label))
+            .flatten();
         let socket_unit = is_listener
             .then(|| self.processes.socket_unit(event, &process))
             .flatten();
@@ -357,6 +360,7 @@ impl Pipeline {
             process,
             socket_unit,
             registrations,
+            name_matches,
             verdict: judged.verdict,
             findings: judged.findings,
             label,

@@ -2,6 +2,7 @@
 
 mod duration;
 mod file;
+mod status;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

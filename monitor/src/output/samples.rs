@@ -10,7 +10,7 @@ use crate::{
         Facts, Policy, Rule, Severity, Verdict,
         alerts::{Alert, AlertKey, Alerts},
     },
-    registry::Registry,
+    registry::{Registration, Registry, name_matches},
 };
 
 /// 2100-11-23T03:20:00Z in nanoseconds since the epoch: later than this machine's boot, whenever the tests run.
@@ -90,13 +90,16 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
         automatic: event.socket.automatic,
     };
     let judged = policy().judge(&facts, false);
+    let registrations: Vec<Registration<'_>> = Registry::embedded()
+        .registrations(event.socket.protocol.into(), event.socket.port)
+        .collect();
+    let label = process_label(event, &process);
     Report {
-        registrations: Registry::embedded()
-            .registrations(event.socket.protocol.into(), event.socket.port)
-            .collect(),
+        name_matches: name_matches(&registrations, &label),
+        registrations,
         verdict: judged.verdict,
         findings: judged.findings,
-        label: process_label(event, &process),
+        label,
         process: process.into(),
         socket_unit: None,
         host_netns: true,

@@ -4,13 +4,23 @@
 //! ([`format`] describes its layout, `cargo xtask registry` writes it). The rows come from IANA's CSV, whose content
 //! IANA releases under CC0, as carried by the crate `port-desc`. This module does no I/O and reads no clock.
 
+mod defaults;
 mod format;
+pub mod free;
+mod grouped;
+pub mod meaning;
 mod nearest;
 mod ports;
+mod programs;
 mod registration;
+pub mod search;
 mod table;
 
+pub use defaults::Default as KnownDefault;
+pub use grouped::{Grouped, grouped};
+pub use meaning::{Dormancy, Meaning};
 pub use ports::{PortSpec, PortSpecError, Subject};
+pub use programs::name_matches;
 pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names};
 pub use table::{Registry, Source, TableError};
 

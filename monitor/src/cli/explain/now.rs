@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::pick::{self, Pick};
 use crate::{
     cli::list::{
         gather::{Looker, SourceArgs},
@@ -9,9 +10,10 @@ use crate::{
         row::Row,
         text::unseen,
     },
+    cli::page::{Page, numbers},
     event::Protocol,
     exit::printable,
-    registry::{Ports, Transport},
+    registry::{Ports, Registry, Transport, free::Host},
 };
 
 /// Listeners that are shown; of a long range there may be hundreds.
@@ -22,6 +24,8 @@ pub(super) struct Now {
     ports: Ports,
     rows: Vec<Row>,
     not_seen: Vec<String>,
+    host: Host,
+    pick: Pick,
 }
 
 /// The commands that show the same.
@@ -37,9 +41,15 @@ impl Now {
     ///
     /// # Errors
     /// Where configuration or paths are wrong.
-    pub(super) fn look(sources: &SourceArgs, ports: Ports, transport: Option<Transport>) -> anyhow::Result<Self> {
+    pub(super) fn look(
+        sources: &SourceArgs,
+        registry: &Registry,
+        ports: Ports,
+        transport: Option<Transport>,
+    ) -> anyhow::Result<Self> {
         let mut looker = Looker::new(sources, false)?;
         let look = looker.look(true);
+        let host = looker.ports(&look);
         let asked = |protocol: Protocol| transport.is_none_or(|transport| transport == protocol.into());
         let found = look
             .found
@@ -53,6 +63,8 @@ impl Now {
             ports,
             rows,
             not_seen: unseen(&parts),
+            pick: Pick::new(registry, &host, ports, transport),
+            host,
         })
     }
 
@@ -61,14 +73,45 @@ impl Now {
         self.rows.iter().map(Listener::from).collect()
     }
 
+    /// What the host does with its ports.
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What the administrator set aside of them.
+    pub(super) fn reserved(&self) -> Vec<String> {
+        let touched = |range: &&Ports| range.first <= self.ports.last && self.ports.first <= range.last;
+        self.host
+            .reserved
+            .iter()
+            .filter(touched)
+            .map(|range| numbers(*range))
+            .collect()
+    }
+
+    /// Whether to pick one of them.
+    pub(super) const fn pick(&self) -> &Pick {
+        &self.pick
+    }
+
     /// How to check by hand.
     pub(super) fn check(&self) -> Check {
         check(self.ports)
     }
 
     /// What is to be added to the text of an explanation, in 80 columns but for long names.
-    pub(super) fn text(&self) -> String {
-        let mut text = "\nListening on this host now:".to_owned();
+    pub(super) fn text(&self, mut page: Page) -> String {
+        page.blank();
+        page.paragraph(0, "This host");
+        for sentence in pick::automatic(&self.host, self.ports)
+            .iter()
+            .chain([&self.pick.sentence])
+        {
+            page.hanging("", 2, sentence);
+        }
+        let mut text = page.into_text();
+        // Who listened here before belongs below this, once there is a history to ask.
+        text.push_str("\nListening on this host now:");
         if self.rows.is_empty() {
             text.push_str(" nothing that can be seen");
         }
@@ -85,6 +128,15 @@ impl Now {
                 row.verdict.as_str(),
                 rule.collect::<String>()
             ));
+            if row.name_matches == Some(false)
+                && let Some(process) = row.process()
+            {
+                text.push_str(&format!(
+                    "    ({} listens on a port registered as {})\n",
+                    printable(&process.name()),
+                    printable(&row.services().join(", "))
+                ));
+            }
         }
         if let Some(more) = self.rows.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             text.push_str(&format!("  and {more} more: portreeve list {}\n", spelled(self.ports)));
@@ -152,17 +204,24 @@ mod tests {
     #[test]
     fn the_text_says_who_listens_and_how_to_check_in_80_columns() {
         use crate::cli::list::tests::{nc, row};
+        let ports = Ports {
+            first: 1992,
+            last: 1992,
+        };
         let now = Now {
-            ports: Ports {
-                first: 1992,
-                last: 1992,
-            },
+            ports,
             rows: vec![row(nc())],
             not_seen: Vec::new(),
+            pick: Pick::new(Registry::embedded(), &Host::default(), ports, None),
+            host: Host::default(),
         };
-        let text = now.text();
+        let text = now.text(Page::of_width(80));
         assert!(
             text.contains("  tcp 0.0.0.0:1992 by nc[812], user alice, user@1000.service: unexpected (rule"),
+            "{text}"
+        );
+        assert!(
+            text.contains("    (nc listens on a port registered as stun-p3, ipsendmsg)\n"),
             "{text}"
         );
         assert!(text.contains("  Linux    ss -Hltunp 'sport = :1992'\n"), "{text}");
@@ -170,7 +229,7 @@ mod tests {
             rows: Vec::new(),
             ..now
         }
-        .text();
+        .text(Page::of_width(80));
         assert!(nothing.contains("now: nothing that can be seen\n"), "{nothing}");
         assert!(nothing.lines().all(|line| line.len() <= 80), "{nothing}");
     }

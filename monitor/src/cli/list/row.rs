@@ -10,7 +10,7 @@ use crate::{
     identity::{Ancestor, Container, ExeState},
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
-    registry::{Registration, Registry, service_names},
+    registry::{Registration, Registry, name_matches, service_names},
     snapshot::{Found, Holder},
 };
 
@@ -109,6 +109,8 @@ pub struct Row {
     pub cgroup: Option<String>,
     pub package: Option<String>,
     pub since: Option<Timestamp>,
+    /// Whether the process is one that serves what its port is registered for; `None` where that is not known.
+    pub name_matches: Option<bool>,
     pub verdict: Verdict,
     pub rule: Option<String>,
     pub missing: Vec<&'static str>,
@@ -149,6 +151,12 @@ impl Row {
         ];
         missing.extend(unknown.iter().filter(|(_, unknown)| *unknown).map(|(name, _)| *name));
         missing.extend(NOT_TOLD);
+        let registrations: Vec<Registration<'static>> =
+            registry.registrations(socket.protocol.into(), socket.port).collect();
+        let name_matches = match &identified.owner {
+            Owner::Process(process) => name_matches(&registrations, &process.name()),
+            Owner::Nobody | Owner::Hidden => None,
+        };
         Self {
             protocol: socket.protocol,
             family: socket.family,
@@ -162,7 +170,8 @@ impl Row {
             cookie: socket.cookie,
             // Of UDP the tables have something else in its place.
             backlog: socket.backlog.filter(|_| socket.protocol == Protocol::Tcp),
-            registrations: registry.registrations(socket.protocol.into(), socket.port).collect(),
+            registrations,
+            name_matches,
             owner: identified.owner,
             holders: found.holders,
             user: identified.user,
