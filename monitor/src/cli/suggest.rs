@@ -188,8 +188,8 @@ impl Answer {
             .iter()
             .map(|(obstacle, count)| format!("{count} {}", obstacle.about()))
             .collect();
-        let plural = if ports == 1 { "port is" } else { "ports are" };
-        format!("of {ports} {plural} {}", obstacles.join(", "))
+        let plural = if ports == 1 { "" } else { "s" };
+        format!("of {ports} port{plural}, {}", obstacles.join(", "))
     }
 
     /// Why there is none, and what to do.

@@ -39,7 +39,7 @@ const SLIP: Fit = 10;
 impl Registry {
     /// The rows in which all words are found, best first. Case does not count; no words find nothing.
     ///
-    /// Rows are ranked by the sum of how well each word fits, then by the length of the name, then in the registry's
+    /// Rows are ranked by the sum of how well each word fits, then the shorter name first, then in the registry's
     /// order. Reserved and unassigned rows are left out.
     #[must_use]
     pub fn search(&self, words: &[String]) -> Found<'_> {
@@ -72,7 +72,8 @@ impl Registry {
             .zip(ranks)
             .filter_map(|((group, text), rank)| Some((rank?, text.name.len(), group)))
             .collect();
-        hits.sort_by_key(|(rank, length, _)| (*rank, *length));
+        // Where it was the description that fitted, the length of the name says nothing.
+        hits.sort_by_key(|(rank, length, _)| (*rank, if *rank < WORD { *length } else { 0 }));
         Found {
             hits: hits.into_iter().map(|(.., group)| group).collect(),
             words: counts,

@@ -65,7 +65,11 @@ impl Pick {
                 },
                 Obstacle::Registered => {
                     let dead = Meaning::of_rows(rows.iter().copied()) == Meaning::Dormant;
-                    let dead = if dead { ", dead as that is" } else { "" };
+                    let dead = match (dead, shadows.len()) {
+                        (false, _) => "",
+                        (true, 1) => ", which is dead",
+                        (true, _) => ", which are dead",
+                    };
                     format!("it would shadow {}{dead}", listed(&shadows))
                 }
                 Obstacle::Default => {
@@ -170,12 +174,13 @@ pub(super) fn automatic(host: &Host, ports: Ports) -> Vec<String> {
         None => "The range of automatic ports (net.ipv4.ip_local_port_range) could not be read.".to_owned(),
         Some(range) => {
             let all = range.first <= ports.first && ports.last <= range.last;
+            let asked = spelled(ports);
             let relation = match (overlaps(&range), all, ports.first == ports.last) {
-                (true, true, true) => "it is one of them",
-                (true, true, false) => "all of these are among them",
-                (true, false, _) => "some of these are among them",
-                (false, _, true) => "it is none of them",
-                (false, _, false) => "none of these is among them",
+                (true, true, true) => format!("{asked} is one of them"),
+                (true, true, false) => format!("{asked} are among them"),
+                (true, false, _) => format!("some of {asked} are among them"),
+                (false, _, true) => format!("{asked} is not among them"),
+                (false, _, false) => format!("none of {asked} is among them"),
             };
             format!(
                 "Automatic ports here are {} (net.ipv4.ip_local_port_range): {relation}.",
@@ -223,7 +228,7 @@ mod tests {
         for (port, sentence) in [
             (
                 1992,
-                "Not a good port to pick: something listens on it; it would shadow stun-p3 and ipsendmsg, dead as that is.",
+                "Not a good port to pick: something listens on it; it would shadow stun-p3 and ipsendmsg, which are dead.",
             ),
             (
                 22,
@@ -256,16 +261,16 @@ mod tests {
             "None of these 11 ports is good to pick; 11 registered, reserved or in known use at IANA; one would shadow x11."
         );
         assert!(pick.sentence.starts_with("None") && pick.good == 0);
-        let wide = super::tests::pick(10_000, 11_000);
+        let wide = Pick::new(Registry::embedded(), &host(), ports(10_000, 11_000), None);
         assert!(wide.good > 100 && wide.sentence.contains(" and "), "{}", wide.sentence);
     }
 
     #[test]
     fn the_hosts_settings_are_named_where_they_touch_the_ports() {
         let of = |first, last| automatic(&host(), ports(first, last));
-        assert!(of(1992, 1992)[0].ends_with("32768–60999 (net.ipv4.ip_local_port_range): it is none of them."));
-        assert!(of(40_000, 40_000)[0].ends_with("it is one of them."));
-        assert!(of(30_000, 40_000)[0].ends_with("some of these are among them."));
+        assert!(of(1992, 1992)[0].ends_with("32768–60999 (net.ipv4.ip_local_port_range): 1992 is not among them."));
+        assert!(of(40_000, 40_000)[0].ends_with("40000 is one of them."));
+        assert!(of(30_000, 40_000)[0].ends_with("some of 30000–40000 are among them."));
         assert_eq!(of(9205, 9205).len(), 2);
     }
 }

@@ -41,7 +41,7 @@ fn fewer_than_asked_for_or_none_is_explained() {
         "{few}"
     );
     assert!(
-        few.contains("These are all: of 13 ports are 10 in the range of automatic ports."),
+        few.contains("These are all: of 13 ports, 10 in the range of automatic ports."),
         "{few}"
     );
     let none = answer(40_000, 40_001, 1);
@@ -49,7 +49,7 @@ fn fewer_than_asked_for_or_none_is_explained() {
     assert!(found.ports.is_empty());
     assert!(
         none.nothing(&found)
-            .starts_with("no port of 40000–40001 is good to pick: of 2 ports are ")
+            .starts_with("no port of 40000–40001 is good to pick: of 2 ports, ")
     );
 }
 
