@@ -99,7 +99,7 @@ impl Now {
         check(self.ports)
     }
 
-    /// What is to be added to the text of an explanation, in 80 columns but for long names.
+    /// What is to be added to the text of an explanation, in 80 columns.
     pub(super) fn text(&self, mut page: Page) -> String {
         page.blank();
         page.paragraph(0, "This host");
@@ -109,41 +109,25 @@ impl Now {
         {
             page.hanging("", 2, sentence);
         }
-        let mut text = page.into_text();
         // Who listened here before belongs below this, once there is a history to ask.
-        text.push_str("\nListening on this host now:");
+        page.blank();
         if self.rows.is_empty() {
-            text.push_str(" nothing that can be seen");
+            page.paragraph(0, "Listening on this host now: nothing that can be seen");
+        } else {
+            page.paragraph(0, "Listening on this host now:");
         }
-        text.push('\n');
         for row in self.rows.iter().take(SHOWN) {
-            let place = [&row.unit].into_iter().flatten().map(|unit| format!(", {unit}"));
-            let rule = row.rule.iter().map(|rule| format!(" (rule {rule})"));
-            text.push_str(&format!(
-                "  {} by {}, user {}{}: {}{}\n",
-                row.place(),
-                printable(&row.process_word()),
-                printable(&row.user().word()),
-                printable(&place.collect::<String>()),
-                row.verdict.as_str(),
-                rule.collect::<String>()
-            ));
-            if row.name_matches == Some(false)
-                && let Some(process) = row.process()
-            {
-                text.push_str(&format!(
-                    "    ({} listens on a port registered as {})\n",
-                    printable(&process.name()),
-                    printable(&row.services().join(", "))
-                ));
+            for sentence in sentences(row) {
+                page.hanging("", 2, &sentence);
             }
         }
         if let Some(more) = self.rows.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-            text.push_str(&format!("  and {more} more: portreeve list {}\n", spelled(self.ports)));
+            page.paragraph(2, &format!("and {more} more: portreeve list {}", spelled(self.ports)));
         }
         for part in &self.not_seen {
-            text.push_str(&format!("  ({part})\n"));
+            page.paragraph(2, &format!("({part})"));
         }
+        let mut text = page.into_text();
         let Check {
             linux: [ss, lsof],
             macos,
@@ -154,6 +138,33 @@ impl Now {
         ));
         text
     }
+}
+
+/// Who listens, and, where that is known, that it is none that serves what the port is registered for.
+fn sentences(row: &Row) -> impl Iterator<Item = String> {
+    let unit = row.unit.iter().map(|unit| format!(", {unit}"));
+    let rule = row.rule.iter().map(|rule| format!(" (rule {rule})"));
+    let who = format!(
+        "{} by {}, user {}{}: {}{}",
+        row.place(),
+        printable(&row.process_word()),
+        printable(&row.user().word()),
+        printable(&unit.collect::<String>()),
+        row.verdict.as_str(),
+        rule.collect::<String>()
+    );
+    let disagrees = row
+        .process()
+        .filter(|_| row.name_matches == Some(false))
+        .map(|process| {
+            let names = row.services().join(", ");
+            format!(
+                "({} listens on a port registered as {})",
+                printable(&process.name()),
+                printable(&names)
+            )
+        });
+    std::iter::once(who).chain(disagrees)
 }
 
 fn spelled(ports: Ports) -> String {
@@ -221,7 +232,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("    (nc listens on a port registered as stun-p3, ipsendmsg)\n"),
+            text.contains("  (nc listens on a port registered as stun-p3, ipsendmsg)\n"),
             "{text}"
         );
         assert!(text.contains("  Linux    ss -Hltunp 'sport = :1992'\n"), "{text}");
@@ -231,6 +242,7 @@ mod tests {
         }
         .text(Page::of_width(80));
         assert!(nothing.contains("now: nothing that can be seen\n"), "{nothing}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(nothing.lines().all(|line| line.len() <= 80), "{nothing}");
     }
 }
