@@ -46,8 +46,8 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         neighbours: neighbours.collect(),
         listening: now.map(Now::listeners),
         listened: None,
-        automatic: now.map(|now| now.host().automatic.map(Stretch::from)),
-        reserved: now.map(Now::reserved),
+        automatic: now.and_then(|now| now.host().automatic).map(Stretch::from),
+        reserved: now.map(|now| now.reserved().map(Stretch::from).collect()),
         pick: now.map(Now::pick),
         check: now.map(Now::check),
         source: Source {
@@ -81,9 +81,9 @@ struct Document<'a> {
     /// Who listened there before: null until there is a history.
     listened: Option<()>,
     /// The range of automatic ports of this host; null where it could not be read.
-    automatic: Option<Option<Stretch>>,
-    /// Those of these ports that the administrator set aside, as sentences name them.
-    reserved: Option<Vec<String>>,
+    automatic: Option<Stretch>,
+    /// What the administrator set aside that has some of these ports in it.
+    reserved: Option<Vec<Stretch>>,
     pick: Option<&'a Pick>,
     /// Commands that show the same.
     check: Option<Check>,

@@ -4,13 +4,15 @@ use serde::Serialize;
 
 use super::pick::{self, Pick};
 use crate::{
-    cli::list::{
-        gather::{Looker, SourceArgs},
-        json::Listener,
-        row::Row,
-        text::unseen,
+    cli::{
+        list::{
+            gather::{Looker, SourceArgs},
+            json::Listener,
+            row::Row,
+            text::unseen,
+        },
+        page::Page,
     },
-    cli::page::{Page, numbers},
     event::Protocol,
     exit::printable,
     registry::{Ports, Registry, Transport, free::Host},
@@ -78,15 +80,10 @@ impl Now {
         &self.host
     }
 
-    /// What the administrator set aside of them.
-    pub(super) fn reserved(&self) -> Vec<String> {
+    /// What the administrator set aside that has some of them in it.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = Ports> {
         let touched = |range: &&Ports| range.first <= self.ports.last && self.ports.first <= range.last;
-        self.host
-            .reserved
-            .iter()
-            .filter(touched)
-            .map(|range| numbers(*range))
-            .collect()
+        self.host.reserved.iter().filter(touched).copied()
     }
 
     /// Whether to pick one of them.
