@@ -406,7 +406,7 @@ fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
     let named = policy
         .rules()
         .iter()
-        .flat_map(|rule| &rule.ports)
+        .flat_map(|rule| rule.named())
         .chain(&settings.watch);
     for port in named.flat_map(|spec| spec.first..=spec.last) {
         if let Some(byte) = filter.get_mut(usize::from(port)) {

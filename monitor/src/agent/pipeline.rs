@@ -37,7 +37,7 @@ use crate::{
         writer::Writer,
     },
     policy::{Facts, Policy, alerts::Alerts},
-    registry::{Registrations, Registry},
+    registry::{Registrations, Registry, name_matches},
     snapshot::{Answer, Confirmer, Query},
 };
 
@@ -363,6 +363,9 @@ impl Pipeline {
         };
         let judged = self.policy.judge(&facts, event.opener.tgid == self.own);
         let label = process_label(event, &process);
+        let name_matches = (is_listener && event.opener.is_known())
+            .then(|| name_matches(registrations.iter(), &label))
+            .flatten();
         let socket_unit = is_listener
             .then(|| self.processes.socket_unit(event, &process))
             .flatten();
@@ -370,6 +373,7 @@ impl Pipeline {
             process,
             socket_unit,
             registrations,
+            name_matches,
             verdict: judged.verdict,
             findings: judged.findings,
             label,

@@ -2,12 +2,13 @@
 
 mod json;
 mod now;
+mod pick;
 mod text;
 
 use self::now::Now;
-use super::{list::gather::SourceArgs, print::print};
+use super::{list::gather::SourceArgs, page::Page, print::print};
 use crate::exit::UsageError;
-use crate::registry::{Ports, RangeClass, Registration, Registry, Source, Status, Subject, Transport};
+use crate::registry::{Grouped, Ports, RangeClass, Registration, Registry, Source, Status, Subject, grouped};
 use std::{process::ExitCode, sync::Arc};
 
 /// How far above and below a port a service of the same family is looked for.
@@ -15,7 +16,7 @@ const FAMILY_REACH: u16 = 16;
 /// How many stretches of ports with other services are shown on each side.
 const OTHERS_SHOWN: usize = 2;
 
-/// Say what a port or a service name is registered for, what lies beside it, and who listens there now
+/// Say what a port or a service name is registered for, what lies beside it, who listens there now, and whether it is good to pick
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = explanation
         .ports
         .map(|ports| Now::look(&args.sources, configured, ports, transport));
-    print(&written(&explanation, query, now.as_ref())?)?;
+    print(&written(&explanation, query, now.as_ref(), Page::new)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,13 +64,18 @@ fn explanation<'a>(registry: &'a Registry, query: &'a Query) -> anyhow::Result<E
     Ok(Explanation::gather(registry, text, subject))
 }
 
-fn written(explanation: &Explanation<'_>, query: &Query, now: Option<&Now>) -> anyhow::Result<String> {
+fn written(
+    explanation: &Explanation<'_>,
+    query: &Query,
+    now: Option<&Now>,
+    page: fn() -> Page,
+) -> anyhow::Result<String> {
     if query.json {
         return json::render(explanation, now);
     }
-    let mut text = text::render(explanation);
+    let mut text = text::render(explanation, page());
     if let Some(now) = now {
-        text.push_str(&now.text());
+        text.push_str(&now.text(page()));
     }
     Ok(text)
 }
@@ -82,23 +88,16 @@ struct Explanation<'a> {
     ports: Option<Ports>,
     /// The classes that these ports belong to, or all ports of the name, lowest first.
     classes: Vec<RangeClass>,
-    registrations: Vec<Entry<'a>>,
+    registrations: Vec<Grouped<'a>>,
     neighbours: Vec<Neighbour<'a>>,
     source: Source<'a>,
     records: usize,
 }
 
-/// Rows that differ in their transport alone, as most pairs of a tcp and a udp row do.
-struct Entry<'a> {
-    registration: Registration<'a>,
-    /// In the registry's order; empty where the row names none and so speaks of all.
-    transports: Vec<Transport>,
-}
-
 /// A service registered close by.
 struct Neighbour<'a> {
     ports: Ports,
-    entry: Entry<'a>,
+    entry: Grouped<'a>,
     /// Whether its name begins like one of those explained (`stun-p1` beside `stun-p3`).
     family: bool,
 }
@@ -161,34 +160,13 @@ impl<'a> Explanation<'a> {
     }
 
     /// Whether a registration is one that was assigned for a use.
-    fn is_assigned(entry: &Entry<'_>) -> bool {
+    fn is_assigned(entry: &Grouped<'_>) -> bool {
         entry.registration.status() == Status::Assigned
     }
 }
 
-/// Puts rows together that differ in their transport alone; the order of the first of each is kept.
-fn grouped<'a>(rows: impl Iterator<Item = Registration<'a>>) -> Vec<Entry<'a>> {
-    let mut entries: Vec<Entry<'a>> = Vec::new();
-    for registration in rows {
-        // Rows come by port, so that the row to join is among the last few.
-        let port = registration.ports().map(|ports| ports.first);
-        let mut beside = entries
-            .iter_mut()
-            .rev()
-            .take_while(|entry| entry.registration.ports().map(|ports| ports.first) == port);
-        match beside.find(|entry| entry.registration.differs_in_transport_only(&registration)) {
-            Some(entry) => entry.transports.extend(registration.transport()),
-            None => entries.push(Entry {
-                registration,
-                transports: registration.transport().into_iter().collect(),
-            }),
-        }
-    }
-    entries
-}
-
 /// The services around `ports`: all of a family within [`FAMILY_REACH`], and the nearest few others.
-fn neighbours<'a>(registry: &'a Registry, ports: Ports, explained: &[Entry<'_>]) -> Vec<Neighbour<'a>> {
+fn neighbours<'a>(registry: &'a Registry, ports: Ports, explained: &[Grouped<'_>]) -> Vec<Neighbour<'a>> {
     let stems: Vec<&str> = explained
         .iter()
         .filter_map(|entry| stem(entry.registration.service()?))

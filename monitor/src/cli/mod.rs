@@ -3,9 +3,11 @@
 mod doctor;
 mod explain;
 mod list;
+mod page;
 mod print;
 mod registry;
 mod run;
+mod suggest;
 mod terminal;
 mod watch;
 
@@ -35,7 +37,9 @@ enum Command {
     Watch(watch::Args),
     /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
-    /// Say which registry of ports is in use, and take a newer one
+    /// Name ports that are good to pick on this host, each with its reason
+    Suggest(suggest::Args),
+    /// Search the registry of ports, say which one is in use, and take a newer one
     Registry(registry::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
@@ -49,6 +53,7 @@ impl Cli {
             Command::List(args) => list::run(args),
             Command::Watch(args) => watch::run(args),
             Command::Explain(args) => explain::run(args),
+            Command::Suggest(args) => suggest::run(args),
             Command::Registry(args) => registry::run(args),
             Command::Doctor(args) => doctor::run(args),
         }

@@ -1,7 +1,8 @@
-//! `portreeve registry`: which registry is in use, and how a newer one takes its place.
+//! `portreeve registry`: what is in it, which one is in use, and how a newer one takes its place.
 
 mod info;
 mod replace;
+mod search;
 mod update;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,6 +14,7 @@ use crate::{config, registry::Registry};
 
 /// The flags of `registry`.
 #[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +22,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Find services by words in their names and descriptions, slips forgiven
+    Search(search::Args),
     /// Say which registry of ports is in use, and of when it is
     Info(info::Args),
     /// Take a newer registry from a file of IANA's (CSV or XML)
@@ -53,6 +57,7 @@ impl Places {
 /// Where the configuration is wrong, the file that is to be taken is none of IANA's, or something cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
+        Command::Search(args) => search::run(args),
         Command::Info(args) => info::run(args),
         Command::Update(args) => update::run(args),
     }

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::{
     duration,
     names::{Names, RawRegistry, RawService},
-    watchable,
+    status, watchable,
 };
 use crate::{
     event::Protocol,
@@ -107,7 +107,10 @@ enum RawDefault {
 #[serde(deny_unknown_fields)]
 struct RawRule {
     name: Spanned<String>,
+    #[serde(default)]
     ports: Vec<Spanned<RawPort>>,
+    #[serde(default)]
+    status: Vec<Spanned<String>>,
     protocols: Option<Vec<RawProtocol>>,
     on: Option<Vec<On>>,
     scope: Option<Reach>,
@@ -324,12 +327,17 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
         if file.rules.iter().any(|other| other.name == *name) {
             return Err(at(rule.name.span().start, &format!("there is a rule `{name}` already")));
         }
-        if rule.ports.is_empty() {
+        if rule.ports.is_empty() && rule.status.is_empty() {
             return Err(at(
                 start,
-                &format!("the rule `{name}` names no ports, so it can never match"),
+                &format!("the rule `{name}` names neither ports nor a status, so it can never match"),
             ));
         }
+        let meanings = rule
+            .status
+            .iter()
+            .map(|word| status::meaning(word.as_ref()).map_err(|error| at(word.span().start, &error)));
+        let meanings = meanings.collect::<Result<Vec<_>, _>>()?;
         let automatic = match rule.automatic.as_ref().map(|raw| (raw.as_ref(), raw.span())) {
             None => Automatic::Any,
             Some((RawAutomatic::Only(automatic), _)) => Automatic::Only(*automatic),
@@ -360,16 +368,19 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
                 })
                 .collect(),
         };
-        let (ports, on) = (ports(&rule.ports)?, rule.on.unwrap_or_else(|| vec![On::Listen]));
+        let on = rule.on.unwrap_or_else(|| vec![On::Listen]);
+        let (ports, names_ports) = status::select(ports(&rule.ports)?, &meanings, registry);
         let can_match = ports
             .iter()
             .any(|spec| protocols.iter().any(|protocol| covers(spec, *protocol, spec.first)));
         if !can_match || on.is_empty() {
-            let text = format!("the rule `{name}` can never match: its ports, protocols and `on` leave nothing");
+            let text =
+                format!("the rule `{name}` can never match: its ports, status, protocols and `on` leave nothing");
             return Err(at(start, &text));
         }
         file.rules.push(Rule {
             ports,
+            names_ports,
             protocols,
             on,
             scope: rule.scope.unwrap_or(Reach::Any),
@@ -498,8 +509,20 @@ pub(super) mod tests {
             ),
             ("[watch]\nports = [70000]".to_owned(), "p.toml line 2: "),
             (
+                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nstatus = [\n\"dormant\",\n\"dormnat\"]".to_owned(),
+                "p.toml line 6: `dormnat` is no status; did you mean `dormant`?",
+            ),
+            (
+                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nstatus = [\"dead\"]".to_owned(),
+                "p.toml line 4: `dead` is no status; there are dormant, unauthorised, assigned, reserved, unassigned",
+            ),
+            (
+                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nports = [22]\nstatus = [\"dormant\"]".to_owned(),
+                "p.toml line 1: the rule `r` can never match: its ports, status, protocols and `on`",
+            ),
+            (
                 "[[rule]]\nname = \"r\"\nports = []\nseverity = \"info\"".to_owned(),
-                "p.toml line 1: the rule `r` names no ports, so it can never match",
+                "p.toml line 1: the rule `r` names neither ports nor a status, so it can never match",
             ),
             (
                 "[[rule]]\nname = \"A b\"\nports = [1]\nseverity = \"info\"".to_owned(),
@@ -558,6 +581,23 @@ pub(super) mod tests {
             assert!(error.starts_with(expected), "{text}\n{error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn a_rule_on_a_status_covers_the_ports_that_have_it_alone_or_among_ports() {
+        let rule = |rest: &str| {
+            let text = format!("[[rule]]\nname = \"r\"\nseverity = \"info\"\n{rest}");
+            parse(&text).unwrap().rules.remove(0)
+        };
+        let dormant = rule("status = [\"dormant\"]");
+        assert!(dormant.names(Protocol::Tcp, 1992) && dormant.names(Protocol::Udp, 1987));
+        assert!(!dormant.names(Protocol::Tcp, 22));
+        let among = rule("status = [\"dormant\"]\nports = [\"1990-2000\", 22]\nprotocols = [\"tcp\"]");
+        assert!(among.names(Protocol::Tcp, 1992) && among.names(Protocol::Tcp, 1996));
+        assert!(!among.names(Protocol::Tcp, 1987) && !among.names(Protocol::Udp, 1992));
+        // Too many, and too busy, to name each; within ports that are named they are.
+        assert_eq!(rule("status = [\"dormant\", \"unassigned\"]").named(), []);
+        assert!(rule("status = [\"unassigned\"]\nports = [\"19000-19999\"]").names(Protocol::Tcp, 19_992));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The keys of a socket's line, in the contract's order.
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 38] = [
     "schema",
     "id",
     "host",
@@ -48,6 +48,7 @@ const KEYS: [&str; 37] = [
     "cgroup",
     "package",
     "registry",
+    "name_matches_process",
     "verdict",
     "rule",
     "missing",
@@ -122,7 +123,7 @@ fn a_listen_on_1992_is_this_line() {
             r#"{"source":"iana","service":"ipsendmsg","description":"IPsendmsg","#,
             r#""note":"This entry records an unassigned but widespread use","unauthorized_use":null,"#,
             r#""reference":null,"registered":null,"modified":null}],"#,
-            r#""verdict":"unexpected","rule":"dormant-port","missing":[]}"#,
+            r#""name_matches_process":false,"verdict":"unexpected","rule":"dormant-port","missing":[]}"#,
         )
     );
 }
@@ -171,6 +172,7 @@ fn every_key_of_the_contract_is_there_in_its_order_whatever_is_known() {
         "/unit",
         "/cgroup",
         "/package",
+        "/name_matches_process",
         "/rule",
     ] {
         assert_eq!(line.pointer(nothing), Some(&Value::Null), "{nothing}");

@@ -40,6 +40,9 @@ pub struct Report {
     pub socket_unit: Option<SocketUnit>,
     /// All registrations of its port.
     pub registrations: Registrations,
+    /// Whether the process is one that serves what its port is registered for; `None` where that is not known, and of what is
+    /// no listener.
+    pub name_matches: Option<bool>,
     /// The verdict.
     pub verdict: Verdict,
     /// The rules that match, the most severe first.

@@ -10,7 +10,7 @@ use crate::{
         Facts, Policy, Rule, Severity, Verdict,
         alerts::{Alert, AlertKey, Alerts},
     },
-    registry::{Registrations, Registry},
+    registry::{Registrations, Registry, name_matches},
 };
 
 /// 2100-11-23T03:20:00Z in nanoseconds since the epoch: later than this machine's boot, whenever the tests run.
@@ -90,15 +90,15 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
         automatic: event.socket.automatic,
     };
     let judged = policy().judge(&facts, false);
+    let registry = Arc::new(Registry::builtin());
+    let registrations = Registrations::new(&registry, event.socket.protocol.into(), event.socket.port);
+    let label = process_label(event, &process);
     Report {
-        registrations: Registrations::new(
-            &Arc::new(Registry::builtin()),
-            event.socket.protocol.into(),
-            event.socket.port,
-        ),
+        name_matches: name_matches(registrations.iter(), &label),
+        registrations,
         verdict: judged.verdict,
         findings: judged.findings,
-        label: process_label(event, &process),
+        label,
         process: process.into(),
         socket_unit: None,
         host_netns: true,

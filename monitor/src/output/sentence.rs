@@ -9,7 +9,7 @@ use crate::{
         Verdict,
         alerts::{Alert, AlertKey},
     },
-    registry::Registration,
+    registry::{Dormancy, Registration},
 };
 
 use super::Report;
@@ -190,15 +190,20 @@ pub fn resolved(alert: &Alert, fired: &str) -> String {
 /// Letters of a note that still fit into a sentence. Some of the registry's are a page.
 const NOTE: usize = 100;
 
-/// `stun-p3 (cisco …)`, with the registry's own note instead where it has a short one.
+/// `stun-p3 (dead Cisco STUN)`: the registry's own note where it has a short one, else what is known to be dead, else the
+/// description.
 fn registration(row: &Registration<'_>) -> Option<String> {
     let name = row.service()?;
     let note = row
         .note()
         .map(|note| note.split_whitespace().collect::<Vec<_>>().join(" "));
-    let about = match (note.filter(|note| note.chars().count() <= NOTE), row.description()) {
+    let dead = Dormancy::of(row).map(|dormancy| dormancy.what);
+    let about = match (
+        note.filter(|note| note.chars().count() <= NOTE),
+        dead.or(row.description()),
+    ) {
         (Some(note), _) => format!(" (\"{note}\")"),
-        (None, Some(description)) => format!(" ({description})"),
+        (None, Some(what)) => format!(" ({what})"),
         (None, None) => String::new(),
     };
     Some(format!("{name}{about}"))

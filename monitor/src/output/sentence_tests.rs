@@ -18,7 +18,7 @@ fn summary_for(mut event: Event, user: Option<&str>) -> String {
     summary(&event, &report_of(&event, nc(user)), "web-7")
 }
 
-const BOTH: &str = "Registered: stun-p3 (cisco STUN Priority 3 port), \
+const BOTH: &str = "Registered: stun-p3 (dead Cisco STUN), \
                     ipsendmsg (\"This entry records an unassigned but widespread use\").";
 
 #[test]

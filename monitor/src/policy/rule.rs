@@ -65,8 +65,12 @@ pub enum Automatic {
 pub struct Rule {
     /// Its name: the label of its alerts.
     pub name: String,
-    /// The ports.
+    /// The ports; of a rule on a status those that had it when the configuration was read.
     pub ports: Vec<PortSpec>,
+    /// Whether it names its ports: to the kernel side, which then reports all that happens on them, and to the metrics.
+    /// A rule on all that is assigned, or on all that is not, names none: it judges listeners, which are always
+    /// reported, and every connection to 443 or from an automatic port would come on top.
+    pub names_ports: bool,
     /// The protocols.
     pub protocols: Vec<Protocol>,
     /// What it waits for.
@@ -100,6 +104,7 @@ impl Rule {
         Self {
             name: "dormant-port".into(),
             ports: vec![any(1990, 1992), any(1994, 1994)],
+            names_ports: true,
             protocols: vec![Protocol::Tcp, Protocol::Udp],
             on: vec![On::Listen],
             scope: Reach::Any,
@@ -123,6 +128,15 @@ impl Rule {
 
     /// Whether the rule names this port.
     pub fn names(&self, protocol: Protocol, port: u16) -> bool {
+        self.names_ports && self.covers(protocol, port)
+    }
+
+    /// The ports that the rule names.
+    pub fn named(&self) -> &[PortSpec] {
+        if self.names_ports { &self.ports } else { &[] }
+    }
+
+    fn covers(&self, protocol: Protocol, port: u16) -> bool {
         self.protocols.contains(&protocol) && self.ports.iter().any(|spec| covers(spec, protocol, port))
     }
 
@@ -139,7 +153,7 @@ impl Rule {
             Automatic::Any => true,
             Automatic::Only(automatic) => automatic == facts.automatic,
         };
-        awaited && reached && chosen && self.names(facts.protocol, facts.port)
+        awaited && reached && chosen && self.covers(facts.protocol, facts.port)
     }
 
     /// How bad this one is.

@@ -5,17 +5,27 @@
 //! IANA releases under CC0, as carried by the crate `port-desc`. A newer table, made by [`import`] from a file of IANA's,
 //! can take its place, and names of the site's own can lie over it ([`overlay`]). This module does no I/O and reads no clock.
 
+mod defaults;
 mod format;
+pub mod free;
+mod grouped;
 pub(crate) mod import;
 mod layers;
+pub mod meaning;
 mod nearest;
 pub(crate) mod overlay;
 mod ports;
+mod programs;
 mod registration;
+pub mod search;
 mod table;
 
+pub use defaults::Default as KnownDefault;
+pub use grouped::{Grouped, grouped};
 pub use layers::{Registrations, Registry};
+pub use meaning::{Dormancy, Meaning};
 pub use ports::{PortSpec, PortSpecError, Subject};
+pub use programs::name_matches;
 pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names};
 pub use table::{Authority, Source, Table, TableError};
 

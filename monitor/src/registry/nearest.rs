@@ -3,7 +3,7 @@
 use super::Registry;
 
 /// Names longer than this are not compared; RFC 6335 allows 15 bytes, the longest in the registry has 36.
-const LONGEST: usize = 40;
+pub(super) const LONGEST: usize = 40;
 
 impl Registry {
     /// The service name that is fewest edits away from `name`, whatever its case; `None` where all are far.
@@ -46,7 +46,7 @@ fn first_byte(text: &str) -> u8 {
 }
 
 /// The number of edits between two lower-case names (optimal string alignment), or `None` where it is above `limit`.
-fn edits(one: &str, other: &str, limit: usize) -> Option<usize> {
+pub(super) fn edits(one: &str, other: &str, limit: usize) -> Option<usize> {
     if one.len().abs_diff(other.len()) > limit || other.len() > LONGEST {
         return None;
     }

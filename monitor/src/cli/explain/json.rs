@@ -3,9 +3,10 @@
 use super::{
     Explanation,
     now::{Check, Now},
+    pick::Pick,
 };
 use crate::cli::list::json::Listener;
-use crate::registry::{Ports, RangeClass, Registration, Subject, Transport};
+use crate::registry::{Dormancy, Meaning, Ports, RangeClass, Registration, Subject, Transport};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -45,6 +46,10 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         registrations: registrations.collect(),
         neighbours: neighbours.collect(),
         listening: now.map(Now::listeners),
+        listened: None,
+        automatic: now.and_then(|now| now.host().automatic).map(Stretch::from),
+        reserved: now.map(|now| now.reserved().map(Stretch::from).collect()),
+        pick: now.map(Now::pick),
         check: now.map(Now::check),
         source: Source {
             name: explanation.source.name,
@@ -75,6 +80,13 @@ struct Document<'a> {
     neighbours: Vec<Neighbour<'a>>,
     /// What listens on these ports of this host now, as `list --json` writes it; null where the document is about no ports.
     listening: Option<Vec<Listener<'a>>>,
+    /// Who listened there before: null until there is a history.
+    listened: Option<()>,
+    /// The range of automatic ports of this host; null where it could not be read.
+    automatic: Option<Stretch>,
+    /// What the administrator set aside that has some of these ports in it.
+    reserved: Option<Vec<Stretch>>,
+    pick: Option<&'a Pick>,
     /// Commands that show the same.
     check: Option<Check>,
     source: Source<'a>,
@@ -120,7 +132,10 @@ struct Row<'a> {
     ports: Option<Stretch>,
     /// Null where the row speaks of all transports.
     transport: Option<&'static str>,
+    /// `dormant`, `unauthorised`, `assigned`, `reserved` or `unassigned`.
     status: &'static str,
+    /// Why it is dormant.
+    dormant: Option<&'static str>,
     description: Option<&'a str>,
     assignee: Option<&'a str>,
     contact: Option<&'a str>,
@@ -139,7 +154,8 @@ impl<'a> Row<'a> {
             service: registration.service(),
             ports: registration.ports().map(Stretch::from),
             transport: transport.map(Transport::name),
-            status: registration.status().name(),
+            status: Meaning::of(registration).name(),
+            dormant: Dormancy::of(registration).map(|dormancy| dormancy.reason),
             description: registration.description(),
             assignee: registration.assignee(),
             contact: registration.contact(),

@@ -1,17 +1,23 @@
 //! Who listens there now on this host, and how to check that by hand, here and on other systems.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use super::pick::{self, Pick};
 use crate::{
-    cli::list::{
-        gather::{Configured, Looker, SourceArgs},
-        json::Listener,
-        row::Row,
-        text::unseen,
+    cli::{
+        list::{
+            gather::{Configured, Looker, SourceArgs},
+            json::Listener,
+            row::Row,
+            text::unseen,
+        },
+        page::Page,
     },
     event::Protocol,
     exit::printable,
-    registry::{Ports, Transport},
+    registry::{Ports, Transport, free::Host},
 };
 
 /// Listeners that are shown; of a long range there may be hundreds.
@@ -22,6 +28,8 @@ pub(super) struct Now {
     ports: Ports,
     rows: Vec<Row>,
     not_seen: Vec<String>,
+    host: Host,
+    pick: Pick,
 }
 
 /// The commands that show the same.
@@ -40,8 +48,10 @@ impl Now {
         ports: Ports,
         transport: Option<Transport>,
     ) -> Self {
+        let registry = Arc::clone(&configured.registry);
         let mut looker = Looker::new(sources, configured, false);
         let look = looker.look(true);
+        let host = looker.ports(&look);
         let asked = |protocol: Protocol| transport.is_none_or(|transport| transport == protocol.into());
         let found = look
             .found
@@ -55,6 +65,8 @@ impl Now {
             ports,
             rows,
             not_seen: unseen(&parts),
+            pick: Pick::new(&registry, &host, ports, transport),
+            host,
         }
     }
 
@@ -63,37 +75,56 @@ impl Now {
         self.rows.iter().map(Listener::from).collect()
     }
 
+    /// What the host does with its ports.
+    pub(super) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What the administrator set aside that has some of them in it.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = Ports> {
+        let touched = |range: &&Ports| range.first <= self.ports.last && self.ports.first <= range.last;
+        self.host.reserved.iter().filter(touched).copied()
+    }
+
+    /// Whether to pick one of them.
+    pub(super) const fn pick(&self) -> &Pick {
+        &self.pick
+    }
+
     /// How to check by hand.
     pub(super) fn check(&self) -> Check {
         check(self.ports)
     }
 
-    /// What is to be added to the text of an explanation, in 80 columns but for long names.
-    pub(super) fn text(&self) -> String {
-        let mut text = "\nListening on this host now:".to_owned();
-        if self.rows.is_empty() {
-            text.push_str(" nothing that can be seen");
+    /// What is to be added to the text of an explanation, in 80 columns.
+    pub(super) fn text(&self, mut page: Page) -> String {
+        page.blank();
+        page.paragraph(0, "This host");
+        for sentence in pick::automatic(&self.host, self.ports)
+            .iter()
+            .chain([&self.pick.sentence])
+        {
+            page.hanging("", 2, sentence);
         }
-        text.push('\n');
+        // Who listened here before belongs below this, once there is a history to ask.
+        page.blank();
+        if self.rows.is_empty() {
+            page.paragraph(0, "Listening on this host now: nothing that can be seen");
+        } else {
+            page.paragraph(0, "Listening on this host now:");
+        }
         for row in self.rows.iter().take(SHOWN) {
-            let place = [&row.unit].into_iter().flatten().map(|unit| format!(", {unit}"));
-            let rule = row.rule.iter().map(|rule| format!(" (rule {rule})"));
-            text.push_str(&format!(
-                "  {} by {}, user {}{}: {}{}\n",
-                row.place(),
-                printable(&row.process_word()),
-                printable(&row.user().word()),
-                printable(&place.collect::<String>()),
-                row.verdict.as_str(),
-                rule.collect::<String>()
-            ));
+            for sentence in sentences(row) {
+                page.hanging("", 2, &sentence);
+            }
         }
         if let Some(more) = self.rows.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-            text.push_str(&format!("  and {more} more: portreeve list {}\n", spelled(self.ports)));
+            page.paragraph(2, &format!("and {more} more: portreeve list {}", spelled(self.ports)));
         }
         for part in &self.not_seen {
-            text.push_str(&format!("  ({part})\n"));
+            page.paragraph(2, &format!("({part})"));
         }
+        let mut text = page.into_text();
         let Check {
             linux: [ss, lsof],
             macos,
@@ -104,6 +135,33 @@ impl Now {
         ));
         text
     }
+}
+
+/// Who listens, and, where that is known, that it is none that serves what the port is registered for.
+fn sentences(row: &Row) -> impl Iterator<Item = String> {
+    let unit = row.unit.iter().map(|unit| format!(", {unit}"));
+    let rule = row.rule.iter().map(|rule| format!(" (rule {rule})"));
+    let who = format!(
+        "{} by {}, user {}{}: {}{}",
+        row.place(),
+        printable(&row.process_word()),
+        printable(&row.user().word()),
+        printable(&unit.collect::<String>()),
+        row.verdict.as_str(),
+        rule.collect::<String>()
+    );
+    let disagrees = row
+        .process()
+        .filter(|_| row.name_matches == Some(false))
+        .map(|process| {
+            let names = row.services().join(", ");
+            format!(
+                "({} listens on a port registered as {})",
+                printable(&process.name()),
+                printable(&names)
+            )
+        });
+    std::iter::once(who).chain(disagrees)
 }
 
 fn spelled(ports: Ports) -> String {
@@ -134,6 +192,7 @@ fn check(ports: Ports) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
 
     #[test]
     fn the_commands_are_for_one_port_or_for_a_range() {
@@ -154,17 +213,24 @@ mod tests {
     #[test]
     fn the_text_says_who_listens_and_how_to_check_in_80_columns() {
         use crate::cli::list::tests::{nc, row};
+        let ports = Ports {
+            first: 1992,
+            last: 1992,
+        };
         let now = Now {
-            ports: Ports {
-                first: 1992,
-                last: 1992,
-            },
+            ports,
             rows: vec![row(nc())],
             not_seen: Vec::new(),
+            pick: Pick::new(Registry::embedded(), &Host::default(), ports, None),
+            host: Host::default(),
         };
-        let text = now.text();
+        let text = now.text(Page::of_width(80));
         assert!(
             text.contains("  tcp 0.0.0.0:1992 by nc[812], user alice, user@1000.service: unexpected (rule"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  (nc listens on a port registered as stun-p3, ipsendmsg)\n"),
             "{text}"
         );
         assert!(text.contains("  Linux    ss -Hltunp 'sport = :1992'\n"), "{text}");
@@ -172,8 +238,9 @@ mod tests {
             rows: Vec::new(),
             ..now
         }
-        .text();
+        .text(Page::of_width(80));
         assert!(nothing.contains("now: nothing that can be seen\n"), "{nothing}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(nothing.lines().all(|line| line.len() <= 80), "{nothing}");
     }
 }

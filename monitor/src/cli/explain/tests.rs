@@ -6,7 +6,9 @@ fn output(query: &str, json: bool) -> anyhow::Result<String> {
         port_or_name: query.to_owned(),
         json,
     };
-    written(&explanation(Registry::embedded(), &query)?, &query, None)
+    written(&explanation(Registry::embedded(), &query)?, &query, None, || {
+        Page::of_width(80)
+    })
 }
 
 fn text(query: &str) -> String {
@@ -24,9 +26,16 @@ Port 1992: registered (user) port, 1024–49151
   IANA assigns it to applicants, also by expert review; any program may bind it.
 
   1992/tcp,udp  stun-p3    cisco STUN Priority 3 port
+      dormant               Cisco's serial tunnel carried the SDLC lines of IBM
+                            mainframes from router to router; no program of a
+                            host serves it, and NAT's STUN (3478) is another
+                            protocol.
       (no assignee, date, reference or note on record)
 
   1992/tcp,udp  ipsendmsg  IPsendmsg
+      dormant               MHSnet was the store-and-forward network of
+                            Australian universities in the 1980s and 1990s; no
+                            system packages it.
       note                  This entry records an unassigned but widespread use
       assignee and contact  Bob Kummerfeld
 
@@ -145,6 +154,13 @@ fn the_json_document_has_a_row_for_each_transport() {
     );
     assert_eq!(rows[2]["note"], "This entry records an unassigned but widespread use");
     assert_eq!(rows[0]["note"], serde_json::Value::Null);
+    assert_eq!(rows[0]["status"], "dormant");
+    assert!(
+        rows[0]["dormant"]
+            .as_str()
+            .unwrap()
+            .starts_with("Cisco's serial tunnel")
+    );
     assert_eq!(document["classes"][0]["name"], "registered");
     assert_eq!(document["ports"], serde_json::json!({"first": 1992, "last": 1992}));
     let neighbours = document["neighbours"].as_array().unwrap();

@@ -1,15 +1,13 @@
 //! The explanation as an operator reads it: 80 columns, notes wrapped.
 
-use super::{Entry, Explanation};
-use crate::registry::{Authority, Ports, Registration, Status, Subject};
+use super::Explanation;
+use crate::cli::page::{Page, Widths, joined, numbers};
+use crate::registry::{Authority, Dormancy, Grouped, Registration, Status, Subject};
 
-/// Columns of a terminal that nobody has widened.
-const WIDTH: usize = 80;
 /// Where the text beside a label begins.
 const DETAIL_INDENT: usize = 24;
 
-pub(super) fn render(explanation: &Explanation<'_>) -> String {
-    let mut page = Page::default();
+pub(super) fn render(explanation: &Explanation<'_>, mut page: Page) -> String {
     page.paragraph(0, &title(explanation));
     for class in &explanation.classes {
         // The title names the class of ports that all lie in one.
@@ -71,7 +69,7 @@ pub(super) fn render(explanation: &Explanation<'_>) -> String {
             explanation.records
         ),
     );
-    page.text
+    page.into_text()
 }
 
 fn title(explanation: &Explanation<'_>) -> String {
@@ -108,7 +106,7 @@ fn class_title(class: crate::registry::RangeClass) -> String {
     format!("{}, {}", class.title(), numbers(class.ports()))
 }
 
-fn without_assignment(entry: &Entry<'_>) -> String {
+fn without_assignment(entry: &Grouped<'_>) -> String {
     let registration = &entry.registration;
     let ports = registration.ports().map(numbers).unwrap_or_default();
     let transports = match entry.transports.as_slice() {
@@ -136,6 +134,10 @@ fn details(page: &mut Page, registration: &Registration<'_>) {
         [("assignee", assignee.map(ids)), ("contact", contact.map(ids))]
     };
     let own = |text: Option<&str>| text.map(str::to_owned);
+    // The registry itself does not say it, so it does not count as what is on record.
+    if let Some(dormancy) = Dormancy::of(registration) {
+        page.hanging("      dormant", DETAIL_INDENT + 4, dormancy.reason);
+    }
     let lines = [
         ("note", own(registration.note())),
         ("unauthorized use", own(registration.unauthorized_use())),
@@ -170,147 +172,4 @@ fn ids(text: &str) -> String {
             .join(", "),
         None => text.to_owned(),
     }
-}
-
-fn numbers(ports: Ports) -> String {
-    if ports.first == ports.last {
-        ports.first.to_string()
-    } else {
-        format!("{}–{}", ports.first, ports.last)
-    }
-}
-
-fn joined(transports: &[crate::registry::Transport]) -> String {
-    transports
-        .iter()
-        .map(|transport| transport.name())
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// The ports and transports of an entry: `1992/tcp,udp`; without a slash where it speaks of all transports.
-fn place(entry: &Entry<'_>) -> String {
-    let ports = entry.registration.ports().map(numbers);
-    match (ports, entry.transports.as_slice()) {
-        (Some(ports), []) => ports,
-        (Some(ports), transports) => format!("{ports}/{}", joined(transports)),
-        (None, []) => "no port".to_owned(),
-        (None, transports) => format!("no port/{}", joined(transports)),
-    }
-}
-
-/// The widths of the first two columns of a list.
-struct Widths {
-    place: usize,
-    name: usize,
-}
-
-impl Widths {
-    /// Wide enough for all entries, up to a limit that leaves room for a description.
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry<'a>> + Clone) -> Self {
-        let widest =
-            |width: fn(&Entry<'_>) -> usize, most: usize| entries.clone().map(width).max().unwrap_or(0).min(most);
-        Self {
-            place: widest(|entry| place(entry).chars().count(), 21),
-            name: widest(|entry| entry.registration.service().unwrap_or_default().len(), 16),
-        }
-    }
-}
-
-/// Lines of at most [`WIDTH`] columns.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn blank(&mut self) {
-        self.text.push('\n');
-    }
-
-    fn paragraph(&mut self, indent: usize, text: &str) {
-        self.hanging(&" ".repeat(indent), indent, text);
-    }
-
-    /// Ports, name and description of an entry, in columns.
-    fn headline(&mut self, entry: &Entry<'_>, widths: &Widths) {
-        let (place, name) = (place(entry), entry.registration.service().unwrap_or("(no name)"));
-        let start = format!("  {place:<0$}  {name:<1$}", widths.place, widths.name);
-        let indent = 2 + widths.place + 2 + widths.name + 2;
-        let description = entry.registration.description().unwrap_or_default();
-        // IANA's are the rule, and need no word.
-        let whose = match entry.registration.authority() {
-            Authority::Iana => "",
-            Authority::Site => "(named by this site)",
-            Authority::Services => "(named by /etc/services)",
-        };
-        let text = [description, whose].into_iter().filter(|part| !part.is_empty());
-        self.hanging(&start, indent, &text.collect::<Vec<_>>().join(" "));
-    }
-
-    /// `text` wrapped beside `start`, all its lines beginning at the column `indent`; on the lines below where `start`
-    /// is too long.
-    fn hanging(&mut self, start: &str, indent: usize, text: &str) {
-        let lines = wrap(text, WIDTH.saturating_sub(indent));
-        let room = start.chars().count();
-        let mut lines = lines.iter();
-        self.text.push_str(start.trim_end());
-        if room + usize::from(!start.trim().is_empty()) <= indent
-            && let Some(line) = lines.next()
-        {
-            let written = start.trim_end().chars().count();
-            self.text
-                .extend(std::iter::repeat_n(' ', indent.saturating_sub(written)));
-            self.text.push_str(line);
-        }
-        self.text.truncate(self.text.trim_end_matches(' ').len());
-        self.text.push('\n');
-        for line in lines {
-            self.text.extend(std::iter::repeat_n(' ', indent));
-            self.text.push_str(line);
-            self.text.push('\n');
-        }
-    }
-}
-
-/// Splits text at blanks into lines of at most `width` characters; a word that is longer than a line is cut.
-///
-/// Many notes were wrapped by hand, at any width. Their line breaks stay only where a sentence or a heading ends, or
-/// where an item of a list begins.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut used = 0;
-    let mut sentence_ended = true;
-    for written in text.lines().map(str::trim).filter(|written| !written.is_empty()) {
-        if used > 0 && (sentence_ended || written.starts_with(['*', '-'])) {
-            lines.push(std::mem::take(&mut line));
-            used = 0;
-        }
-        sentence_ended = written.ends_with(['.', ':']);
-        for word in written.split_whitespace() {
-            let length = word.chars().count();
-            if used > 0 && used + 1 + length > width {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-            }
-            if used > 0 {
-                line.push(' ');
-                used += 1;
-            }
-            for letter in word.chars() {
-                if used == width {
-                    lines.push(std::mem::take(&mut line));
-                    used = 0;
-                }
-                line.push(letter);
-                used += 1;
-            }
-        }
-    }
-    if used > 0 {
-        lines.push(line);
-    }
-    lines
 }

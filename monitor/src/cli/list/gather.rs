@@ -25,7 +25,7 @@ use crate::{
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
     policy::Policy,
-    registry::Registry,
+    registry::{Ports, Registry, free},
     snapshot::{self, Found, Holder, Whole},
 };
 
@@ -190,6 +190,22 @@ impl Looker {
         };
     }
 
+    /// What the host does with its ports: its two sysctls, and where something listens, in whatever namespace.
+    pub fn ports(&self, look: &Look) -> free::Host {
+        let reserved = fs::read_to_string(self.procfs.join("sys/net/ipv4/ip_local_reserved_ports"));
+        let mut used: Vec<_> = look
+            .found
+            .iter()
+            .map(|found| (found.socket.protocol.into(), found.socket.port))
+            .collect();
+        used.sort_unstable();
+        free::Host {
+            automatic: self.automatic.map(|(first, last)| Ports { first, last }),
+            reserved: reserved.map(|text| stretches(&text)).unwrap_or_default(),
+            used,
+        }
+    }
+
     /// Identity, registry and policy: as the agent describes an event.
     pub fn describe(&mut self, found: Found) -> Row {
         let uid = found.socket.uid;
@@ -304,6 +320,26 @@ impl Looker {
             reason: reason.to_owned(),
         })
     }
+}
+
+/// Ports as the kernel writes them: `8080,9148,9200-9210`.
+fn stretches(text: &str) -> Vec<Ports> {
+    let stretch = |item: &str| {
+        let (first, last) = item.split_once('-').unwrap_or((item, item));
+        Some(Ports {
+            first: first.parse().ok()?,
+            last: last.parse().ok()?,
+        })
+    };
+    text.trim().split(',').filter_map(stretch).collect()
+}
+
+#[cfg(test)]
+#[test]
+fn the_kernels_list_of_ports_is_read() {
+    let ports = |first, last| Ports { first, last };
+    assert_eq!(stretches("8080,9200-9210\n"), [ports(8080, 8080), ports(9200, 9210)]);
+    assert_eq!(stretches("\n"), []);
 }
 
 /// Why this process does not see who holds the sockets of others; `None` where it does.

@@ -10,7 +10,7 @@ use crate::{
     identity::{Ancestor, Container, ExeState},
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
-    registry::{Registrations, Registry},
+    registry::{Registrations, Registry, name_matches},
     snapshot::{Found, Holder},
 };
 
@@ -109,6 +109,8 @@ pub struct Row {
     pub cgroup: Option<String>,
     pub package: Option<String>,
     pub since: Option<Timestamp>,
+    /// Whether the process is one that serves what its port is registered for; `None` where that is not known.
+    pub name_matches: Option<bool>,
     pub verdict: Verdict,
     pub rule: Option<String>,
     pub missing: Vec<&'static str>,
@@ -149,6 +151,11 @@ impl Row {
         ];
         missing.extend(unknown.iter().filter(|(_, unknown)| *unknown).map(|(name, _)| *name));
         missing.extend(NOT_TOLD);
+        let registrations = Registrations::new(registry, socket.protocol.into(), socket.port);
+        let name_matches = match &identified.owner {
+            Owner::Process(process) => name_matches(registrations.iter(), &process.name()),
+            Owner::Nobody | Owner::Hidden => None,
+        };
         Self {
             protocol: socket.protocol,
             family: socket.family,
@@ -162,7 +169,8 @@ impl Row {
             cookie: socket.cookie,
             // Of UDP the tables have something else in its place.
             backlog: socket.backlog.filter(|_| socket.protocol == Protocol::Tcp),
-            registrations: Registrations::new(registry, socket.protocol.into(), socket.port),
+            registrations,
+            name_matches,
             owner: identified.owner,
             holders: found.holders,
             user: identified.user,

@@ -290,6 +290,7 @@ fn the_wide_table_shows_each_socket_uncut_with_all_holders() {
         "nginx[900],nginx[901],nginx[902]",
         "wildcard (ipv4 too)",
         "unexpected (dormant-port)",
+        "stun-p3,ipsendmsg (not this process)",
         "2026-11-23T03:07:00Z",
         "netcat-openbsd  /usr/bin/nc\n",
         "NETNS",
@@ -364,7 +365,7 @@ fn the_document_has_the_keys_of_events_and_names_what_is_missing() {
         },
         "holders": [{"pid": 812, "comm": "nc"}], "kernel_thread": false, "container": null,
         "unit": "user@1000.service", "service": null, "cgroup": null, "package": "netcat-openbsd",
-        "registry": nc["registry"], "verdict": "unexpected", "rule": "dormant-port",
+        "registry": nc["registry"], "name_matches_process": false, "verdict": "unexpected", "rule": "dormant-port",
         "missing": ["automatic", "reuseport", "mptcp"],
     });
     assert_eq!(*nc, expected);

@@ -105,7 +105,7 @@ fn table(lines: &[Line<'_>], listing: &Listing, wide: bool) -> Table {
     add("PROTO", 5, 9, &|line| plain(line.row.protocol.as_str()));
     add("ADDRESS:PORT", 15, 6, &address);
     add("SCOPE", 4, 3, &|line| scope(line.row, wide));
-    add("SERVICE", 9, 1, &|line| word(&line.row.services().join(",")));
+    add("SERVICE", 9, 1, &|line| service(line.row, wide));
     add("PROCESS", 12, 5, &|line| process(line.row, wide));
     add("USER", 5, 4, &|line| word(&line.row.user().word()));
     add("UNIT/CONTAINER", 8, 0, &|line| word(&place_of(line.row, wide)));
@@ -176,6 +176,16 @@ fn scope(row: &Row, wide: bool) -> Cell {
         ""
     };
     plain(&format!("{}{also}", row.scope.as_str()))
+}
+
+/// The names of the port; in the wide table with a mark where the process is none that serves them.
+fn service(row: &Row, wide: bool) -> Cell {
+    let names = row.services().join(",");
+    if wide && row.name_matches == Some(false) {
+        Cell::new(printable(&names), " (not this process)", Paint::Doubt)
+    } else {
+        word(&names)
+    }
 }
 
 fn process(row: &Row, wide: bool) -> Cell {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     event::Protocol,
     policy::{Policy, covers},
-    registry::{Authority, Registry, Status},
+    registry::{Meaning, Registry},
 };
 
 /// Ports that get series of their own from the start.
@@ -18,7 +18,7 @@ pub(super) const EPHEMERAL: &str = "ephemeral";
 pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
     let (mut watched, mut ports, mut more) = (Vec::new(), HashSet::new(), HashSet::new());
     for rule in policy.rules() {
-        for spec in &rule.ports {
+        for spec in rule.named() {
             for port in spec.first..=spec.last {
                 for protocol in rule
                     .protocols
@@ -61,9 +61,7 @@ pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [
         }
     }
     let descriptions: Vec<_> = rows.iter().filter_map(|row| row.description()).collect();
-    // The status is IANA's, whoever else names the port.
-    let by_iana = rows.iter().find(|row| row.authority() == Authority::Iana);
-    let status = by_iana.map_or(Status::Unassigned, |row| row.status());
+    let status = Meaning::of_rows(rows.iter().copied());
     [
         protocol.as_str().to_owned(),
         port.to_string(),

@@ -643,7 +643,7 @@ fn another_registry_renames_what_listens_and_counts_nothing_anew() {
         assert_eq!(values(&metrics, family, &proxy[..1]), [1.0], "{family}");
     }
     assert_eq!(
-        values(&metrics, "port_info", &[("port", "19993"), ("status", "unassigned")]),
+        values(&metrics, "port_info", &[("port", "19993"), ("status", "assigned")]),
         [1.0]
     );
     let stun = [
