@@ -18,7 +18,14 @@ const ROUTES: [(&str, &str); 3] = [
     ("severity=info", "log"),
 ];
 
-/// The steps of `cargo xtask test`.
+/// Runs `cargo xtask rules`. Gives whether nothing failed.
+pub(crate) fn main(workspace: &Workspace) -> bool {
+    let mut report = Report::default();
+    steps(workspace, &mut report);
+    report.finish()
+}
+
+/// The steps that `cargo xtask test` has of this.
 pub(crate) fn steps(workspace: &Workspace, report: &mut Report) {
     report.step("prometheus rules", |_| {
         with(promtool::ensure(workspace), |promtool| rules(workspace, promtool))
@@ -43,56 +50,44 @@ fn rules(workspace: &Workspace, promtool: &Path) -> Result<()> {
         &["test", "rules", "portreeve.rules_test.yaml"],
         &["check", "config", "prometheus.yml"],
     ] {
-        judge(
-            Command::new(promtool)
-                .args(arguments)
-                .current_dir(workspace.root.join("deploy/prometheus")),
-        )?;
+        judge(workspace, "deploy/prometheus", promtool, arguments)?;
     }
     Ok(())
 }
 
 /// The sample route, and whom it tells.
 fn route(workspace: &Workspace, amtool: &Path) -> Result<()> {
-    let judge_here = |arguments: &[&str]| {
-        judge(
-            Command::new(amtool)
-                .args(arguments)
-                .current_dir(workspace.root.join("deploy/alertmanager")),
-        )
-    };
-    judge_here(&["check-config", "alertmanager.yml"])?;
+    let folder = "deploy/alertmanager";
+    judge(workspace, folder, amtool, &["check-config", "alertmanager.yml"])?;
     for (labels, receiver) in ROUTES {
         let receiver = format!("--verify.receivers={receiver}");
-        judge_here(&[
+        let arguments = [
             "config",
             "routes",
             "test",
             "--config.file=alertmanager.yml",
             &receiver,
             labels,
-        ])?;
+        ];
+        judge(workspace, folder, amtool, &arguments)?;
     }
     Ok(())
 }
 
-/// Runs a tool, and shows what it says only where it refuses something.
-fn judge(command: &mut Command) -> Result<()> {
+/// Runs a tool in a folder of the repository, and shows what it says only where it refuses something.
+fn judge(workspace: &Workspace, folder: &str, tool: &Path, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(tool);
+    command.args(arguments).current_dir(workspace.root.join(folder));
     let output = command
         .output()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+        .with_context(|| format!("cannot start `{}`", shown(&command)))?;
     if !output.status.success() {
         say!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        let folder = command.get_current_dir().unwrap_or(Path::new("."));
-        bail!(
-            "`{}` in {} says what is wrong, see above",
-            shown(command),
-            folder.display()
-        );
+        bail!("`{}` failed in {folder}; it says above what is wrong", shown(&command));
     }
     Ok(())
 }
