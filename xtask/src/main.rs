@@ -6,6 +6,7 @@ mod lock;
 mod bench;
 mod command;
 mod console;
+mod deploy;
 mod ebpf;
 mod fuzz;
 mod payload;

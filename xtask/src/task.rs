@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{bench, ebpf, fuzz, protos, registry, run, test, tidy, vm};
+use crate::{bench, deploy, ebpf, fuzz, protos, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Task {
     },
     Fuzz(fuzz::FuzzArgs),
     Protos(protos::ProtosArgs),
+    /// Checks the Prometheus rules with their tests, and the sample configurations in deploy/.
+    Rules,
     /// Checks the walls between the parts of portreeve, and that each test kernel is what the hooks take it for.
     Tidy,
 }
@@ -41,6 +43,7 @@ impl Task {
             Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
             Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),
             Self::Protos(args) => protos::main(workspace, args).map(|()| true),
+            Self::Rules => Ok(deploy::main(workspace)),
             Self::Tidy => {
                 tidy::check(workspace)?;
                 protos::tidy(workspace).map(|()| true)

@@ -16,7 +16,7 @@ use crate::setup::apt::{self, Package};
 use crate::setup::{cargo_tools, guest_tools, programs, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
-use crate::{protos, say, test_output, tidy};
+use crate::{deploy, protos, say, test_output, tidy};
 
 /// Runs every check: format, lints, tests, the kernel object, the agent on real kernels.
 #[derive(Args, Debug)]
@@ -78,7 +78,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
     Ok(report.finish())
 }
 
-/// What needs no build: format, the walls, the generated registry.
+/// What needs no build: format, the walls, the generated registry, what lies in `deploy/`.
 fn sources(workspace: &Workspace, args: &TestArgs, report: &mut Report) {
     report.step("format", |_| {
         rust_components::ensure("fmt", "rustfmt")?;
@@ -92,6 +92,7 @@ fn sources(workspace: &Workspace, args: &TestArgs, report: &mut Report) {
     report.step("registry", |_| {
         registry::generate(&workspace.root, true).map(|()| Outcome::Passed)
     });
+    deploy::steps(workspace, report);
 }
 
 /// The rebuild of the kernel object. Gives the rebuilt one where it could not be compared, so that everything that

@@ -1,4 +1,4 @@
-//! promtool, which judges the metrics page.
+//! promtool, which judges the metrics page and the alerting rules.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         "prometheus",
         "prometheus",
         "usr/bin/promtool",
-        "checking the metrics page",
+        "checking metrics and alerting rules",
     )?
     .join("usr/bin/promtool"))
 }

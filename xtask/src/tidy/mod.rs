@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function from a file's name and text to violations, so that its tests can show it failing.
 
+mod alerts;
 mod files;
 mod records;
 mod tokens;
@@ -53,7 +54,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         folders: private_folders(workspace),
     };
     let mut violations = Vec::new();
-    let mut rust = Vec::new();
+    let (mut rust, mut alerting) = (Vec::new(), Vec::new());
     for file in sources::files(&workspace.root)? {
         let path = workspace.root.join(&file);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -66,6 +67,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             violations.extend(files::length(&name, &text));
             violations.extend(walls::check(&name, &text));
             rust.push((name, text));
+        } else if alerts::concerns(&name) {
+            alerting.push((name, text));
         }
     }
     let common: Vec<(String, String)> = rust
@@ -73,6 +76,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         .filter(|(name, _)| name.starts_with("monitor-common/src/"))
         .collect();
     violations.extend(records::check(&common));
+    violations.extend(alerts::check(&alerting));
     violations.extend(manifests(workspace)?);
     for violation in &violations {
         say!("{violation}");
