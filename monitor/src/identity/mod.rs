@@ -234,6 +234,12 @@ impl Identity {
         self
     }
 
+    /// A look at many processes begins: what they have in common is read once. For a command; events come one by one, and
+    /// whoever has a number at the next one may be another.
+    pub fn look_begins(&mut self) {
+        self.processes.one_look();
+    }
+
     /// The package of an executable of the host's.
     fn package_of(&mut self, path: &str, file: packages::FileId) -> Option<String> {
         self.packages.as_mut()?.owner(path, file)

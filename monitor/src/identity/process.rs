@@ -1,5 +1,6 @@
 //! One process's directory in /proc.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -46,6 +47,8 @@ pub(super) struct Processes {
     buffer: Vec<u8>,
     /// Device of the kernel's own tmpfs, on which every memfd lives; learned when it is first asked for.
     memfd_device: Option<u64>,
+    /// Ancestors that this look has met, with those that are gone; `None` where each is asked anew.
+    known: Option<HashMap<u32, Option<ProcessStat>>>,
 }
 
 impl Processes {
@@ -54,6 +57,7 @@ impl Processes {
             procfs,
             buffer: Vec::new(),
             memfd_device: None,
+            known: None,
         }
     }
 
@@ -106,11 +110,7 @@ impl Processes {
     fn ancestors(&mut self, mut parent: u32, mut child_start: u64) -> Vec<Ancestor> {
         let mut ancestors = Vec::new();
         while parent != 0 && ancestors.len() < MAX_ANCESTORS {
-            let path = self.procfs.join(parent.to_string()).join("stat");
-            let stat = self
-                .read_lines(CWD, path, MAX_STAT)
-                .and_then(|()| parse_stat(&self.buffer));
-            let Some(stat) = stat.filter(|stat| stat.start_ticks <= child_start) else {
+            let Some(stat) = self.ancestor(parent).filter(|stat| stat.start_ticks <= child_start) else {
                 break;
             };
             ancestors.push(Ancestor {
@@ -120,6 +120,26 @@ impl Processes {
             (parent, child_start) = (stat.parent, stat.start_ticks);
         }
         ancestors
+    }
+
+    fn ancestor(&mut self, pid: u32) -> Option<ProcessStat> {
+        if let Some(known) = self.known.as_ref().and_then(|known| known.get(&pid)) {
+            return known.clone();
+        }
+        let path = self.procfs.join(pid.to_string()).join("stat");
+        let stat = self
+            .read_lines(CWD, path, MAX_STAT)
+            .and_then(|()| parse_stat(&self.buffer));
+        if let Some(known) = &mut self.known {
+            known.insert(pid, stat.clone());
+        }
+        stat
+    }
+
+    /// From now on a process that is somebody's ancestor is read once, until this is called again: for a look at many, which
+    /// have most of theirs in common.
+    pub(super) fn one_look(&mut self) {
+        self.known = Some(HashMap::new());
     }
 
     /// Reads a file of lines, which the kernel hands out in one piece.
@@ -218,7 +238,7 @@ fn ticks(nanoseconds: u64) -> u64 {
     nanoseconds / TICK
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessStat {
     /// Name: field 2.
     comm: String,

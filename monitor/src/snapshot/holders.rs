@@ -8,7 +8,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom};
@@ -43,42 +45,76 @@ pub(super) struct Holders {
     kept: usize,
 }
 
-/// Walks over all processes, for the sockets with these inodes.
-pub(super) fn walk(procfs: &Path, wanted: &HashSet<u64>) -> Holders {
+/// Processes for which a thread more is worth its start.
+const WORTH_A_THREAD: usize = 64;
+
+/// Walks over all processes, for the sockets with these inodes, with so many threads at most.
+pub(super) fn walk(procfs: &Path, wanted: &HashSet<u64>, threads: NonZero<usize>) -> Holders {
     let mut holders = Holders::default();
     if wanted.is_empty() {
         return holders;
     }
-    let mut names = Names::new();
     let Ok(procfs) = walk::folder(CWD, procfs) else {
         return holders;
     };
     // The kernel lists them in the order of their numbers.
-    let pids = names.numbers(&procfs).unwrap_or_default();
-    for pid in pids {
+    let pids = Names::new().numbers(&procfs).unwrap_or_default();
+    let threads = threads.get().min(pids.len().div_ceil(WORTH_A_THREAD)).max(1);
+    let part = pids.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let procfs = &procfs;
+        let mut parts = pids.chunks(part);
+        let own = parts.next().unwrap_or_default();
+        let others: Vec<_> = parts
+            .map(|pids| {
+                // One that cannot be started is no reason to see less.
+                let started = thread::Builder::new().spawn_scoped(scope, move || walk_over(procfs, pids, wanted));
+                started.map_err(|_| pids)
+            })
+            .collect();
+        holders.keep(walk_over(procfs, own, wanted));
+        for other in others {
+            holders.keep(match other.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(processes)) => processes,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(pids) => walk_over(procfs, pids, wanted),
+            });
+        }
+    });
+    holders
+}
+
+/// Those of these processes that have a socket, or refuse to tell.
+fn walk_over<'a>(procfs: &OwnedFd, pids: &[u32], wanted: &'a HashSet<u64>) -> Vec<Process<'a>> {
+    let mut names = Names::new();
+    let asked = pids.iter().map(|pid| {
         let mut process = Process {
-            pid,
+            pid: *pid,
             wanted,
             own: None,
             found: HashSet::new(),
             refused: false,
         };
         // An error means that it is gone, or refuses. What was found until then was so.
-        let refused = matches!(process.read(&procfs, &mut names), Err(Errno::ACCESS | Errno::PERM));
-        holders.refused += u32::from(refused || process.refused);
-        holders.keep(process);
-    }
-    holders
+        process.refused |= matches!(process.read(procfs, &mut names), Err(Errno::ACCESS | Errno::PERM));
+        process
+    });
+    asked
+        .filter(|process| process.own.is_some() || process.refused)
+        .collect()
 }
 
 impl Holders {
-    fn keep(&mut self, process: Process) {
-        let Some(own) = process.own else { return };
-        for inode in process.found {
-            let holders = self.by_inode.entry(inode).or_default();
-            if self.kept < MAX_HOLDERS || holders.is_empty() {
-                holders.push(own.clone());
-                self.kept += 1;
+    fn keep(&mut self, processes: Vec<Process>) {
+        for process in processes {
+            self.refused += u32::from(process.refused);
+            let Some(own) = process.own else { continue };
+            for inode in process.found {
+                let holders = self.by_inode.entry(inode).or_default();
+                if self.kept < MAX_HOLDERS || holders.is_empty() {
+                    holders.push(own.clone());
+                    self.kept += 1;
+                }
             }
         }
     }

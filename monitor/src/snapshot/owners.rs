@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::Path;
 
 pub use super::Holder;
@@ -14,7 +15,7 @@ use crate::identity::{Paths, Users};
 #[must_use]
 pub fn holders_of(procfs: &Path, inode: u64) -> Vec<Holder> {
     let wanted: HashSet<u64> = Some(inode).filter(|inode| *inode != 0).into_iter().collect();
-    let mut found = holders::walk(procfs, &wanted);
+    let mut found = holders::walk(procfs, &wanted, NonZero::<usize>::MIN);
     found.by_inode.remove(&inode).unwrap_or_default()
 }
 

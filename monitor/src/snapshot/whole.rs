@@ -4,12 +4,17 @@
 //! moment: a socket may end, or pass to another process, between the two.
 
 use std::collections::HashSet;
+use std::num::NonZero;
+use std::thread;
 
 use super::entrances::{self, Entrance, MAX_NAMESPACES};
 use super::here::{Here, Table};
 use super::namespaces::{self, Namespaces};
 use super::{Holder, ListeningSocket, MAX_SOCKETS, Rows, Unseen, holders};
 use crate::identity::Paths;
+
+/// Threads of a walk at most: they wait for the same locks of the kernel now and then.
+const THREADS_MAX: NonZero<usize> = NonZero::new(4).unwrap();
 
 /// What listens, where, and who holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +93,8 @@ pub struct Looker {
     elsewhere: Here,
     /// The namespaces that the last look at all of them found, as far as they live.
     known: Vec<Entrance>,
+    /// For the walk over all processes.
+    threads: NonZero<usize>,
 }
 
 impl Looker {
@@ -100,7 +107,15 @@ impl Looker {
             here: Here::new(paths),
             elsewhere: Here::new(paths),
             known: Vec::new(),
+            threads: NonZero::<usize>::MIN,
         }
+    }
+
+    /// The same, with a few threads for the processes where there are processors for them: for somebody who waits.
+    #[must_use]
+    pub fn in_a_hurry(mut self) -> Self {
+        self.threads = thread::available_parallelism().map_or(self.threads, |count| count.min(THREADS_MAX));
+        self
     }
 
     /// All namespaces but the agent's own, by number, with what leads into each.
@@ -163,7 +178,7 @@ impl Looker {
             .map(|(_, socket)| socket.inode)
             .filter(|inode| *inode != 0)
             .collect();
-        let found = holders::walk(&self.paths.procfs, &wanted);
+        let found = holders::walk(&self.paths.procfs, &wanted, self.threads);
         let sockets = sockets.into_iter().map(|(netns, socket)| Found {
             netns,
             holders: found.by_inode.get(&socket.inode).cloned().unwrap_or_default(),

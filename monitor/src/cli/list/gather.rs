@@ -95,10 +95,18 @@ pub struct Looker {
     since: Since,
     /// Why the agent that was named said nothing.
     pub silent: Option<String>,
+    /// This program.
+    own: Option<(u64, u64)>,
     /// Processes of this look, by pid and start: one may hold thousands of sockets.
     known: HashMap<(u32, u64), Known>,
     /// Names of users, asked for once a look: each question opens the host's file.
     users: HashMap<u32, Option<String>>,
+}
+
+/// The file that a process executes: device and inode.
+fn program(procfs: &Path, process: &str) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(procfs.join(process).join("exe")).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// A process that holds a socket: it, what is known of it, and whether it is the agent.
@@ -131,7 +139,7 @@ impl Looker {
             automatic: ephemeral_ports(&paths.procfs),
             clock: Clock::read(),
             host_netns: host_netns(&paths.procfs),
-            looker: snapshot::Looker::new(&paths),
+            looker: snapshot::Looker::new(&paths).in_a_hurry(),
             identity: Identity::new(&paths)
                 .with_privacy(look.privacy)
                 .with_packages_read(packages),
@@ -142,6 +150,7 @@ impl Looker {
             known: HashMap::new(),
             users: HashMap::new(),
             blind: blind(&paths.procfs),
+            own: program(&paths.procfs, "self"),
             procfs: paths.procfs,
         }
     }
@@ -150,6 +159,7 @@ impl Looker {
     pub fn look(&mut self, with_holders: bool) -> Look {
         self.known.clear();
         self.users.clear();
+        self.identity.look_begins();
         let Whole {
             sockets,
             namespaces,
@@ -302,12 +312,7 @@ impl Looker {
 
     /// Whether a process runs this very program: the agent, since nothing else of it listens.
     fn is_agent(&self, pid: u32) -> bool {
-        let file = |process: &str| {
-            let metadata = fs::metadata(self.procfs.join(process).join("exe")).ok()?;
-            Some((metadata.dev(), metadata.ino()))
-        };
-        let own = file("self");
-        own.is_some() && own == file(&pid.to_string())
+        self.own.is_some() && self.own == program(&self.procfs, &pid.to_string())
     }
 
     /// How many of the rows have a process that may not be seen, and why.
