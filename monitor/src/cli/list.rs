@@ -10,14 +10,14 @@ pub(in crate::cli) mod text;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::{
     filters::{FilterArgs, Filters},
     gather::{Looker, SourceArgs},
-    row::{Listing, Row},
+    row::{Listing, Row, What},
     text::Options,
 };
 use super::{
@@ -25,7 +25,7 @@ use super::{
     terminal::{self, Color},
 };
 use crate::{
-    exit,
+    exit::{self, UsageError},
     policy::{Policy, Verdict},
 };
 
@@ -74,13 +74,13 @@ enum FailOn {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut looker = Looker::new(&args.sources, args.sources.read()?, args.packages);
     let filters = Filters::new(&args.filters, &looker.registry, looker.automatic)?;
-    let listing = look(&mut looker, &filters);
-    for user in args.filters.user.iter().filter(|user| !looker.knows_user(user)) {
-        say(&format!(
-            "--user: the host's passwd file has no user `{}`; write the number of one that only a directory knows",
-            user
-        ));
+    if let Some(user) = args.filters.user.iter().find(|user| !looker.knows_user(user)) {
+        return Err(UsageError(format!(
+            "--user: the host's passwd file has no user `{user}`; write the number of one that only a directory knows"
+        ))
+        .into());
     }
+    let listing = look(&mut looker, &filters);
     if let Some(silent) = &looker.silent {
         say(&format!("--agent: {silent}; since when sockets listen is not known"));
     }
@@ -95,13 +95,26 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         text::render(&listing, &options)
     };
     print(&text)?;
-    match args.fail_on.and_then(|fail_on| finding(&listing.rows, fail_on)) {
-        Some(sentence) => {
-            say(&sentence);
-            Ok(ExitCode::from(exit::FINDING))
-        }
-        None => Ok(ExitCode::SUCCESS),
+    let Some(fail_on) = args.fail_on else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(sentence) = finding(&listing.rows, fail_on) {
+        say(&sentence);
+        return Ok(ExitCode::from(exit::FINDING));
     }
+    let unread = listing
+        .unseen
+        .iter()
+        .filter(|unseen| unseen.what == What::Namespace)
+        .count();
+    if unread > 0 {
+        // A guard that could not look does not let pass.
+        bail!(
+            "--fail-on: nothing of that kind is seen, and {unread} network namespace{} could not be looked into; run this as root",
+            if unread == 1 { "" } else { "s" }
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn look(looker: &mut Looker, filters: &Filters) -> Listing {

@@ -113,7 +113,14 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         .iter()
         .filter_map(|row| registration(&row))
         .collect();
-    let registered = if registered.is_empty() {
+    // A block without a service can have something to say of one of its ports.
+    let used = report
+        .registrations
+        .iter()
+        .find_map(|row| row.unauthorized_use().filter(|_| row.service().is_none()));
+    let registered = if let (true, Some(used)) = (registered.is_empty(), used) {
+        format!("Not registered; IANA notes: \"{}\".", used.trim_end_matches('.'))
+    } else if registered.is_empty() {
         "Not registered.".to_owned()
     } else {
         format!("Registered: {}.", registered.join(", "))

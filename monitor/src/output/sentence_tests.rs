@@ -209,3 +209,18 @@ fn the_log_says_what_happened() {
         assert_eq!(sentence(&event, &report(&event)), expected);
     }
 }
+
+#[test]
+fn a_use_without_a_registration_is_told_where_it_is_of_this_port() {
+    for (port, expected) in [
+        (
+            27_018,
+            "Not registered; IANA notes: \"Unauthorized Use Known on ports 27018 and 27019\".",
+        ),
+        (27_153, "Not registered."),
+    ] {
+        let event = listen_on(port);
+        let text = summary(&event, &report_of(&event, nc(None)), "web-7");
+        assert!(text.contains(&format!(" on web-7. {expected} Check: ")), "{text}");
+    }
+}

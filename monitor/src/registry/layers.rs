@@ -57,10 +57,11 @@ impl Registry {
         self.tables().flat_map(move |table| table.lookup(transport, port))
     }
 
-    /// What a port of a transport was registered for: [`Registry::lookup`] without the rows that only say that it is free.
+    /// What a port of a transport was registered for, or is known to be used for: [`Registry::lookup`] without the rows that
+    /// only say that it is free.
     pub fn registrations(&self, transport: Transport, port: u16) -> impl Iterator<Item = Registration<'_>> {
         self.lookup(transport, port)
-            .filter(|row| row.status() != Status::Unassigned)
+            .filter(move |row| row.status() != Status::Unassigned || row.unauthorized_use_of(port).is_some())
     }
 
     /// The service names of a port of a transport, in the order of [`Registry::lookup`].

@@ -61,12 +61,16 @@ impl Meaning {
         matches!(self, Self::Assigned | Self::Unassigned)
     }
 
-    /// The meaning of one row.
+    /// The meaning of one row, whatever ports of it are asked for.
     #[must_use]
     pub fn of(row: &Registration<'_>) -> Self {
+        Self::with_use(row, row.unauthorized_use())
+    }
+
+    fn with_use(row: &Registration<'_>, unauthorized: Option<&str>) -> Self {
         if Dormancy::of(row).is_some() {
             Self::Dormant
-        } else if row.unauthorized_use().is_some() {
+        } else if unauthorized.is_some() {
             Self::Unauthorised
         } else {
             match row.status() {
@@ -78,10 +82,10 @@ impl Meaning {
     }
 
     /// The meaning of a port that these rows are about. One service that lives makes a port live.
-    pub fn of_rows<'a>(rows: impl Iterator<Item = Registration<'a>>) -> Self {
+    pub fn of_rows<'a>(rows: impl Iterator<Item = Registration<'a>>, port: u16) -> Self {
         let mut dormant = false;
         let mut least = Self::Unassigned;
-        for meaning in rows.map(|row| Self::of(&row)) {
+        for meaning in rows.map(|row| Self::with_use(&row, row.unauthorized_use_of(port))) {
             if meaning == Self::Dormant {
                 dormant = true;
             } else {
@@ -100,7 +104,7 @@ impl Registry {
     /// The meaning of a port of a transport.
     #[must_use]
     pub fn meaning(&self, transport: Transport, port: u16) -> Meaning {
-        Meaning::of_rows(self.lookup(transport, port))
+        Meaning::of_rows(self.lookup(transport, port), port)
     }
 
     /// The TCP and UDP ports that have one of these meanings, port 0 left out, as stretches: TCP first, lowest first.

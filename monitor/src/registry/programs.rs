@@ -214,12 +214,13 @@ static SCRIPTS: &[&str] = &[
 #[must_use]
 pub fn name_matches<'a>(rows: impl Iterator<Item = Registration<'a>>, program: &str) -> Option<bool> {
     let rows: Vec<_> = rows.collect();
-    if Meaning::of_rows(rows.iter().copied()) == Meaning::Dormant {
+    let assigned = rows.iter().filter(|row| row.status() == Status::Assigned);
+    let (dead, living): (Vec<_>, Vec<&Registration<'_>>) =
+        assigned.partition(|row| Meaning::of(row) == Meaning::Dormant);
+    if living.is_empty() && !dead.is_empty() {
         return Some(false);
     }
-    let living = rows
-        .iter()
-        .filter(|row| row.status() == Status::Assigned && Meaning::of(row) != Meaning::Dormant);
+    let living = living.into_iter();
     let entries: Vec<Option<&Entry>> = living.map(|row| row.service().and_then(entry)).collect();
     if entries
         .iter()

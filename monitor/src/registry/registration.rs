@@ -260,6 +260,27 @@ impl<'a> Registration<'a> {
         self.column(format::COLUMN_UNAUTHORIZED_USE)
     }
 
+    /// The same, where it speaks of this port. A row of many ports mostly names one or two of them (`Unauthorized Use Known on
+    /// ports 27018 and 27019` of 27018–27344); a cell that names none of its row's ports speaks of all.
+    #[must_use]
+    pub fn unauthorized_use_of(&self, port: u16) -> Option<&'a str> {
+        let (text, ports) = (self.unauthorized_use()?, self.ports()?);
+        let number = |word: &str| {
+            word.parse::<u16>()
+                .ok()
+                .filter(|port| (ports.first..=ports.last).contains(port))
+        };
+        let mut named = text
+            .split(|letter: char| !letter.is_ascii_digit() && letter != '-')
+            .filter_map(|word| {
+                let (first, last) = word.split_once('-').unwrap_or((word, word));
+                Some((number(first)?, number(last)?))
+            })
+            .peekable();
+        let speaks_of_it = named.peek().is_none() || named.any(|(first, last)| (first..=last).contains(&port));
+        speaks_of_it.then_some(text)
+    }
+
     /// The assignment note: up to some 1,500 characters, with line breaks.
     #[must_use]
     pub fn note(&self) -> Option<&'a str> {

@@ -49,7 +49,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         listened: None,
         automatic: now.and_then(|now| now.host().automatic).map(Stretch::from),
         reserved: now.map(|now| now.reserved().map(Stretch::from).collect()),
-        pick: now.map(Now::pick),
+        pick: now.and_then(Now::pick),
         check: now.map(Now::check),
         source: Source {
             name: explanation.source.name,

@@ -29,7 +29,10 @@ pub(super) struct Now {
     rows: Vec<Row>,
     not_seen: Vec<String>,
     host: Host,
-    pick: Pick,
+    /// `None` where listeners of the transport that was asked for are not looked at.
+    pick: Option<Pick>,
+    /// How to run a command where the first listener of another namespace is: `nsenter -t PID -n `.
+    enter: Option<String>,
 }
 
 /// The commands that show the same.
@@ -60,13 +63,20 @@ impl Now {
         let mut rows: Vec<_> = found.map(|found| looker.describe(found)).collect();
         rows.sort_by_cached_key(Row::order);
         let hidden = looker.hidden(&rows);
+        // The host's own tools show nothing of another namespace.
+        let elsewhere = rows.iter().find(|row| !row.host_netns);
+        let enter = elsewhere.and_then(|row| Some(format!("nsenter -t {} -n ", row.process()?.pid)));
+        let is_seen = |transport| matches!(transport, Transport::Tcp | Transport::Udp);
         let parts: Vec<_> = look.unseen.into_iter().chain(hidden).collect();
         Self {
             ports,
             rows,
             not_seen: unseen(&parts),
-            pick: Pick::new(&registry, &host, ports, transport),
+            pick: transport
+                .is_none_or(is_seen)
+                .then(|| Pick::new(&registry, &host, ports, transport)),
             host,
+            enter,
         }
     }
 
@@ -87,13 +97,13 @@ impl Now {
     }
 
     /// Whether to pick one of them.
-    pub(super) const fn pick(&self) -> &Pick {
-        &self.pick
+    pub(super) const fn pick(&self) -> Option<&Pick> {
+        self.pick.as_ref()
     }
 
     /// How to check by hand.
     pub(super) fn check(&self) -> Check {
-        check(self.ports)
+        check(self.ports, self.enter.as_deref().unwrap_or_default())
     }
 
     /// What is to be added to the text of an explanation, in 80 columns.
@@ -102,12 +112,19 @@ impl Now {
         page.paragraph(0, "This host");
         for sentence in pick::automatic(&self.host, self.ports)
             .iter()
-            .chain([&self.pick.sentence])
+            .chain(self.pick.as_ref().map(|pick| &pick.sentence))
         {
             page.hanging("", 2, sentence);
         }
         // Who listened here before belongs below this, once there is a history to ask.
         page.blank();
+        if self.pick.is_none() {
+            page.paragraph(
+                0,
+                "Of SCTP and DCCP listeners are not looked at; ss -HlS and ss -Hld show them.",
+            );
+            return page.into_text();
+        }
         if self.rows.is_empty() {
             page.paragraph(0, "Listening on this host now: nothing that can be seen");
         } else {
@@ -140,13 +157,15 @@ impl Now {
 /// Who listens, and, where that is known, that it is none that serves what the port is registered for.
 fn sentences(row: &Row) -> impl Iterator<Item = String> {
     let unit = row.unit.iter().map(|unit| format!(", {unit}"));
+    let netns = (!row.host_netns).then(|| format!(", in the network namespace {}", row.netns));
     let rule = row.rule.iter().map(|rule| format!(" (rule {rule})"));
     let who = format!(
-        "{} by {}, user {}{}: {}{}",
+        "{} by {}, user {}{}{}: {}{}",
         row.place(),
         printable(&row.process_word()),
         printable(&row.user().word()),
         printable(&unit.collect::<String>()),
+        netns.unwrap_or_default(),
         row.verdict.as_str(),
         rule.collect::<String>()
     );
@@ -172,7 +191,7 @@ fn spelled(ports: Ports) -> String {
     }
 }
 
-fn check(ports: Ports) -> Check {
+fn check(ports: Ports, enter: &str) -> Check {
     let (first, last, spelled) = (ports.first, ports.last, spelled(ports));
     let (filter, windows) = if first == last {
         (format!("sport = :{first}"), format!("-LocalPort {first}"))
@@ -183,7 +202,10 @@ fn check(ports: Ports) -> Check {
         )
     };
     Check {
-        linux: [format!("ss -Hltunp '{filter}'"), format!("lsof -nP -i :{spelled}")],
+        linux: [
+            format!("{enter}ss -Hltunp '{filter}'"),
+            format!("{enter}lsof -nP -i :{spelled}"),
+        ],
         macos: format!("lsof -nP -iTCP:{spelled} -sTCP:LISTEN"),
         windows: format!("Get-NetTCPConnection -State Listen {windows}"),
     }
@@ -196,16 +218,22 @@ mod tests {
 
     #[test]
     fn the_commands_are_for_one_port_or_for_a_range() {
-        let one = check(Ports {
-            first: 1992,
-            last: 1992,
-        });
+        let one = check(
+            Ports {
+                first: 1992,
+                last: 1992,
+            },
+            "",
+        );
         assert_eq!(one.linux, ["ss -Hltunp 'sport = :1992'", "lsof -nP -i :1992"]);
         assert_eq!(one.windows, "Get-NetTCPConnection -State Listen -LocalPort 1992");
-        let range = check(Ports {
-            first: 6000,
-            last: 6010,
-        });
+        let range = check(
+            Ports {
+                first: 6000,
+                last: 6010,
+            },
+            "",
+        );
         assert_eq!(range.macos, "lsof -nP -iTCP:6000-6010 -sTCP:LISTEN");
         assert_eq!(range.linux[0], "ss -Hltunp 'sport >= :6000 and sport <= :6010'");
     }
@@ -221,7 +249,8 @@ mod tests {
             ports,
             rows: vec![row(nc())],
             not_seen: Vec::new(),
-            pick: Pick::new(Registry::embedded(), &Host::default(), ports, None),
+            pick: Some(Pick::new(Registry::embedded(), &Host::default(), ports, None)),
+            enter: None,
             host: Host::default(),
         };
         let text = now.text(Page::of_width(80));

@@ -59,12 +59,12 @@ impl Pick {
             .iter()
             .map(|obstacle| match obstacle {
                 Obstacle::Used => "something listens on it".to_owned(),
-                Obstacle::Registered if shadows.is_empty() => match Meaning::of_rows(rows.iter().copied()) {
+                Obstacle::Registered if shadows.is_empty() => match Meaning::of_rows(rows.iter().copied(), port) {
                     Meaning::Unauthorised => "IANA knows of a use without a registration".to_owned(),
                     _ => "IANA holds it".to_owned(),
                 },
                 Obstacle::Registered => {
-                    let dead = Meaning::of_rows(rows.iter().copied()) == Meaning::Dormant;
+                    let dead = Meaning::of_rows(rows.iter().copied(), port) == Meaning::Dormant;
                     let dead = match (dead, shadows.len()) {
                         (false, _) => "",
                         (true, 1) => ", which is dead",

@@ -61,7 +61,7 @@ pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [
         }
     }
     let descriptions: Vec<_> = rows.iter().filter_map(|row| row.description()).collect();
-    let status = Meaning::of_rows(rows.iter().copied());
+    let status = Meaning::of_rows(rows.iter().copied(), port);
     [
         protocol.as_str().to_owned(),
         port.to_string(),

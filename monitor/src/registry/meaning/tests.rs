@@ -21,8 +21,14 @@ fn a_port_is_dormant_where_all_its_services_are() {
         (105, Meaning::Assigned),
         (2438, Meaning::Assigned),
         (6003, Meaning::Unauthorised),
-        // Unassigned, and yet somebody uses it.
-        (790, Meaning::Unauthorised),
+        (6010, Meaning::Assigned),
+        // Unassigned, and yet somebody uses it: 796 of 788–799, two ports of three hundred, all of what a mere `yes` is about.
+        (790, Meaning::Unassigned),
+        (796, Meaning::Unauthorised),
+        (27_019, Meaning::Unauthorised),
+        (27_153, Meaning::Unassigned),
+        (33_500, Meaning::Unauthorised),
+        (8010, Meaning::Unauthorised),
         (19_992, Meaning::Unassigned),
         (50_000, Meaning::Unassigned),
         (49_151, Meaning::Reserved),
