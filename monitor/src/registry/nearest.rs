@@ -59,8 +59,8 @@ struct Near<'a> {
 }
 
 /// How unlikely it is that who typed this meant that name, of names that are equally near; 7 at most. Slips are rarest in
-/// the first letter, then in the last, and a letter is sooner forgotten than one too many typed. But
-/// `sshd` is the program of ssh.
+/// the first letter, then in the last, and a letter is sooner forgotten than one too many typed. But `sshd`
+/// is the program of ssh.
 pub(super) fn unlike(typed: &str, name: &str) -> u8 {
     if typed
         .strip_suffix('d')

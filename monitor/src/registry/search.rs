@@ -156,8 +156,11 @@ impl Text {
             .next()
             .is_some_and(|first| self.name.bytes().take(2).any(|byte| byte == first));
         let is_worth = alike && length >= SHORTEST_BEGINNING && self.name.len() > length;
-        let lengths = if is_worth { length - 1..=length + 1 } else { 1..=0 };
-        lengths.filter_map(|length| self.name.get(..length))
+        let lengths = is_worth.then_some(length - 1..=length + 1);
+        lengths
+            .into_iter()
+            .flatten()
+            .filter_map(|length| self.name.get(..length))
     }
 }
 

@@ -347,7 +347,6 @@ fn the_nearest_name_is_few_edits_away_or_none() {
         ("sshd", Some("ssh")),
         ("ssh.service", Some("ssh")),
         ("sshd.service", Some("ssh")),
-        (".service", None),
         ("xyzzyqwerty", None),
         ("", None),
     ] {
