@@ -44,8 +44,8 @@ impl Agent<'_> {
     pub(super) fn end_reload(&mut self, read: Read) {
         match read {
             Ok(chosen) => {
-                ::log::warn!(
-                    "SIGHUP: the registry was read again; the configuration is not: restart the agent for that"
+                ::log::info!(
+                    "SIGHUP: the registry was read again; the configuration itself is not read again, restart the agent for it"
                 );
                 tell(&chosen);
                 self.pipeline.use_registry(chosen.registry);

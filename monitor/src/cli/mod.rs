@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand.
 
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod list;
 mod page;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::exit::printable;
 
@@ -24,6 +25,31 @@ pub(super) fn is_read(text: &str) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context("cannot write to stdout"),
     }
+}
+
+/// Version of the shape of each document that [`document`] writes.
+const SCHEMA: u32 = 1;
+
+/// A document with the version of its shape before its own keys.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    document: &'a T,
+}
+
+/// One JSON document, as `--json` prints it.
+///
+/// # Errors
+/// Where a value has no form in JSON; none of the documents has one.
+pub(super) fn document(document: &impl Serialize) -> Result<String> {
+    let versioned = Versioned {
+        schema: SCHEMA,
+        document,
+    };
+    let mut text = serde_json::to_string_pretty(&versioned).context("cannot write the answer as JSON")?;
+    text.push('\n');
+    Ok(text)
 }
 
 /// Says a sentence on stderr. Where that cannot be written, there is nobody to tell.

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::{
         text::unseen,
     },
     page::{Page, numbers},
-    print::{print, say},
+    print::{self, print, say},
 };
 use crate::{
     exit::{self, UsageError},
@@ -185,6 +185,9 @@ impl Answer {
     /// What the ports are that are not named.
     fn tally(&self, found: &Suggestions) -> String {
         let ports = u32::from(self.range.last) - u32::from(self.range.first) + 1;
+        if found.obstacles.is_empty() {
+            return self.too_few(ports);
+        }
         let obstacles: Vec<_> = found
             .obstacles
             .iter()
@@ -192,6 +195,25 @@ impl Answer {
             .collect();
         let plural = if ports == 1 { "" } else { "s" };
         format!("of {ports} port{plural}, {}", obstacles.join(", "))
+    }
+
+    /// Says that the range holds no more, and of which class it is: a high `--from` leaves little more than itself.
+    fn too_few(&self, ports: u32) -> String {
+        let (asked, are) = if ports == 1 {
+            (format!("{} alone was asked about", numbers(self.range)), "is")
+        } else {
+            (
+                format!("{ports} ports were asked about, {}", numbers(self.range)),
+                "are",
+            )
+        };
+        let class = RangeClass::of(self.range.first);
+        if class.ports().contains(self.range.last) {
+            let (name, bounds) = (class.name(), numbers(class.ports()));
+            format!("{asked}, which {are} in the {name} range ({bounds})")
+        } else {
+            asked
+        }
     }
 
     /// Why there is none, and what to do.
@@ -235,9 +257,7 @@ impl Answer {
             reserved: self.host.reserved.iter().copied().map(Stretch::from).collect(),
             unseen: &self.unseen,
         };
-        let mut text = serde_json::to_string_pretty(&document).context("cannot write the ports as JSON")?;
-        text.push('\n');
-        Ok(text)
+        print::document(&document)
     }
 }
 

@@ -224,7 +224,7 @@ fn service(raw: RawService, start: usize, at: &dyn Fn(usize, &str) -> ConfigErro
     let name = raw.name.as_ref();
     if !is_name(name) {
         let text = format!(
-            "`{}` is no name for a service: use letters, digits and -, with a letter among them, 40 at most",
+            "`{}` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
             name.escape_debug()
         );
         return Err(at(raw.name.span().start, &text));

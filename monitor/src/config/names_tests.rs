@@ -113,7 +113,7 @@ fn what_is_wrong_with_a_service_is_said_with_its_line() {
         ),
         (
             "[[service]]\nname = \"80\"\nport = 1".to_owned(),
-            "line 2: `80` is no name for a service: use letters",
+            "line 2: `80` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
         ),
         (
             "[[service]]\nport = 1".to_owned(),

@@ -6,7 +6,7 @@
 use super::Registry;
 use super::grouped::{Grouped, grouped};
 use super::meaning::Meaning;
-use super::nearest::{LONGEST, edits};
+use super::nearest::{LONGEST, edits, unlike};
 use super::registration::Registration;
 
 /// What a search found.
@@ -35,6 +35,8 @@ const WORD: Fit = 4;
 const WORD_PREFIX: Fit = 5;
 /// What each slip costs.
 const SLIP: Fit = 10;
+/// Shorter words are the beginning of too many names to forgive slips in it.
+const SHORTEST_BEGINNING: usize = 5;
 
 impl Registry {
     /// The rows in which all words are found, best first. Case does not count; no words find nothing.
@@ -124,7 +126,9 @@ impl Text {
         }
     }
 
-    /// With slips: one for each three letters, three at most. A word of two letters is always far from another.
+    /// With slips: one for each three letters, three at most. A word of two letters is always far from another. Of
+    /// names that are equally near, those come first that begin and end as the word does, then those that only begin
+    /// nearly so.
     fn near(&self, word: &str) -> Option<Fit> {
         let length = word.chars().count();
         if !(3..=LONGEST).contains(&length) {
@@ -132,10 +136,31 @@ impl Text {
         }
         let limit = (length / 3).clamp(1, 3);
         let slips = |other: &str, limit| edits(word, other, limit).and_then(|slips| Fit::try_from(slips).ok());
-        let in_name = slips(&self.name, limit).map(|slips| slips * SLIP);
+        let in_name = slips(&self.name, limit).map(|slips| slips * SLIP + Fit::from(unlike(word, &self.name)));
+        let beginning = self
+            .beginnings(word)
+            .filter_map(|beginning| slips(beginning, limit))
+            .min();
+        let beginning = beginning.map(|slips| slips * SLIP + WORD);
         let in_description = self.words().filter_map(|other| slips(other, limit.min(2))).min();
         let in_description = in_description.map(|slips| slips * SLIP + WORD);
-        in_name.into_iter().chain(in_description).min()
+        in_name.into_iter().chain(beginning).chain(in_description).min()
+    }
+
+    /// The beginnings of a longer name that are as long as the word, one letter more or less. Only names that begin
+    /// with the word's first letter, or have it second, are worth the comparison.
+    fn beginnings(&self, word: &str) -> impl Iterator<Item = &str> {
+        let length = word.len();
+        let alike = word
+            .bytes()
+            .next()
+            .is_some_and(|first| self.name.bytes().take(2).any(|byte| byte == first));
+        let is_worth = alike && length >= SHORTEST_BEGINNING && self.name.len() > length;
+        let lengths = is_worth.then_some(length - 1..=length + 1);
+        lengths
+            .into_iter()
+            .flatten()
+            .filter_map(|length| self.name.get(..length))
     }
 }
 

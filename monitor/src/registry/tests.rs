@@ -342,6 +342,11 @@ fn the_nearest_name_is_few_edits_away_or_none() {
         ("ssj", Some("ssh")), // begins alike, lowest port
         ("htpp", Some("http")),
         ("ipsendmesg", Some("ipsendmsg")),
+        ("rdis", Some("redis")), // begins and ends alike
+        ("RDIS", Some("redis")),
+        ("sshd", Some("ssh")),
+        ("ssh.service", Some("ssh")),
+        ("sshd.service", Some("ssh")),
         ("xyzzyqwerty", None),
         ("", None),
     ] {

@@ -5,9 +5,8 @@ use super::{
     now::{Check, Now},
     pick::Pick,
 };
-use crate::cli::list::json::Listener;
+use crate::cli::{list::json::Listener, print};
 use crate::registry::{Dormancy, Meaning, Ports, RangeClass, Registration, Subject, Transport};
-use anyhow::Context as _;
 use serde::Serialize;
 
 pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow::Result<String> {
@@ -59,9 +58,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
             records: explanation.records,
         },
     };
-    let mut text = serde_json::to_string_pretty(&document).context("cannot write the explanation as JSON")?;
-    text.push('\n');
-    Ok(text)
+    print::document(&document)
 }
 
 #[derive(Serialize)]

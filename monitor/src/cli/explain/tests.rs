@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::documented;
 
 /// What the registry says, without what listens here.
 fn output(query: &str, json: bool) -> anyhow::Result<String> {
@@ -186,4 +187,28 @@ fn what_nobody_registered_is_wrong_usage_with_the_nearest_name() {
         assert_eq!(error.to_string(), sentence);
         assert_eq!(crate::exit::code_of(&error), crate::exit::USAGE);
     }
+}
+
+#[test]
+fn the_documentation_has_every_key_of_the_document() {
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: Args,
+    }
+    let typed = <Typed as clap::Parser>::parse_from(["explain", "1992", "--json"]).args;
+    let configured = typed.sources.read().unwrap();
+    let now = Now::look(
+        &typed.sources,
+        configured,
+        Ports {
+            first: 1992,
+            last: 1992,
+        },
+        None,
+    );
+    let explanation = explanation(Registry::embedded(), &typed.query).unwrap();
+    let text = written(&explanation, &typed.query, Some(&now), || Page::of_width(80)).unwrap();
+    // Listeners are those of `list --json`; what this host set aside and hands out is a stretch of ports, if anything.
+    documented::check("explain --json", &text, &["listening", "reserved", "automatic"]);
 }

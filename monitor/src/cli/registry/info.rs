@@ -2,12 +2,12 @@
 
 use std::{io, path::Path, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{Made, Places};
 use crate::{
-    cli::print::{print, say},
+    cli::print::{self, print, say},
     config::{Chosen, Names, names::read_table},
     exit::printable,
     registry::{Authority, Registry},
@@ -75,9 +75,7 @@ struct Named {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let document = document(&args.places.names()?, &args.places.rootfs);
     let text = if args.json {
-        let mut text = serde_json::to_string_pretty(&document).context("cannot write the document as JSON")?;
-        text.push('\n');
-        text
+        print::document(&document)?
     } else {
         document.remarks.iter().for_each(|remark| say(remark));
         text(&document)
@@ -154,3 +152,6 @@ fn text(document: &Document) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::Places;
 use crate::{
     cli::{
         page::{Page, Widths},
-        print::print,
+        print::{self, print},
     },
     exit::{UsageError, printable},
     registry::{Grouped, Meaning, Registry, search::Found},
@@ -199,9 +199,7 @@ fn json(registry: &Registry, words: &[String], found: &Found<'_>, limit: usize) 
             records: registry.records(),
         },
     };
-    let mut text = serde_json::to_string_pretty(&document).context("cannot write what was found as JSON")?;
-    text.push('\n');
-    Ok(text)
+    print::document(&document)
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Made, Places, replace::replace};
 use crate::{
-    cli::print::print,
+    cli::print::{self, print},
     config::names::read_capped,
     exit::printable,
     registry::{
@@ -75,6 +76,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let table = table(&args.file)?;
     let made = made(&table)?;
+    refuse_future(&args.file, &made, Timestamp::now())?;
     if !args.allow_older {
         refuse_older(&args.file, &made, &before)?;
     }
@@ -88,9 +90,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         used: is_read && (is_newest || names.is_asked()),
     };
     let text = if args.json {
-        let mut text = serde_json::to_string_pretty(&document).context("cannot write the document as JSON")?;
-        text.push('\n');
-        text
+        print::document(&document)?
     } else {
         text(&document, is_read)
     };
@@ -144,6 +144,24 @@ fn table(file: &Path) -> Result<Vec<u8>> {
 fn made(table: &[u8]) -> Result<Made> {
     let registry = Registry::from_bytes(table.to_vec()).context("the table that was made is not sound")?;
     Ok(Made::of(&registry))
+}
+
+/// A date that is still to come is a slip or a forgery, and would keep every later registry out as older. One day is
+/// allowed, since IANA's day may have begun where this host's has not.
+fn refuse_future(file: &Path, new: &Made, now: Timestamp) -> Result<()> {
+    let day = |moment: Timestamp| moment.strftime("%Y-%m-%d").to_string();
+    let tomorrow = day(now
+        .saturating_add(SignedDuration::from_hours(24))
+        .unwrap_or(Timestamp::MAX));
+    if new.date > tomorrow {
+        bail!(
+            "cannot take {}: its newest date is {}, and today is {}; check the file, and the clock of this host",
+            file.display(),
+            new.date,
+            day(now)
+        );
+    }
+    Ok(())
 }
 
 fn refuse_older(file: &Path, new: &Made, before: &Made) -> Result<()> {

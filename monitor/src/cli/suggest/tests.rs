@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::documented;
 
 fn answer(first: u16, last: u16, wanted: usize) -> Answer {
     Answer {
@@ -44,6 +45,16 @@ fn fewer_than_asked_for_or_none_is_explained() {
         few.contains("These are all: of 13 ports, 10 in the range of automatic ports."),
         "{few}"
     );
+    let last = text(&answer(65_535, 65_535, 3));
+    assert!(
+        last.contains("These are all: 65535 alone was asked about, which is in the dynamic range\n(49152–65535).\n"),
+        "{last}"
+    );
+    let end = text(&answer(65_530, 65_535, 9)).replace('\n', " ");
+    assert!(
+        end.contains("6 ports were asked about, 65530–65535, which are in the dynamic range (49152–65535)."),
+        "{end}"
+    );
     let none = answer(40_000, 40_001, 1);
     let found = none.find(Registry::embedded());
     assert!(found.ports.is_empty());
@@ -78,4 +89,21 @@ fn what_could_not_be_seen_is_said() {
         serde_json::from_str(&answer.json(&answer.find(Registry::embedded())).unwrap()).unwrap();
     assert_eq!(document["unseen"][0]["reason"], "it is gone");
     assert_eq!(document["automatic"], serde_json::Value::Null);
+}
+
+#[test]
+fn the_documentation_has_every_key_of_the_document() {
+    let mut answer = answer(10_000, 49_151, 3);
+    answer.host.reserved.push(Ports {
+        first: 20_000,
+        last: 20_001,
+    });
+    answer.unseen.push(Unseen {
+        what: What::Namespace,
+        netns: None,
+        listeners: None,
+        reason: "it is gone".to_owned(),
+    });
+    let text = answer.json(&answer.find(Registry::embedded())).unwrap();
+    documented::check("suggest --json", &text, &[]);
 }

@@ -1,6 +1,6 @@
 //! IANA's CSV.
 
-use super::{ImportError, Row, format, whole};
+use super::{ImportError, Row, counted, format, whole};
 
 /// The columns of IANA's CSV, in its order.
 pub(crate) const HEADER: [&str; 12] = [
@@ -35,7 +35,7 @@ pub(super) fn rows(csv: &[u8]) -> Result<Vec<Row>, ImportError> {
         let is_last = usize::try_from(reader.position().byte()).is_ok_and(|end| end >= csv.len());
         let row = match std::str::from_utf8(record.as_slice()) {
             Ok(_) if header_seen => row(&record).map(Some),
-            Ok(text) if !record.iter().eq(HEADER.map(str::as_bytes)) => return Err(no_header(text)),
+            Ok(_) if !record.iter().eq(HEADER.map(str::as_bytes)) => return Err(no_header(&record)),
             Ok(_) => Ok(None),
             Err(_) => Err("it is not UTF-8".to_owned()),
         };
@@ -61,8 +61,9 @@ fn at(csv: &[u8], record: &csv::ByteRecord, reason: String) -> ImportError {
     }
 }
 
-fn no_header(text: &str) -> ImportError {
-    let start: String = text.chars().take(60).collect();
+fn no_header(record: &csv::ByteRecord) -> ImportError {
+    let cells: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
+    let start: String = cells.join(",").chars().take(60).collect();
     whole(format!(
         "it is neither IANA's CSV, whose first columns are {}, nor its XML: it begins with `{}`",
         HEADER.get(..3).unwrap_or_default().join(", "),
@@ -132,5 +133,5 @@ fn row(record: &csv::ByteRecord) -> Result<Row, String> {
 }
 
 fn too_few(columns: usize) -> String {
-    format!("it has {columns} columns instead of {}", HEADER.len())
+    format!("it has {} instead of {}", counted(columns, "column"), HEADER.len())
 }

@@ -83,8 +83,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, ImportError> {
 pub(crate) fn plausible(rows: &[Row]) -> Result<(), ImportError> {
     if rows.len() < FEWEST_ROWS {
         return Err(whole(format!(
-            "it has {} rows, and IANA's registry has had more than {FEWEST_ROWS} for years: it was cut",
-            rows.len()
+            "it has {}, and IANA's registry has had more than {FEWEST_ROWS} for years: it was cut",
+            counted(rows.len(), "row")
         )));
     }
     let names = |port: u16, transport: &str| -> Vec<&str> {
@@ -100,11 +100,17 @@ pub(crate) fn plausible(rows: &[Row]) -> Result<(), ImportError> {
     let of_1992 = names(1992, "tcp");
     if of_1992.len() != 2 {
         return Err(whole(format!(
-            "1992/tcp has {} names in it instead of two (stun-p3 and ipsendmsg), so it is not IANA's registry",
-            of_1992.len()
+            "1992/tcp has {} in it instead of two (stun-p3 and ipsendmsg), so it is not IANA's registry",
+            counted(of_1992.len(), "name")
         )));
     }
     Ok(())
+}
+
+/// `1 name`, `2 names`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// The newest full date of all rows: IANA's CSV has no date of its own, and each change of it dates a row.

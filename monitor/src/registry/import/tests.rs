@@ -74,6 +74,8 @@ fn the_line_of_an_error_counts_the_lines_inside_quotes() {
 fn a_row_with_a_column_too_few_is_an_error_with_its_line() {
     let error = error_of(&format!("{GOOD_ROW}x,80,tcp,,,,,,,,\r\n"));
     assert_eq!(error, "cannot read the row at line 3: it has 11 columns instead of 12");
+    let error = error_of(&format!("{GOOD_ROW}x\r\n"));
+    assert_eq!(error, "cannot read the row at line 3: it has 1 column instead of 12");
 }
 
 #[test]
@@ -90,7 +92,7 @@ fn another_header_is_refused() {
     assert_eq!(
         error,
         "it is neither IANA's CSV, whose first columns are Service Name, Port Number, Transport Protocol, nor its XML: \
-         it begins with `Service NamePort`"
+         it begins with `Service Name,Port`"
     );
 }
 
@@ -206,7 +208,7 @@ fn a_file_that_is_whole_and_none_of_ianas_is_not_plausible() {
     let rows = |text: &str| read(&with_header(text)).unwrap();
     let error = plausible(&rows(GOOD_ROW)).unwrap_err().to_string();
     assert!(
-        error.starts_with("it has 1 rows, and IANA's registry has had"),
+        error.starts_with("it has 1 row, and IANA's registry has had"),
         "{error}"
     );
     let many = |rest: &str| {

@@ -42,6 +42,10 @@ fn slips_are_forgiven_where_nothing_is_found_without() {
     assert_eq!(names("stunp3")[0], "stun-p3");
     assert_eq!(names("postgersql")[0], "postgresql");
     assert!(names("prometeus").contains(&"websm") || !names("tunnle cisco").is_empty());
+    assert_eq!(names("postgers")[0], "postgresql");
+    for typed in ["rdis", "RDIS"] {
+        assert_eq!(names(typed)[0], "redis", "{typed}");
+    }
     // A word that is there is never taken for another.
     assert!(!names("ssh").contains(&"rsh-spx"));
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::documented;
 
 fn args(words: &[&str], json: bool, limit: usize) -> Args {
     Args {
@@ -70,4 +71,10 @@ fn the_document_has_the_same_with_the_status_of_each() {
     );
     assert_eq!(document["registrations"].as_array().unwrap().len(), 1);
     assert_eq!(document["nearest"], serde_json::Value::Null);
+}
+
+#[test]
+fn the_documentation_has_every_key_of_the_document() {
+    let text = answer(Registry::embedded(), &args(&["1992"], true, 1), Page::of_width(80)).unwrap();
+    documented::check("registry search --json", &text, &[]);
 }

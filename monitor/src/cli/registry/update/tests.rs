@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
-use crate::registry::Transport;
+use crate::{cli::documented, registry::Transport};
 
 /// A CSV that is plausible, whose newest date this is.
 fn csv(date: &str, rows: usize) -> String {
@@ -111,7 +111,7 @@ fn what_is_cut_wrong_older_or_too_large_is_refused_and_nothing_is_left_behind() 
         (whole.replacen("ssh,22", "shh,22", 1), "22/tcp is not ssh in it"),
         (
             whole.replacen("ipsendmsg,1992", "ipsendmsg,1993", 1),
-            "1992/tcp has 1 names in it instead of two",
+            "1992/tcp has 1 name in it instead of two",
         ),
         (
             csv("2026-01-01", WHOLE),
@@ -121,6 +121,7 @@ fn what_is_cut_wrong_older_or_too_large_is_refused_and_nothing_is_left_behind() 
             csv("2026-03-01", 13_000),
             "it has 13000 rows, and the registry in use has 14500: it was cut",
         ),
+        (csv("2099-01-01", WHOLE), "its newest date is 2099-01-01, and today is "),
         ("x".repeat(17 << 20), "it is larger than 16 MiB"),
     ] {
         let refusal = host.refusal(&host.args(content));
@@ -133,6 +134,34 @@ fn what_is_cut_wrong_older_or_too_large_is_refused_and_nothing_is_left_behind() 
         ..host.args(csv("2026-01-01", 13_000))
     };
     run(&older).unwrap();
+}
+
+#[test]
+fn tomorrow_is_taken_and_the_day_after_is_refused() {
+    let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+    let verdict = |date: &str| {
+        let mut new = Made::of(Registry::embedded());
+        date.clone_into(&mut new.date);
+        refuse_future(Path::new("new.csv"), &new, now).map_err(|error| error.to_string())
+    };
+    assert_eq!(verdict("2026-03-02"), Ok(()));
+    assert_eq!(
+        verdict("2026-03-03").unwrap_err(),
+        "cannot take new.csv: its newest date is 2026-03-03, and today is 2026-03-01; check the file, and the clock of \
+         this host"
+    );
+}
+
+#[test]
+fn the_documentation_has_every_key_of_the_document() {
+    let made = Made::of(Registry::embedded());
+    let document = Document {
+        path: "/var/lib/portreeve/registry.bin".to_owned(),
+        registry: &made,
+        before: &made,
+        used: true,
+    };
+    documented::check("registry update --json", &print::document(&document).unwrap(), &[]);
 }
 
 #[test]
