@@ -35,7 +35,7 @@ pub struct Args {
     #[command(flatten)]
     filters: FilterArgs,
 
-    /// Show each socket on a line of its own, uncut, with namespace, package and executable
+    /// Show each socket on a line of its own, uncut, with namespace, package and executable where there is room
     #[arg(long)]
     wide: bool,
 
