@@ -20,10 +20,10 @@ use super::{
         gather::{Look, Looker, SourceArgs, may_hide},
         json::{Listener, SCHEMA, time},
         row::{Key, Row, key},
-        text::{head, one_line, unseen},
+        text::{Lines, unseen},
     },
     print::{is_read, say},
-    terminal::{Color, Paint},
+    terminal::{self, Color, Paint},
 };
 use crate::snapshot::Found;
 
@@ -59,6 +59,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let style = Style {
         json: args.json,
         color: args.color.applies() && !args.json,
+        width: terminal::width(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,6 +79,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Style {
     json: bool,
     color: bool,
+    /// Columns that a line may have; `None` where nothing has to fit.
+    width: Option<usize>,
+}
+
+impl Style {
+    /// The lines behind a sign and a blank.
+    fn lines(self) -> Lines {
+        Lines::new(self.width.map(|width| width.saturating_sub(2)), self.color)
+    }
 }
 
 async fn watch(mut looker: Looker, filters: &Filters, style: Style, every: Duration) -> Result<()> {
@@ -97,7 +107,7 @@ async fn watch(mut looker: Looker, filters: &Filters, style: Style, every: Durat
         .count();
     let blind: String = not_seen.iter().map(|part| format!("; {part}")).collect();
     say(&format!("{shown} listen now; what changes follows{blind}"));
-    if !style.json && !is_read(&head())? {
+    if !style.json && !is_read(&format!("  {}", style.lines().head()))? {
         return Ok(());
     }
     loop {
@@ -225,7 +235,7 @@ fn line(change: &Change, style: Style, host: &str, now: Timestamp) -> Result<Str
         return Ok(format!("{line}\n"));
     }
     let sign = paint.on(sign, style.color);
-    Ok(format!("{sign} {}\n", one_line(&change.row, now, style.color)))
+    Ok(format!("{sign} {}", style.lines().of(&change.row, now)))
 }
 
 #[cfg(test)]
@@ -257,6 +267,7 @@ mod tests {
         let style = Style {
             json: false,
             color: false,
+            width: None,
         };
         let changes = known.update(look, &mut describe);
         let lines = changes
@@ -319,6 +330,7 @@ mod tests {
         let style = Style {
             json: true,
             color: false,
+            width: None,
         };
         let change = Change {
             kind: Kind::Ended,

@@ -183,7 +183,7 @@ impl Looker {
                 what: What::Namespace,
                 netns: (namespace.netns != 0).then_some(namespace.netns),
                 listeners: None,
-                reason: namespace.seen.err()?.to_string(),
+                reason: closed(&namespace.seen.err()?),
             })
         });
         Look {
@@ -345,6 +345,27 @@ fn the_kernels_list_of_ports_is_read() {
     let ports = |first, last| Ports { first, last };
     assert_eq!(stretches("8080,9200-9210\n"), [ports(8080, 8080), ports(9200, 9210)]);
     assert_eq!(stretches("\n"), []);
+}
+
+/// Why namespaces were not looked into, for one or many of them, and what helps.
+fn closed(reason: &snapshot::Unseen) -> String {
+    match reason {
+        snapshot::Unseen::Denied if rustix::process::geteuid().is_root() => {
+            "CAP_SYS_PTRACE and CAP_SYS_ADMIN are needed for that".to_owned()
+        }
+        snapshot::Unseen::Denied => "run as root, or with CAP_SYS_PTRACE and CAP_SYS_ADMIN".to_owned(),
+        snapshot::Unseen::NoWay => "no living task was found there".to_owned(),
+        snapshot::Unseen::Failed(reason) => reason.clone(),
+        reason => reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_command_that_may_not_look_says_what_to_do_for_the_command() {
+    let said = closed(&snapshot::Unseen::Denied);
+    assert!(said.contains("CAP_SYS_PTRACE and CAP_SYS_ADMIN"), "{said}");
+    assert!(!said.contains("agent") && !said.contains("its"), "{said}");
 }
 
 /// Why this process does not see who holds the sockets of others; `None` where it does.

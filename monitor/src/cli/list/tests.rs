@@ -212,26 +212,119 @@ tcp    127.0.0.1:631    loopback  ipp,ipps           ?              root   -    
 tcp    0.0.0.0:2049     wildcard  shilp,nfs          (none)         root   -                    -      unruled
 tcp    0.0.0.0:8080 ×4  wildcard  http-alt           nginx[900] +2  root   docker:1f0c1f0c1f0c  -      unruled
 
-9 listeners, 1 unexpected; 2 UDP sockets on automatic ports left out (--all shows them); \
-the process of 1 listener is not shown: run as root to see those of other users
+9 listeners, 1 unexpected; 2 UDP sockets on automatic ports left out (--all shows them); the process of 1 listener is
+not shown: run as root to see those of other users
 ";
     assert_eq!(rendered(&usual(), Some(120)), expected);
-    // Nothing had to be cut for that.
-    assert_eq!(rendered(&usual(), None), expected);
+    // Nothing had to be cut for that; where nothing has to fit, what is below the table is one line.
+    let (table, _) = expected.split_once("\n\n").unwrap();
+    let endless = rendered(&usual(), None);
+    assert!(endless.starts_with(&format!("{table}\n\n9 listeners")), "{endless}");
+    assert_eq!(endless.lines().count(), 8);
 }
 
 #[test]
-fn a_table_of_80_columns_keeps_ports_pids_and_verdicts() {
+fn a_table_of_80_columns_leaves_out_columns_before_it_cuts_a_cell() {
     let expected = "\
-PROTO ADDRESS:PORT    SCO… SERVICE   PROCESS      USER  UNIT/C… SINCE VERDICT
-tcp   0.0.0.0:1992    wil… stun-p3,… nc[812]      alice user@1… 13m   unexpected
-tcp   0.0.0.0,[::]:22 wil… ssh       sshd[700]    root  ssh.se… -     unruled
-tcp   127.0.0.1:631   loo… ipp,ipps  ?            root  -       -     unruled
-tcp   0.0.0.0:2049    wil… shilp,nfs (none)       root  -       -     unruled
-tcp   0.0.0.0:8080 ×4 wil… http-alt  ngi…[900] +2 root  docker… -     unruled
+PROTO ADDRESS:PORT    SCOPE    SERVICE           PROCESS       USER  VERDICT
+tcp   0.0.0.0:1992    wildcard stun-p3,ipsendmsg nc[812]       alice unexpected
+tcp   0.0.0.0,[::]:22 wildcard ssh               sshd[700]     root  unruled
+tcp   127.0.0.1:631   loopback ipp,ipps          ?             root  unruled
+tcp   0.0.0.0:2049    wildcard shilp,nfs         (none)        root  unruled
+tcp   0.0.0.0:8080 ×4 wildcard http-alt          nginx[900] +2 root  unruled
 ";
     let table = rendered(&usual(), Some(80));
     assert!(table.starts_with(expected), "{table}");
+}
+
+#[test]
+fn a_table_of_40_columns_keeps_ports_processes_and_verdicts() {
+    let expected = "\
+PROTO ADDRESS:… PROCESS       VERDICT
+tcp   0.0…:1992 nc[812]       unexpected
+tcp   0.0.0…:22 sshd[700]     unruled
+tcp   127.…:631 ?             unruled
+tcp   0.0…:2049 (none)        unruled
+tcp   0.0…:8080 nginx[900] +2 unruled
+
+9 listeners, 1 unexpected; 2 UDP sockets
+on automatic ports left out (--all shows
+them); the process of 1 listener is not
+shown: run as root to see those of other
+users
+";
+    assert_eq!(rendered(&usual(), Some(40)), expected);
+}
+
+#[test]
+fn ports_and_verdicts_are_in_each_line_and_nothing_is_wider_than_the_terminal() {
+    let mut listing = usual();
+    listing.rows.extend([stranger(), resolver()].map(row));
+    let mut far = sshd();
+    far.0.socket.address = "2001:db8:1234:5678:9abc:def0:1234:5678".parse().unwrap();
+    far.0.socket.port = 65_535;
+    listing.rows.push(row(far));
+    for width in [120, 80, 60, 40, 20] {
+        let text = rendered(&listing, Some(width));
+        let (table, below) = text.split_once("\n\n").unwrap();
+        for (line, port) in table
+            .lines()
+            .skip(1)
+            .zip([1992, 22, 631, 2049, 8080, 5432, 45_123, 65_535])
+        {
+            assert!(terminal::columns(line) <= width, "{width}: {line}");
+            assert!(line.contains(&format!(":{port} ")), "{width}: {line}");
+            assert!(
+                line.ends_with("unruled") || line.ends_with("unexpected"),
+                "{width}: {line}"
+            );
+        }
+        assert_eq!(table.lines().count(), 9);
+        assert!(
+            below.lines().all(|line| line.len() <= width.max(40)),
+            "{width}: {below}"
+        );
+        // A part of a namespace's number says nothing.
+        assert_eq!(text.contains("NETNS"), text.contains("4026532000"), "{width}: {text}");
+        if width >= 40 {
+            assert!(text.contains("nc[812]") && text.contains("[700]"), "{width}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_is_empty_in_all_lines_is_left_out_first() {
+    let mut found = [nc(), sshd()];
+    for (_, identified) in &mut found {
+        identified.since = None;
+    }
+    let listing = listing(found);
+    let all = rendered(&listing, None).lines().next().unwrap().len();
+    let head = |width| rendered(&listing, Some(width)).lines().next().unwrap().to_owned();
+    // One less than the columns take side by side.
+    let head = head(all + "unexpected".len() - "VERDICT".len() - 9);
+    assert!(head.contains("UNIT/CONTAINER") && !head.contains("SINCE"), "{head}");
+}
+
+#[test]
+fn the_lines_of_watch_fit_the_terminal() {
+    let time = time("2026-11-23T03:20:00Z");
+    for width in [160, 120, 80, 60, 40, 20] {
+        let lines = text::Lines::new(Some(width), false);
+        assert!(lines.head().trim_end().len() <= width, "{width}: {}", lines.head());
+        for (found, port) in [(nc(), 1992), (stranger(), 5432), (resolver(), 45_123)] {
+            let line = lines.of(&row(found), time);
+            assert!(terminal::columns(line.trim_end()) <= width, "{width}: {line}");
+            assert!(line.contains(&format!(":{port} ")), "{width}: {line}");
+            assert!(
+                line.ends_with("unruled\n") || line.ends_with("unexpected\n"),
+                "{width}: {line}"
+            );
+        }
+    }
+    // A line takes what it can spare before a cell is cut.
+    let line = text::Lines::new(Some(170), false).of(&row(stranger()), time);
+    assert!(line.contains("\\u{202e}x[77]") && !line.contains('…'), "{line}");
 }
 
 #[test]
@@ -281,7 +374,7 @@ fn colours_stand_around_words_and_change_no_width() {
 fn the_wide_table_shows_each_socket_uncut_with_all_holders() {
     let options = Options {
         wide: true,
-        width: Some(80),
+        width: None,
         color: false,
     };
     let table = text::render(&usual(), &options);

@@ -5,20 +5,53 @@ use std::{collections::BTreeMap, net::IpAddr};
 use jiff::Timestamp;
 
 use super::{
-    columns::{Cell, Table},
+    columns::{Cell, Kind, Layout, Leaves, Room, Table},
     row::{Listing, Owner, Row, Unseen, What},
 };
 use crate::{
-    cli::terminal::{self, Paint},
+    cli::{page::Page, terminal::Paint},
     exit::printable,
     identity::{Container, ExeState, Pod},
     policy::Verdict,
 };
 
+/// Columns below which the terminal wraps the lines below the table.
+const NARROWEST: usize = 40;
+/// A width that is never cut.
+const WHOLE: usize = usize::MAX;
+
+const fn column(title: &'static str, usual: usize, floor: usize, leaves: Leaves) -> Kind {
+    Kind {
+        title,
+        usual,
+        floor,
+        leaves,
+    }
+}
+
+// `watch` takes the usual width of each, since nobody knows what is still to come.
+const PROTO: Kind = column("PROTO", 5, 5, Leaves::Late(0));
+// The floor holds any port behind a `…`.
+const ADDRESS: Kind = column("ADDRESS:PORT", 21, 7, Leaves::Never);
+const SCOPE: Kind = column("SCOPE", 8, 8, Leaves::Early(4));
+const SERVICE: Kind = column("SERVICE", 17, 9, Leaves::Early(5));
+const PROCESS: Kind = column("PROCESS", 20, 8, Leaves::Late(1));
+const USER: Kind = column("USER", 8, 5, Leaves::Early(6));
+const UNIT: Kind = column("UNIT/CONTAINER", 20, 14, Leaves::Early(0));
+const SINCE: Kind = column("SINCE", 5, 5, Leaves::Early(1));
+// As many as the number of a namespace may have: a part of it says nothing.
+const NETNS: Kind = column("NETNS", 10, 10, Leaves::Early(3));
+const VERDICT: Kind = column("VERDICT", 10, 10, Leaves::Never);
+// Those who ask for the wide table want these.
+const PACKAGE: Kind = column("PACKAGE", WHOLE, WHOLE, Leaves::Early(7));
+const EXECUTABLE: Kind = column("EXECUTABLE", WHOLE, WHOLE, Leaves::Early(8));
+/// When `watch` saw it.
+const TIME: Kind = column("TIME", 9, 9, Leaves::Early(2));
+
 /// How the table is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Columns that a line may have; `None` where nothing is cut.
+    /// Columns that a line may have; `None` where nothing has to fit.
     pub width: Option<usize>,
     pub color: bool,
     /// Each socket on a line of its own, uncut, and with more columns.
@@ -28,14 +61,27 @@ pub struct Options {
 /// The table of the rows, which are in their order, and the line below it.
 pub fn render(listing: &Listing, options: &Options) -> String {
     let lines = lines(&listing.rows, options.wide);
-    let mut text = String::new();
+    let (mut text, below) = (String::new(), summary(listing));
     if !lines.is_empty() {
-        let width = options.width.filter(|_| !options.wide);
-        text = table(&lines, listing, options.wide).render(width, options.color);
+        let room = match options.width {
+            Some(width) if !options.wide => Room::Columns(width),
+            // Uncut is what was asked for: the terminal wraps it.
+            _ => Room::Endless,
+        };
+        text = table(&lines, listing, options.wide).render(room, options.color);
         text.push('\n');
     }
-    text.push_str(&summary(listing));
-    text.push('\n');
+    match options.width {
+        Some(width) => {
+            let mut page = Page::of_width(width.max(NARROWEST));
+            page.paragraph(0, &below);
+            text.push_str(&page.into_text());
+        }
+        None => {
+            text.push_str(&below);
+            text.push('\n');
+        }
+    }
     text
 }
 
@@ -95,37 +141,28 @@ fn lines(rows: &[Row], each: bool) -> Vec<Line<'_>> {
 fn table(lines: &[Line<'_>], listing: &Listing, wide: bool) -> Table {
     let mut table = Table::default();
     // A row at a time: what a cell is made of, whatever the column.
-    let mut add = |title, least, rank, cell: &dyn Fn(&Line<'_>) -> Cell| {
-        table.push(title, least, rank, lines.iter().map(cell).collect());
+    let mut add = |kind, cell: &dyn Fn(&Line<'_>) -> Cell| {
+        table.push(kind, lines.iter().map(cell).collect());
     };
     let several = lines
         .iter()
         .zip(lines.iter().skip(1))
         .any(|(one, next)| one.row.netns != next.row.netns);
-    add("PROTO", 5, 9, &|line| plain(line.row.protocol.as_str()));
-    add("ADDRESS:PORT", 15, 6, &address);
-    add("SCOPE", 4, 3, &|line| scope(line.row, wide));
-    add("SERVICE", 9, 1, &|line| service(line.row, wide));
-    add("PROCESS", 12, 5, &|line| process(line.row, wide));
-    add("USER", 5, 4, &|line| word(&line.row.user().word()));
-    add("UNIT/CONTAINER", 8, 0, &|line| word(&place_of(line.row, wide)));
-    add("SINCE", 5, 7, &|line| word(&since(line.since, listing.time, wide)));
+    add(PROTO, &|line| plain(line.row.protocol.as_str()));
+    add(ADDRESS, &address);
+    add(SCOPE, &|line| scope(line.row, wide));
+    add(SERVICE, &|line| service(line.row, wide));
+    add(PROCESS, &|line| process(line.row, wide));
+    add(USER, &|line| word(&line.row.user().word()));
+    add(UNIT, &|line| word(&place_of(line.row, wide)));
+    add(SINCE, &|line| word(&since(line.since, listing.time, wide)));
     if several || wide {
-        add("NETNS", 5, 2, &|line| {
-            let row = line.row;
-            if row.host_netns {
-                plain("host")
-            } else {
-                plain(&row.netns.to_string())
-            }
-        });
+        add(NETNS, &|line| netns(line.row));
     }
-    add("VERDICT", 10, 8, &|line| verdict(line.row, wide));
+    add(VERDICT, &|line| verdict(line.row, wide));
     if wide {
-        add("PACKAGE", 1, 0, &|line| {
-            word(line.row.package.as_deref().unwrap_or_default())
-        });
-        add("EXECUTABLE", 1, 0, &|line| {
+        add(PACKAGE, &|line| word(line.row.package.as_deref().unwrap_or_default()));
+        add(EXECUTABLE, &|line| {
             let process = line.row.process();
             let exe = process.and_then(|process| process.exe.as_deref()).unwrap_or_default();
             word(&match process.and_then(|process| process.exe_state) {
@@ -161,12 +198,12 @@ fn address(line: &Line<'_>) -> Cell {
         })
         .collect();
     let port = line.row.port;
-    let tail = if line.sockets > addresses.len() {
-        format!(":{port} ×{}", line.sockets)
+    let cell = Cell::new(addresses.join(","), format!(":{port}"), Paint::Plain);
+    if line.sockets > addresses.len() {
+        cell.noted(format!(" ×{}", line.sockets))
     } else {
-        format!(":{port}")
-    };
-    Cell::new(addresses.join(","), tail, Paint::Plain)
+        cell
+    }
 }
 
 fn scope(row: &Row, wide: bool) -> Cell {
@@ -201,8 +238,8 @@ fn process(row: &Row, wide: bool) -> Cell {
                 0 | 1 => String::new(),
                 holders => format!(" +{}", holders - 1),
             };
-            let tail = format!("[{}]{more}", process.pid);
-            Cell::new(printable(&process.name()), tail, Paint::Plain)
+            let pid = format!("[{}]", process.pid);
+            Cell::new(printable(&process.name()), pid, Paint::Plain).noted(more)
         }
         Owner::Nobody => Cell::new("(none)", "", Paint::Plain),
         Owner::Hidden => Cell::new("?", "", Paint::Doubt),
@@ -226,6 +263,14 @@ fn place_of(row: &Row, wide: bool) -> String {
             (Some(unit), Some(service)) if wide => format!("{unit} > {service}"),
             (unit, _) => unit.clone().unwrap_or_default(),
         },
+    }
+}
+
+fn netns(row: &Row) -> Cell {
+    if row.host_netns {
+        plain("host")
+    } else {
+        plain(&row.netns.to_string())
     }
 }
 
@@ -314,62 +359,48 @@ pub fn unseen(unseen: &[Unseen]) -> Vec<String> {
     parts
 }
 
-/// The columns of `watch`, with how wide each is: what is wider pushes the rest of its line on, since nobody knows what is still
-/// to come.
-const COLUMNS: [(&str, usize); 9] = [
-    ("TIME", 9),
-    ("PROTO", 5),
-    ("ADDRESS:PORT", 21),
-    ("SCOPE", 8),
-    ("SERVICE", 17),
-    ("PROCESS", 20),
-    ("USER", 8),
-    ("UNIT/CONTAINER", 20),
-    ("NETNS", 10),
-];
-
-/// The head of the columns of `watch`.
-pub fn head() -> String {
-    let cells = COLUMNS.map(|(title, _)| title.to_owned());
-    format!("  {}VERDICT\n", padded(&cells))
+/// The lines of `watch`: its columns have their widths before anything is found. What is wider takes from what the line can
+/// spare.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    layout: Layout,
+    color: bool,
 }
 
-/// A row as `watch` shows it, painted: when it was found, in UTC, and the columns of the table.
-pub fn one_line(row: &Row, now: Timestamp, color: bool) -> String {
-    let or_none = |text: String| {
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            printable(&text)
-        }
-    };
-    let place = row.place();
-    let netns = if row.host_netns {
-        "host".to_owned()
-    } else {
-        row.netns.to_string()
-    };
-    let cells = [
-        now.strftime("%H:%M:%SZ").to_string(),
-        row.protocol.as_str().to_owned(),
-        place
-            .split_once(' ')
-            .map_or(place.clone(), |(_, place)| place.to_owned()),
-        row.scope.as_str().to_owned(),
-        or_none(row.services().join(",")),
-        or_none(row.process_word()),
-        or_none(row.user().word()),
-        or_none(place_of(row, false)),
-        netns,
+impl Lines {
+    const COLUMNS: [Kind; 10] = [
+        TIME, PROTO, ADDRESS, SCOPE, SERVICE, PROCESS, USER, UNIT, NETNS, VERDICT,
     ];
-    let verdict = paint_of(row.verdict).on(row.verdict.as_str(), color);
-    format!("{}{verdict}", padded(&cells))
-}
 
-fn padded(cells: &[String; 9]) -> String {
-    let padded = cells.iter().zip(COLUMNS).map(|(cell, (_, width))| {
-        let missing = width.saturating_sub(terminal::columns(cell));
-        format!("{cell}{}  ", " ".repeat(missing))
-    });
-    padded.collect()
+    /// Lines of at most `width` columns, where that is given, without the sign before each.
+    pub fn new(width: Option<usize>, color: bool) -> Self {
+        let room = width.map_or(Room::Endless, Room::Columns);
+        Self {
+            layout: Layout::of_kinds(&Self::COLUMNS.map(|kind| (kind, kind.usual)), room),
+            color,
+        }
+    }
+
+    /// The head of the columns.
+    pub fn head(&self) -> String {
+        let titles = Self::COLUMNS.iter().map(|kind| plain(kind.title));
+        self.layout.line(titles, false)
+    }
+
+    /// A row, painted: when it was found, in UTC, and the columns of the table.
+    pub fn of(&self, row: &Row, now: Timestamp) -> String {
+        let cells = [
+            plain(&now.strftime("%H:%M:%SZ").to_string()),
+            plain(row.protocol.as_str()),
+            address(&Line::of(row)),
+            scope(row, false),
+            service(row, false),
+            process(row, false),
+            word(&row.user().word()),
+            word(&place_of(row, false)),
+            netns(row),
+            verdict(row, false),
+        ];
+        self.layout.line(cells.into_iter(), self.color)
+    }
 }
