@@ -28,7 +28,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-pub(crate) use self::reload::tell as tell_registry;
+pub(crate) use self::reload::warn as warn_of_registry;
 use self::{
     looks::{Done, Looks},
     pipeline::Pipeline,
@@ -70,13 +70,13 @@ const LARGE: usize = 2_048;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM.
-pub async fn run(settings: Settings, Chosen { registry, .. }: Chosen) -> Result<()> {
+pub async fn run(settings: Settings, chosen: Chosen) -> Result<()> {
     // First what most often fails, and what the kernel would have to be asked to undo.
     let listeners = bind(&settings).await?;
     let mut signals = Signals::new()?;
     let metrics = Metrics::new(
         &settings.policy,
-        &registry,
+        &chosen.registry,
         settings.max_series,
         ephemeral_ports(&settings.paths.procfs),
     )?;
@@ -103,12 +103,21 @@ pub async fn run(settings: Settings, Chosen { registry, .. }: Chosen) -> Result<
             })
         })
         .transpose()?;
-    let mut pipeline = Pipeline::new(&settings, registry, Arc::clone(&shared.metrics), readers, writer)?;
+    let mut pipeline = Pipeline::new(
+        &settings,
+        Arc::clone(&chosen.registry),
+        Arc::clone(&shared.metrics),
+        readers,
+        writer,
+    )?;
 
     let (armed, attempts) = probe.arm(settings.backend, &mut || {
         events.gather();
     });
     let mut armed = armed?;
+    // Not before: what goes wrong until here is one sentence. A registry that is exchanged later must not be kept from here.
+    reload::tell(&chosen);
+    drop(chosen);
     pipeline.armed(std::mem::take(&mut armed.misses), armed.service.sees_binds());
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
         ::log::info!("a backend is not used: {attempt}");

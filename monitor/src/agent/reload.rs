@@ -47,6 +47,7 @@ impl Agent<'_> {
                 ::log::info!(
                     "SIGHUP: the registry was read again; the configuration itself is not read again, restart the agent for it"
                 );
+                warn(&chosen);
                 tell(&chosen);
                 self.pipeline.use_registry(chosen.registry);
                 // The table before is gone now.
@@ -57,11 +58,15 @@ impl Agent<'_> {
     }
 }
 
-/// Logs which registry is in use, and what is wrong with a file that was to be.
-pub(crate) fn tell(chosen: &Chosen) {
+/// Logs what is wrong with a file that was to be used.
+pub(crate) fn warn(chosen: &Chosen) {
     for remark in &chosen.remarks {
         ::log::warn!("{remark}");
     }
+}
+
+/// Logs which registry is in use.
+pub(super) fn tell(chosen: &Chosen) {
     let (source, records) = (chosen.registry.source(), chosen.registry.records());
     let from = chosen
         .file

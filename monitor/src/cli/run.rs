@@ -179,7 +179,7 @@ fn start(args: &Args) -> Result<ExitCode> {
     let files = config::read(&args.config_file)?;
     let names = files.names().clone();
     let chosen = names.open(&args.paths.paths().rootfs);
-    agent::tell_registry(&chosen);
+    agent::warn_of_registry(&chosen);
     let file = files.resolve(&chosen.registry)?;
     let flags = config::Flags {
         watch: args.watch.clone(),

@@ -218,7 +218,7 @@ fn sighup() -> Test {
         return Err(String::from_utf8_lossy(&updated.stderr).into_owned().into());
     }
     agent.signal(Signal::HUP)?;
-    agent.wait_for_metric("portreeve_registry_info", &[("updated", "2999-12-31")], Some(1.0))?;
+    agent.wait_for_metric("portreeve_registry_info", &[("updated", "2025-01-31")], Some(1.0))?;
     agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
     agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), Some(1.0))?;
     agent.wait_for_metric("portreeve_listeners", &of_1994("stun-port"), None)?;
@@ -241,7 +241,7 @@ fn newer_csv() -> String {
     let mut csv = String::from(
         "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
          Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\r\n\
-         ssh,22,tcp,,,,,2999-12-31,,,,\r\nstun-p3,1992,tcp,,,,,,,,,\r\nipsendmsg,1992,tcp,,,,,,,,,\r\n\
+         ssh,22,tcp,,,,,2025-01-31,,,,\r\nstun-p3,1992,tcp,,,,,,,,,\r\nipsendmsg,1992,tcp,,,,,,,,,\r\n\
          renamed,1994,tcp,,,,,,,,,\r\n",
     );
     csv.extend((4..15_000).map(|number| format!("n{number},,,,,,,,,,,\r\n")));
