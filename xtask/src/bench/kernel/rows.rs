@@ -59,15 +59,18 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
     );
     let found = |name: &&str| Some((*name).to_owned()).zip(figure(turns, name, kind, port, What::Median));
     let (ours, peers): (Vec<_>, Vec<_>) = names.iter().filter_map(found).partition(|(name, _)| is_ours(name));
-    // A UDP socket on any port counts as a listener in the end, so the agent sees each: so does a peer that tells of all.
-    let alike = match kind {
-        Kind::UdpBind => Port::Named,
-        _ => port,
+    // Of the peers the cheapest that sees the same: one that filters a port away sees nothing of it.
+    let cheapest_that_sees = |port: Port| {
+        // A UDP socket on any port counts as a listener in the end, so the agent sees each: so does a peer that tells of all.
+        let alike = match kind {
+            Kind::UdpBind => Port::Named,
+            _ => port,
+        };
+        peers
+            .iter()
+            .filter_map(|(name, _)| figure(turns, name, kind, alike, What::Median))
+            .min_by(|one, other| one.ratio.median.total_cmp(&other.ratio.median))
     };
-    let cheapest = peers
-        .iter()
-        .filter_map(|(name, _)| figure(turns, name, kind, alike, What::Median))
-        .min_by(|one, other| one.ratio.median.total_cmp(&other.ratio.median));
     for (name, figure) in &ours {
         // All ports named: then the other one is named as well.
         let as_port = if backends().any(|backend| name.starts_with(&with_all_ports(backend))) {
@@ -75,6 +78,7 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
         } else {
             port
         };
+        let cheapest = cheapest_that_sees(as_port);
         let goal = if is_a_stopgap(name) {
             Goal {
                 fixed: None,
