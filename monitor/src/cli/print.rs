@@ -5,7 +5,10 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::exit::printable;
+use crate::{
+    exit::printable,
+    registry::{self, Ports},
+};
 
 /// Writes a text to stdout. A reader that has seen enough (`| head`) is no error.
 ///
@@ -27,8 +30,46 @@ pub(super) fn is_read(text: &str) -> Result<bool> {
     }
 }
 
-/// Version of the shape of each document that [`document`] writes.
-const SCHEMA: u32 = 1;
+/// Version of the shape of each document that commands write.
+pub(super) const SCHEMA: u32 = 1;
+
+/// A stretch of ports in documents.
+#[derive(Serialize)]
+pub(super) struct Stretch {
+    first: u16,
+    last: u16,
+}
+
+impl From<Ports> for Stretch {
+    fn from(ports: Ports) -> Self {
+        Self {
+            first: ports.first,
+            last: ports.last,
+        }
+    }
+}
+
+/// The registry that a document speaks by.
+#[derive(Serialize)]
+pub(super) struct Source<'a> {
+    name: &'a str,
+    version: &'a str,
+    date: &'a str,
+    sha256: &'a str,
+    records: usize,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(source: &registry::Source<'a>, records: usize) -> Self {
+        Self {
+            name: source.name,
+            version: source.version,
+            date: source.date,
+            sha256: source.sha256,
+            records,
+        }
+    }
+}
 
 /// A document with the version of its shape before its own keys.
 #[derive(Serialize)]

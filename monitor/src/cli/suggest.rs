@@ -13,7 +13,7 @@ use super::{
         text::unseen,
     },
     page::{Page, numbers},
-    print::{self, print, say},
+    print::{self, Stretch, print, say},
 };
 use crate::{
     exit::{self, UsageError},
@@ -299,22 +299,6 @@ struct Nearest<'a> {
 struct Count {
     obstacle: &'static str,
     ports: usize,
-}
-
-/// A stretch of ports in documents.
-#[derive(Serialize)]
-struct Stretch {
-    first: u16,
-    last: u16,
-}
-
-impl From<Ports> for Stretch {
-    fn from(ports: Ports) -> Self {
-        Self {
-            first: ports.first,
-            last: ports.last,
-        }
-    }
 }
 
 #[cfg(test)]

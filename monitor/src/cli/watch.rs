@@ -18,11 +18,11 @@ use super::{
     list::{
         filters::{FilterArgs, Filters},
         gather::{Look, Looker, SourceArgs, may_hide},
-        json::{Listener, SCHEMA, time},
+        json::{Listener, time},
         row::{Key, Row, key},
         text::{Lines, unseen},
     },
-    print::{is_read, say},
+    print::{SCHEMA, is_read, say},
     terminal::{self, Color, Paint},
 };
 use crate::snapshot::Found;

@@ -101,6 +101,12 @@ fn sentence(event: &Event, report: &Report) -> String {
     format!("{who} {what} {place}{from}{errno} ({registered})")
 }
 
+/// What to write before a command so that it runs in the network namespace of this process: the host's own tools show nothing of
+/// another one.
+pub fn enter(pid: u32) -> String {
+    format!("nsenter -t {pid} -n ")
+}
+
 /// The sentence of an alert: who, where, what the port was registered for, and how to check.
 pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
     let port = port(event);
@@ -137,7 +143,7 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         let namespace = format!(", in the network namespace {} and not the host's", event.socket.netns);
         let enter = match event.opener.tgid {
             0 => String::new(),
-            pid => format!("nsenter -t {pid} -n "),
+            pid => enter(pid),
         };
         (namespace, enter)
     };

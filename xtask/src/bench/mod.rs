@@ -69,7 +69,7 @@ enum Part {
     Latency,
     /// Resident memory, idle and with many listeners; a scrape then.
     Memory,
-    /// From spawn to armed; `explain`; the size of the binary.
+    /// From spawn to armed; the size of the binary.
     Start,
     /// Listen and close as fast as it goes: is anything lost?
     Churn,

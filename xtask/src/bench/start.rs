@@ -1,4 +1,4 @@
-//! How long whole processes take: the agent until it is armed, `explain`, and the peers beside them.
+//! How long whole processes take: the agent until it is armed, and its peer beside it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,9 +17,8 @@ use crate::setup::apt::{self, Package};
 use crate::workspace::Workspace;
 
 const STARTS: usize = 10;
-const EXPLAINS: usize = 20;
 
-/// Measures starts, `explain` and the size of the binary; each process in turn with its peer, so that both meet the same
+/// Measures starts and the size of the binary; each process in turn with its peer, so that both meet the same
 /// machine.
 ///
 /// # Errors
@@ -66,29 +65,6 @@ pub(super) fn measure(workspace: &Workspace, binary: &Path, table: &mut Table) -
         ),
         Err(error) => table.not_measured("  ss -ltn, whole process", format!("{error:#}")),
     }
-
-    let (mut explain, mut nothing) = (Vec::new(), Vec::new());
-    for _ in 0..EXPLAINS {
-        explain.push(whole(binary, ["explain", "1992"], &[0])?);
-        nothing.push(whole("true", [], &[0])?);
-    }
-    let (explain, nothing) = (Sample::new(explain)?, Sample::new(nothing)?);
-    let target = Duration::from_millis(10);
-    table.time(
-        "explain 1992, whole process, median",
-        explain.median(),
-        target,
-        explain.range(),
-    );
-    table.plain(
-        "  true, whole process, median",
-        Shown(nothing.median()).to_string(),
-        format!(
-            "{}; explain is {:.1} times that",
-            nothing.range(),
-            ratio(explain.median(), nothing.median())
-        ),
-    );
     Ok(())
 }
 

@@ -5,8 +5,11 @@ use super::{
     now::{Check, Now},
     pick::Pick,
 };
-use crate::cli::{list::json::Listener, print};
-use crate::registry::{Dormancy, Meaning, Ports, RangeClass, Registration, Subject, Transport};
+use crate::cli::{
+    list::json::Listener,
+    print::{self, Source, Stretch},
+};
+use crate::registry::{Dormancy, Meaning, RangeClass, Registration, Subject, Transport};
 use serde::Serialize;
 
 pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow::Result<String> {
@@ -50,13 +53,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         reserved: now.map(|now| now.reserved().map(Stretch::from).collect()),
         pick: now.and_then(Now::pick),
         check: now.map(Now::check),
-        source: Source {
-            name: explanation.source.name,
-            version: explanation.source.version,
-            date: explanation.source.date,
-            sha256: explanation.source.sha256,
-            records: explanation.records,
-        },
+        source: Source::new(&explanation.source, explanation.records),
     };
     print::document(&document)
 }
@@ -87,21 +84,6 @@ struct Document<'a> {
     /// Commands that show the same.
     check: Option<Check>,
     source: Source<'a>,
-}
-
-#[derive(Serialize)]
-struct Stretch {
-    first: u16,
-    last: u16,
-}
-
-impl From<Ports> for Stretch {
-    fn from(ports: Ports) -> Self {
-        Self {
-            first: ports.first,
-            last: ports.last,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -175,14 +157,4 @@ struct Neighbour<'a> {
     transports: Vec<&'static str>,
     description: Option<&'a str>,
     same_family: bool,
-}
-
-#[derive(Serialize)]
-struct Source<'a> {
-    name: &'a str,
-    version: &'a str,
-    date: &'a str,
-    /// Of the file that the rows were read from.
-    sha256: &'a str,
-    records: usize,
 }

@@ -1,6 +1,6 @@
 //! Who listens there now on this host, and how to check that by hand, here and on other systems.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::Serialize;
 
@@ -17,11 +17,15 @@ use crate::{
     },
     event::Protocol,
     exit::printable,
+    output::sentence::enter,
     registry::{Ports, Transport, free::Host},
 };
 
 /// Listeners that are shown; of a long range there may be hundreds.
 const SHOWN: usize = 20;
+
+/// Other network namespaces that commands are shown for.
+const NAMESPACES: usize = 3;
 
 /// What was found on some ports.
 pub(super) struct Now {
@@ -31,14 +35,13 @@ pub(super) struct Now {
     host: Host,
     /// `None` where listeners of the transport that was asked for are not looked at.
     pick: Option<Pick>,
-    /// How to run a command where the first listener of another namespace is: `nsenter -t PID -n `.
-    enter: Option<String>,
 }
 
 /// The commands that show the same.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    linux: [String; 2],
+    /// The last ones are for other network namespaces, where something listens on these ports.
+    linux: Vec<String>,
     macos: String,
     windows: String,
 }
@@ -63,9 +66,6 @@ impl Now {
         let mut rows: Vec<_> = found.map(|found| looker.describe(found)).collect();
         rows.sort_by_cached_key(Row::order);
         let hidden = looker.hidden(&rows);
-        // The host's own tools show nothing of another namespace.
-        let elsewhere = rows.iter().find(|row| !row.host_netns);
-        let enter = elsewhere.and_then(|row| Some(format!("nsenter -t {} -n ", row.process()?.pid)));
         let is_seen = |transport| matches!(transport, Transport::Tcp | Transport::Udp);
         let parts: Vec<_> = look.unseen.into_iter().chain(hidden).collect();
         Self {
@@ -76,7 +76,6 @@ impl Now {
                 .is_none_or(is_seen)
                 .then(|| Pick::new(&registry, &host, ports, transport)),
             host,
-            enter,
         }
     }
 
@@ -103,7 +102,11 @@ impl Now {
 
     /// How to check by hand.
     pub(super) fn check(&self) -> Check {
-        check(self.ports, self.enter.as_deref().unwrap_or_default())
+        let mut seen = HashSet::new();
+        let others = self.rows.iter().filter(|row| !row.host_netns);
+        let pids = others.filter_map(|row| Some((row.netns, row.process()?.pid)));
+        let pids = pids.filter(|(netns, _)| seen.insert(*netns)).map(|(_, pid)| pid);
+        check(self.ports, &pids.take(NAMESPACES).collect::<Vec<_>>())
     }
 
     /// What is to be added to the text of an explanation, in 80 columns.
@@ -142,13 +145,10 @@ impl Now {
             page.paragraph(2, &format!("({part})"));
         }
         let mut text = page.into_text();
-        let Check {
-            linux: [ss, lsof],
-            macos,
-            windows,
-        } = self.check();
+        let Check { linux, macos, windows } = self.check();
         text.push_str(&format!(
-            "\nCheck by hand:\n  Linux    {ss}\n           {lsof}\n  macOS    {macos}\n  Windows  {windows}\n"
+            "\nCheck by hand:\n  Linux    {}\n  macOS    {macos}\n  Windows  {windows}\n",
+            linux.join("\n           ")
         ));
         text
     }
@@ -191,7 +191,8 @@ fn spelled(ports: Ports) -> String {
     }
 }
 
-fn check(ports: Ports, enter: &str) -> Check {
+/// The commands; `elsewhere` are processes in other network namespaces, of which the host's own tools show nothing.
+fn check(ports: Ports, elsewhere: &[u32]) -> Check {
     let (first, last, spelled) = (ports.first, ports.last, spelled(ports));
     let (filter, windows) = if first == last {
         (format!("sport = :{first}"), format!("-LocalPort {first}"))
@@ -201,11 +202,11 @@ fn check(ports: Ports, enter: &str) -> Check {
             format!("-LocalPort ({first}..{last})"),
         )
     };
+    let ss = format!("ss -Hltunp '{filter}'");
+    let others = elsewhere.iter().map(|pid| format!("{}{ss}", enter(*pid)));
+    let here = [ss.clone(), format!("lsof -nP -i :{spelled}")];
     Check {
-        linux: [
-            format!("{enter}ss -Hltunp '{filter}'"),
-            format!("{enter}lsof -nP -i :{spelled}"),
-        ],
+        linux: here.into_iter().chain(others).collect(),
         macos: format!("lsof -nP -iTCP:{spelled} -sTCP:LISTEN"),
         windows: format!("Get-NetTCPConnection -State Listen {windows}"),
     }
@@ -223,7 +224,7 @@ mod tests {
                 first: 1992,
                 last: 1992,
             },
-            "",
+            &[],
         );
         assert_eq!(one.linux, ["ss -Hltunp 'sport = :1992'", "lsof -nP -i :1992"]);
         assert_eq!(one.windows, "Get-NetTCPConnection -State Listen -LocalPort 1992");
@@ -232,7 +233,11 @@ mod tests {
                 first: 6000,
                 last: 6010,
             },
-            "",
+            &[812],
+        );
+        assert_eq!(
+            range.linux[2],
+            "nsenter -t 812 -n ss -Hltunp 'sport >= :6000 and sport <= :6010'"
         );
         assert_eq!(range.macos, "lsof -nP -iTCP:6000-6010 -sTCP:LISTEN");
         assert_eq!(range.linux[0], "ss -Hltunp 'sport >= :6000 and sport <= :6010'");
@@ -250,7 +255,6 @@ mod tests {
             rows: vec![row(nc())],
             not_seen: Vec::new(),
             pick: Some(Pick::new(Registry::embedded(), &Host::default(), ports, None)),
-            enter: None,
             host: Host::default(),
         };
         let text = now.text(Page::of_width(80));

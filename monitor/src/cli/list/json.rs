@@ -2,32 +2,25 @@
 
 use std::net::IpAddr;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::row::{Listing, Owner, Row, Unseen};
 use crate::{
+    cli::print,
     event::Family,
     output::events::{ContainerOf, Other, Registered},
 };
 
-/// Version of the document's shape.
-pub const SCHEMA: u32 = 1;
-
 /// The whole document.
 pub fn render(listing: &Listing) -> anyhow::Result<String> {
-    let document = Document {
-        schema: SCHEMA,
+    print::document(&Document {
         host: &listing.host,
         time: time(listing.time),
         listeners: listing.rows.iter().map(Listener::from).collect(),
         left_out: listing.left_out,
         unseen: &listing.unseen,
-    };
-    let mut text = serde_json::to_string_pretty(&document).context("cannot write the listeners as JSON")?;
-    text.push('\n');
-    Ok(text)
+    })
 }
 
 /// A moment as events write it.
@@ -37,7 +30,6 @@ pub fn time(time: Timestamp) -> String {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
     host: &'a str,
     time: String,
     listeners: Vec<Listener<'a>>,

@@ -9,7 +9,7 @@ use super::Places;
 use crate::{
     cli::{
         page::{Page, Widths},
-        print::{self, print},
+        print::{self, Source, Stretch, print},
     },
     exit::{UsageError, printable},
     registry::{Grouped, Meaning, Registry, search::Found},
@@ -155,29 +155,12 @@ struct Hit<'a> {
     description: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Stretch {
-    first: u16,
-    last: u16,
-}
-
-#[derive(Serialize)]
-struct Source<'a> {
-    name: &'a str,
-    version: &'a str,
-    date: &'a str,
-    records: usize,
-}
-
 impl<'a> From<&Grouped<'a>> for Hit<'a> {
     fn from(hit: &Grouped<'a>) -> Self {
         let row = &hit.registration;
         Self {
             service: row.service(),
-            ports: row.ports().map(|ports| Stretch {
-                first: ports.first,
-                last: ports.last,
-            }),
+            ports: row.ports().map(Stretch::from),
             transports: hit.transports.iter().map(|transport| transport.name()).collect(),
             status: Meaning::of(row).name(),
             description: row.description(),
@@ -186,18 +169,12 @@ impl<'a> From<&Grouped<'a>> for Hit<'a> {
 }
 
 fn json(registry: &Registry, words: &[String], found: &Found<'_>, limit: usize) -> Result<String> {
-    let source = registry.source();
     let document = Document {
         words,
         found: found.hits.len(),
         registrations: found.hits.iter().take(limit).map(Hit::from).collect(),
         nearest: found.hits.is_empty().then(|| nearest(registry, words, found)).flatten(),
-        source: Source {
-            name: source.name,
-            version: source.version,
-            date: source.date,
-            records: registry.records(),
-        },
+        source: Source::new(&registry.source(), registry.records()),
     };
     print::document(&document)
 }
