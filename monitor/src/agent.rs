@@ -36,7 +36,7 @@ use self::{
     signals::{Asked, Signals},
 };
 use crate::{
-    config::{Chosen, Settings},
+    config::{Chosen, Mark, Settings, Sources},
     event::Event,
     identity::{Clock, clock},
     kernel::{
@@ -45,7 +45,7 @@ use crate::{
         give_back_memory,
     },
     output::{
-        http::{self, QUESTIONS_MAX, Question, Shared, lock},
+        http::{self, QUESTIONS_MAX, Question, Reload, Shared, lock},
         metrics::Metrics,
         writer::Writer,
     },
@@ -69,8 +69,8 @@ const LARGE: usize = 2_048;
 /// How long the outputs may take to finish.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Runs until SIGINT or SIGTERM.
-pub async fn run(settings: Settings, chosen: Chosen) -> Result<()> {
+/// Runs until SIGINT or SIGTERM. `settings` and `chosen` are what `sources` gave after they looked like `mark`.
+pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mark) -> Result<()> {
     // First what most often fails, and what the kernel would have to be asked to undo.
     let listeners = bind(&settings).await?;
     let mut signals = Signals::new()?;
@@ -81,10 +81,12 @@ pub async fn run(settings: Settings, chosen: Chosen) -> Result<()> {
         ephemeral_ports(&settings.paths.procfs),
     )?;
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let (reloads, reload_asked) = mpsc::channel(QUESTIONS_MAX);
     let shared = Shared {
         metrics: Arc::new(Mutex::new(metrics)),
         ready: Arc::new(AtomicBool::new(false)),
         questions,
+        reloads: settings.lifecycle.then_some(reloads),
         instance: Arc::from(settings.instance.as_str()),
     };
     let clock = Clock::read();
@@ -128,13 +130,14 @@ pub async fn run(settings: Settings, chosen: Chosen) -> Result<()> {
     let log = tokio::spawn(KernelLog::forward(log));
     let mut agent = Agent {
         looks: Looks::new(&settings.paths, netns_of(&settings.paths.procfs, "self"), named),
-        settings: &settings,
+        settings,
         asked,
+        reload_asked,
         shared,
         armed,
         events,
         pipeline,
-        reloads: Reloads::default(),
+        reloads: Reloads::new(sources, mark),
     };
     let outcome = agent.watch(&mut servers, &mut signals).await;
 
@@ -224,9 +227,10 @@ fn serve(
 }
 
 /// What runs, once the hooks are attached.
-struct Agent<'a> {
-    settings: &'a Settings,
+struct Agent {
+    settings: Settings,
     asked: mpsc::Receiver<Question>,
+    reload_asked: mpsc::Receiver<Reload>,
     shared: Shared,
     armed: Armed,
     events: Events,
@@ -235,7 +239,7 @@ struct Agent<'a> {
     reloads: Reloads,
 }
 
-impl Agent<'_> {
+impl Agent {
     /// Until somebody says stop, or something breaks.
     async fn watch(&mut self, servers: &mut JoinSet<Result<()>>, signals: &mut Signals) -> Result<()> {
         let mut tick = interval(TICK);
@@ -257,7 +261,7 @@ impl Agent<'_> {
                         ::log::info!("stopping: {name}");
                         return Ok(());
                     }
-                    Asked::Reload => self.reloads.start(self.settings),
+                    Asked::Reload => self.reloads.start(None),
                 },
                 _ = tick.tick() => {
                     if quiet.tick(self.pipeline.events()) {
@@ -269,6 +273,9 @@ impl Agent<'_> {
                         self.pipeline.take(&mut records);
                     }
                     self.pipeline.tick(self.events.take_overflowed());
+                    if self.settings.config_watch {
+                        self.reloads.look();
+                    }
                     if !self.looks.is_under_way() && self.pipeline.wants_look() {
                         self.start_look();
                     }
@@ -278,7 +285,10 @@ impl Agent<'_> {
                     let _ = question.send(self.pipeline.listing());
                 }
                 done = self.looks.done(&self.settings.paths) => self.end_look(done),
-                Some(read) = self.reloads.done(self.settings) => self.end_reload(read),
+                Some(asked) = self.reload_asked.recv() => self.reloads.start(Some(asked)),
+                Some(done) = self.reloads.done() => if let Some((read, asked)) = done {
+                    self.end_reload(read, asked);
+                },
                 _ = selftest.tick() => self.pipeline.start_selftest(),
                 () = due(self.pipeline.selftest_deadline()) => self.pipeline.selftest_late(),
                 Some(ended) = servers.join_next() => match ended {

@@ -67,6 +67,11 @@ impl Looks {
         }
     }
 
+    /// These ports are named from now on.
+    pub(super) fn watch(&mut self, named: Box<Filter>) {
+        self.named = Arc::from(named);
+    }
+
     /// Whether the kernel side looks at all files; else /proc says who holds what.
     pub(super) fn by_files(&self) -> bool {
         self.by_files

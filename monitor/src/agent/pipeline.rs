@@ -2,6 +2,7 @@
 
 mod looks;
 mod outputs;
+mod reconfigure;
 
 use std::{
     collections::BTreeMap,
@@ -316,22 +317,6 @@ impl Pipeline {
             self.lose("inventory", 1);
         } else {
             self.inventory.keep(Listener::new(event, Known { report, series }));
-        }
-    }
-
-    /// Names ports by another registry from now on, also those of the listeners that are known. The one before is not kept.
-    pub(super) fn use_registry(&mut self, registry: Arc<Registry>) {
-        self.registry = registry;
-        let mut metrics = lock(&self.metrics);
-        metrics.registry_in_use(&self.registry);
-        for (event, known) in self.inventory.known_mut() {
-            let registrations = &mut known.report.registrations;
-            *registrations = registrations.again(&self.registry);
-            let opened = seconds(self.clock, event.time);
-            known.series = known
-                .series
-                .take()
-                .and_then(|series| metrics.renamed(series, &registrations.names().join(","), opened));
         }
     }
 

@@ -1,60 +1,162 @@
-//! A newer registry, taken while the agent runs.
+//! Another configuration, taken while the agent runs: all of it, or none.
+
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::Agent;
+use super::{Agent, clock, filter, seconds};
 use crate::{
-    config::{Chosen, Settings},
+    config::{Chosen, Mark, Settings, Sources},
     kernel::give_back_memory,
+    output::http::{Reload, lock},
 };
 
-/// What was read, or one sentence on why the registry in use stays.
-type Read = Result<Chosen, String>;
+/// What was read, or one sentence on why the configuration in use stays.
+type Read = Result<(Settings, Chosen), String>;
 
-/// Reads the registry on a thread of its own, one time after the other: a megabyte on a slow disk must hold up no event.
-#[derive(Default)]
+/// What a thread came back with.
+enum Done {
+    /// The configuration, and what its files looked like before it was read.
+    Read(Box<Read>, Mark),
+    /// What the files look like.
+    Mark(Mark),
+}
+
+/// Reads the configuration on a thread of its own, one time after the other: a file on a slow disk must hold up no event.
 pub(super) struct Reloads {
-    under_way: JoinSet<Read>,
-    /// Asked for again meanwhile: the file may have changed since it was read.
-    again: bool,
+    sources: Arc<Sources>,
+    under_way: JoinSet<Done>,
+    is_reading: bool,
+    /// Who waits for what is read now.
+    waiting: Vec<Reload>,
+    /// Asked for again meanwhile, by these: a file may have changed since it was read.
+    again: Option<Vec<Reload>>,
+    /// What the files looked like when they were last read.
+    mark: Mark,
+    /// What they looked like a tick ago, where that was something else: whoever writes them may not be done.
+    changed: Option<Mark>,
+    is_looking: bool,
 }
 
 impl Reloads {
-    pub(super) fn start(&mut self, settings: &Settings) {
-        if self.under_way.is_empty() {
-            let (names, rootfs) = (settings.names.clone(), settings.paths.rootfs.clone());
-            self.under_way.spawn_blocking(move || names.read(&rootfs));
-        } else {
-            self.again = true;
+    /// `mark` is what the files looked like before the configuration in use was read.
+    pub(super) fn new(sources: Sources, mark: Mark) -> Self {
+        Self {
+            sources: Arc::new(sources),
+            under_way: JoinSet::new(),
+            is_reading: false,
+            waiting: Vec::new(),
+            again: None,
+            mark,
+            changed: None,
+            is_looking: false,
         }
     }
 
-    /// What was read; `None` at once where nothing is.
-    pub(super) async fn done(&mut self, settings: &Settings) -> Option<Read> {
-        let ended = self.under_way.join_next().await?;
-        if std::mem::take(&mut self.again) {
-            self.start(settings);
+    /// Reads everything again; `asked` is told how that ended.
+    pub(super) fn start(&mut self, asked: Option<Reload>) {
+        if self.is_reading {
+            self.again.get_or_insert_default().extend(asked);
+            return;
         }
-        Some(ended.unwrap_or_else(|error| Err(format!("reading the registry broke off: {error}"))))
+        self.is_reading = true;
+        self.waiting.extend(asked);
+        let sources = Arc::clone(&self.sources);
+        self.under_way.spawn_blocking(move || {
+            let mark = sources.mark();
+            let read = sources.read_again().map_err(|error| format!("{error:#}"));
+            Done::Read(Box::new(read), mark)
+        });
+    }
+
+    /// Looks whether a file has changed.
+    pub(super) fn look(&mut self) {
+        if self.is_looking || self.is_reading {
+            return;
+        }
+        self.is_looking = true;
+        let sources = Arc::clone(&self.sources);
+        self.under_way.spawn_blocking(move || Done::Mark(sources.mark()));
+    }
+
+    /// What was read, and who is to be told; `None` at once where nothing is under way.
+    pub(super) async fn done(&mut self) -> Option<Option<(Read, Vec<Reload>)>> {
+        let ended = self.under_way.join_next().await?;
+        Some(match ended {
+            Ok(Done::Read(read, mark)) => {
+                (self.mark, self.changed) = (mark, None);
+                Some(self.end(*read))
+            }
+            Ok(Done::Mark(mark)) => {
+                self.is_looking = false;
+                if mark == self.mark {
+                    self.changed = None;
+                } else if self.changed.as_ref() == Some(&mark) {
+                    ::log::info!("a file of the configuration has changed");
+                    self.start(None);
+                } else {
+                    self.changed = Some(mark);
+                }
+                None
+            }
+            Err(error) => {
+                self.is_looking = false;
+                self.is_reading
+                    .then(|| self.end(Err(format!("reading the configuration broke off: {error}"))))
+            }
+        })
+    }
+
+    fn end(&mut self, read: Read) -> (Read, Vec<Reload>) {
+        self.is_reading = false;
+        let told = std::mem::take(&mut self.waiting);
+        if let Some(asked) = self.again.take() {
+            self.waiting = asked;
+            self.start(None);
+        }
+        (read, told)
     }
 }
 
-impl Agent<'_> {
-    /// Names ports by what was read from now on.
-    pub(super) fn end_reload(&mut self, read: Read) {
-        match read {
-            Ok(chosen) => {
-                ::log::info!(
-                    "SIGHUP: the registry was read again; the configuration itself is not read again, restart the agent for it"
-                );
-                warn(&chosen);
-                tell(&chosen);
-                self.pipeline.use_registry(chosen.registry);
-                // The table before is gone now.
-                give_back_memory();
+impl Agent {
+    /// Goes on with what was read, and says so to whoever asked for it.
+    pub(super) fn end_reload(&mut self, read: Read, asked: Vec<Reload>) {
+        let outcome = read.and_then(|(settings, chosen)| self.reconfigure(settings, &chosen));
+        match &outcome {
+            Ok(()) => ::log::info!("the configuration was read again"),
+            Err(sentence) => {
+                lock(&self.shared.metrics).config_refused();
+                ::log::error!("{sentence}; the configuration that is in use stays");
             }
-            Err(sentence) => ::log::error!("{sentence}; the registry that is in use stays"),
         }
+        // The configuration before is gone now.
+        give_back_memory();
+        for asked in asked {
+            // Whoever asked may be gone.
+            let _ = asked.send(outcome.clone());
+        }
+    }
+
+    /// Takes over a configuration whole. What can fail comes first.
+    fn reconfigure(&mut self, settings: Settings, chosen: &Chosen) -> Result<(), String> {
+        let named = filter(&settings.policy, &settings);
+        // What is watched from now on is reported from now on; what no longer is can do no harm.
+        self.armed.set_filter(&named).map_err(|error| format!("{error:#}"))?;
+        for kept in self.settings.kept_until_restart(&settings) {
+            ::log::warn!("{kept} has changed, which the agent takes at its next start");
+        }
+        warn(chosen);
+        tell(chosen);
+        self.looks.watch(named);
+        self.pipeline.reconfigure(&settings, Arc::clone(&chosen.registry));
+        lock(&self.shared.metrics).config_read(seconds(crate::identity::Clock::read(), clock::boot_now()));
+        self.settings = Settings {
+            instance: std::mem::take(&mut self.settings.instance),
+            state: std::mem::take(&mut self.settings.state),
+            privacy: self.settings.privacy,
+            ..settings
+        };
+        Ok(())
     }
 }
 

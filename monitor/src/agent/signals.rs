@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) enum Asked {
     /// To stop; the signal's name.
     Stop(&'static str),
-    /// To read the registry again.
+    /// To read the configuration again.
     Reload,
 }
 

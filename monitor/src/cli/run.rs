@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long = "config.file", value_name = "FILE")]
     config_file: Vec<PathBuf>,
 
+    /// Read the configuration again when one of its files changes
+    #[arg(long = "config.watch")]
+    config_watch: bool,
+
     /// Ports to watch: numbers, ranges, service names (1990-1994,stun-p3,tcp/8080); may be given several times
     #[arg(long, value_name = "PORTS|NAMES")]
     watch: Vec<String>,
@@ -44,6 +48,10 @@ pub struct Args {
     /// Path of the metrics page
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     web_telemetry_path: String,
+
+    /// Let `POST /-/reload` read the configuration again
+    #[arg(long = "web.enable-lifecycle")]
+    web_enable_lifecycle: bool,
 
     #[command(flatten)]
     paths: PathArgs,
@@ -176,21 +184,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn start(args: &Args) -> Result<ExitCode> {
-    let files = config::read(&args.config_file)?;
-    let names = files.names().clone();
-    let chosen = names.open(&args.paths.paths().rootfs);
-    agent::warn_of_registry(&chosen);
-    let file = files.resolve(&chosen.registry)?;
-    let flags = config::Flags {
-        watch: args.watch.clone(),
-        listen: args.web_listen_address.clone(),
-        telemetry_path: args.web_telemetry_path.clone(),
-        paths: args.paths.paths(),
-        backend: args.backend,
-        ring_bytes: args.probe_ring_bytes,
-        events: matches!(args.events, Some(EventsFormat::Json)),
+    let sources = config::Sources {
+        files: args.config_file.clone(),
+        flags: config::Flags {
+            watch: args.watch.clone(),
+            listen: args.web_listen_address.clone(),
+            telemetry_path: args.web_telemetry_path.clone(),
+            paths: args.paths.paths(),
+            backend: args.backend,
+            ring_bytes: args.probe_ring_bytes,
+            events: matches!(args.events, Some(EventsFormat::Json)),
+            lifecycle: args.web_enable_lifecycle,
+            config_watch: args.config_watch,
+        },
     };
-    let settings = config::Settings::new(file, flags, names, &chosen.registry)?;
+    // Before they are read: a change while that lasts is one.
+    let mark = sources.mark();
+    let (settings, chosen) = sources.read()?;
+    agent::warn_of_registry(&chosen);
     args.paths.check()?;
     if settings.events && stdout_leads_nowhere() {
         ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
@@ -205,7 +216,7 @@ fn start(args: &Args) -> Result<ExitCode> {
         // The ring's reader registers with the runtime.
         return check(&runtime.block_on(async { agent::check(&settings) })?, settings.backend);
     }
-    let result = runtime.block_on(agent::run(settings, chosen));
+    let result = runtime.block_on(agent::run(settings, chosen, sources, mark));
     // A look-up that hangs in a dead mount must not hold up the end.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)

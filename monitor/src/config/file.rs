@@ -216,7 +216,7 @@ fn at(path: &Path, text: &str, start: usize, problem: &str) -> ConfigError {
 }
 
 /// The `conf.d/*.toml` beside a file.
-fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new("")).join("conf.d");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,

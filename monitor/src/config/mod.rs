@@ -3,6 +3,7 @@
 mod duration;
 mod file;
 pub mod names;
+mod sources;
 mod status;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 
 pub use file::{File, Files, read};
 pub use names::{Chosen, Names};
+pub use sources::{Mark, Sources};
 
 use crate::{
     exit::UsageError,
@@ -51,8 +53,12 @@ pub struct Settings {
     pub ring_bytes: Option<u32>,
     /// Whether events go to stdout as JSON lines.
     pub events: bool,
-    /// Which registry is to be used, for whoever reads it again.
+    /// Which registry is to be used.
     pub names: Names,
+    /// Whether `POST /-/reload` is answered.
+    pub lifecycle: bool,
+    /// Whether the files are read again when they change.
+    pub config_watch: bool,
 }
 
 /// The flags that files do not have.
@@ -72,6 +78,10 @@ pub struct Flags {
     pub ring_bytes: Option<u32>,
     /// `--events=json`.
     pub events: bool,
+    /// `--web.enable-lifecycle`.
+    pub lifecycle: bool,
+    /// `--config.watch`.
+    pub config_watch: bool,
 }
 
 /// Series with a process in them where the configuration names no number.
@@ -114,7 +124,23 @@ impl Settings {
             ring_bytes: flags.ring_bytes,
             events: flags.events,
             names,
+            lifecycle: flags.lifecycle,
+            config_watch: flags.config_watch,
         })
+    }
+
+    /// What differs in other settings and is taken at a start alone, by its name in the files.
+    #[must_use]
+    pub fn kept_until_restart(&self, other: &Self) -> Vec<&'static str> {
+        let kept = [
+            ("[agent] instance", self.instance != other.instance),
+            ("[agent] state", self.state != other.state),
+            ("[privacy] cmdline", self.privacy != other.privacy),
+        ];
+        kept.into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 

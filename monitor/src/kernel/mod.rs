@@ -67,11 +67,19 @@ pub struct Armed {
     /// What the kernel left out of them.
     pub misses: HookMisses,
     ebpf: Ebpf,
-    _filter: Array<MapData, Filter>,
+    filter: Array<MapData, Filter>,
     _listeners: MapData,
 }
 
 impl Armed {
+    /// Sets what is reported from now on.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; what was set before stays then.
+    pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
+        write_filter(&mut self.filter, filter)
+    }
+
     /// Looks at all open files: a record for each descriptor that is a listener, in every network namespace, so for each holder
     /// of a socket at least one.
     ///
@@ -121,9 +129,7 @@ impl Probe {
 
     /// Sets what is reported, without a reload.
     pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
-        self.filter
-            .set(0, filter, 0)
-            .context("cannot write the port filter into the kernel")
+        write_filter(&mut self.filter, filter)
     }
 
     /// Takes the reader of events. Once.
@@ -175,7 +181,7 @@ impl Probe {
                 misses: HookMisses::of(&self.ebpf, &attempt.hooks),
                 hooks: attempt.hooks.clone(),
                 ebpf: self.ebpf,
-                _filter: self.filter,
+                filter: self.filter,
                 _listeners: self.listeners,
             };
             attempts.push(attempt);
@@ -213,4 +219,9 @@ impl Probe {
             between,
         }
     }
+}
+
+fn write_filter(map: &mut Array<MapData, Filter>, filter: &Filter) -> Result<()> {
+    map.set(0, filter, 0)
+        .context("cannot write the port filter into the kernel")
 }

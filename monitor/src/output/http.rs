@@ -17,7 +17,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use hyper::{
     server::conn::http1,
@@ -59,6 +59,8 @@ pub struct Shared {
     pub ready: Arc<AtomicBool>,
     /// Asks the agent what listens.
     pub questions: mpsc::Sender<Question>,
+    /// Asks the agent to read its configuration again; `None` where nobody may.
+    pub reloads: Option<mpsc::Sender<Reload>>,
     /// The host's name, by which it may be asked.
     pub instance: Arc<str>,
 }
@@ -68,6 +70,9 @@ pub type Listing = Box<dyn FnOnce() -> String + Send>;
 
 /// A question what listens, and where the answer goes.
 pub type Question = oneshot::Sender<Listing>;
+
+/// Whoever waits for the configuration to be read again: told nothing, or one sentence on why the old one stays.
+pub type Reload = oneshot::Sender<Result<(), String>>;
 
 /// Questions that wait at most.
 pub const QUESTIONS_MAX: usize = 4;
@@ -140,6 +145,14 @@ fn router(telemetry_path: &str, exposed: bool) -> Router<Shared> {
         .route("/-/healthy", get(|| async { "portreeve is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route(
+            "/-/reload",
+            if exposed {
+                post(|| async { withheld() })
+            } else {
+                post(reload).put(reload)
+            },
+        )
+        .route(
             LISTENERS,
             if exposed {
                 get(|| async { withheld() })
@@ -179,13 +192,63 @@ fn is_meant_for_us(headers: &HeaderMap, instance: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || bare == "localhost" || bare == instance
 }
 
+/// Whether a page of somebody else's made a browser ask.
+fn is_of_another_origin(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value: &header::HeaderValue| value.to_str().unwrap_or_default())
+    };
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (None, _) => false,
+        (Some(origin), host) => origin.split_once("://").map(|(_, origin)| origin) != host,
+    }
+}
+
+async fn reload(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    if !is_meant_for_us(&headers, &shared.instance) {
+        return misdirected();
+    }
+    if is_of_another_origin(&headers) {
+        return (
+            StatusCode::FORBIDDEN,
+            "portreeve takes this from pages of its own alone.\n",
+        )
+            .into_response();
+    }
+    let Some(reloads) = shared.reloads else {
+        let text = "portreeve was not started with --web.enable-lifecycle.\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    };
+    let (ask, answer) = oneshot::channel();
+    if reloads.send(ask).await.is_err() {
+        return unavailable();
+    }
+    match answer.await {
+        Ok(Ok(())) => "portreeve has read its configuration again.\n".into_response(),
+        Ok(Err(sentence)) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{sentence}; the configuration that is in use stays\n"),
+        )
+            .into_response(),
+        Err(_) => unavailable(),
+    }
+}
+
+fn misdirected() -> Response {
+    let text = "portreeve does not know this Host: ask for the address, for localhost or for the host's name.\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "portreeve is busy or stopping.\n").into_response()
+}
+
 async fn listeners(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     if !is_meant_for_us(&headers, &shared.instance) {
-        let text = "portreeve does not know this Host: ask for the address, for localhost or for the host's name.\n";
-        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+        return misdirected();
     }
     let (question, answer) = oneshot::channel();
-    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "portreeve is busy or stopping.\n").into_response();
     if shared.questions.send(question).await.is_err() {
         return unavailable();
     }
@@ -286,5 +349,21 @@ mod tests {
             assert!(!asked(host), "{host}");
         }
         assert!(is_meant_for_us(&HeaderMap::new(), "web-7"));
+    }
+
+    #[test]
+    fn a_page_of_another_origin_may_not_ask_for_a_change() {
+        let other = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, header::HeaderValue::from_static("127.0.0.1:19992"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, header::HeaderValue::from_static(origin));
+            }
+            is_of_another_origin(&headers)
+        };
+        assert!(!other(None) && !other(Some("http://127.0.0.1:19992")));
+        for origin in ["http://127.0.0.1:8080", "https://evil.example", "null", ""] {
+            assert!(other(Some(origin)), "{origin}");
+        }
     }
 }

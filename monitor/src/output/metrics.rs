@@ -25,7 +25,7 @@ use crate::{
     event::{Kind, Protocol},
     identity::Missing,
     kernel::{HookState, KernelCounters, Service},
-    policy::{Policy, Severity},
+    policy::{Policy, Rule, Severity},
     registry::Registry,
 };
 
@@ -127,15 +127,8 @@ impl Metrics {
             Ok(gauge)
         };
         let nothing = KernelCounters::default();
-        let (watched, more) = ports::watched(policy);
-        if more > 0 {
-            ::log::warn!(
-                "the first 256 ports of rules and watch list have series of their own; {more} more are ruled and told, \
-                 and have none in portreeve_watched_port_*"
-            );
-        }
         let metrics = Self {
-            watched,
+            watched: ports::with_series(policy),
             budget: Budget::new(max_series),
             runs: nothing.runs().to_vec(),
             kernel_lost: nothing.lost(),
@@ -297,24 +290,8 @@ impl Metrics {
 
     /// The series that stand at 0 (or at 1) before anything happens.
     fn prepare(&self, policy: &Policy, registry: &Registry) {
-        for (protocol, port) in &self.watched {
-            let (protocol_name, number) = (protocol.as_str(), port.to_string());
-            let labels = [protocol_name, &number];
-            self.watched_listeners.with_label_values(&labels).set(0);
-            self.watched_listens.with_label_values(&labels).reset();
-            for result in ["ok", "error"] {
-                self.watched_binds
-                    .with_label_values(&[protocol_name, &number, result])
-                    .reset();
-            }
-        }
-        for rule in policy.rules() {
-            for severity in [Some(rule.severity), rule.automatic_severity].into_iter().flatten() {
-                let labels = [rule.name.as_str(), severity.as_str()];
-                self.alerts.with_label_values(&labels).set(0);
-                self.alerts_fired.with_label_values(&labels).reset();
-            }
-        }
+        self.prepare_ports(&self.watched);
+        self.prepare_rules(policy);
         for kind in [Kind::Listen, Kind::Unlisten, Kind::Bind, Kind::Connect, Kind::Accept] {
             self.events.with_label_values(&[kind_name(kind)]).reset();
         }
@@ -343,6 +320,67 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION"), "1"])
             .set(1);
         self.registry_in_use(registry);
+    }
+
+    /// The series of ports that are watched.
+    fn prepare_ports(&self, watched: &[(Protocol, u16)]) {
+        for (protocol, port) in watched {
+            let (protocol, port) = (protocol.as_str(), port.to_string());
+            let labels = [protocol, &port];
+            self.watched_listeners.with_label_values(&labels).set(0);
+            self.watched_listens.with_label_values(&labels).reset();
+            for result in ["ok", "error"] {
+                self.watched_binds.with_label_values(&[protocol, &port, result]).reset();
+            }
+        }
+    }
+
+    /// The series of rules.
+    fn prepare_rules(&self, policy: &Policy) {
+        for labels in policy.rules().iter().flat_map(series_of) {
+            self.alerts.with_label_values(&labels).set(0);
+            self.alerts_fired.with_label_values(&labels).reset();
+        }
+    }
+
+    /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
+    /// by [`Metrics::shown`].
+    pub fn reconfigure(&mut self, before: &Policy, policy: &Policy, registry: &Registry, max_series: usize) {
+        let watched = ports::with_series(policy);
+        let was_watched = std::mem::replace(&mut self.watched, watched);
+        for (protocol, port) in was_watched.iter().filter(|port| !self.watched.contains(port)) {
+            let (protocol, port) = (protocol.as_str(), port.to_string());
+            // One that is not there is none to take out.
+            let _ = self.watched_listeners.remove_label_values(&[protocol, &port]);
+            let _ = self.watched_listens.remove_label_values(&[protocol, &port]);
+            for result in ["ok", "error"] {
+                let _ = self.watched_binds.remove_label_values(&[protocol, &port, result]);
+            }
+        }
+        for (protocol, port) in &self.watched {
+            let labels = [protocol.as_str(), &port.to_string()];
+            self.watched_listeners.with_label_values(&labels).set(0);
+        }
+        let is_new = |port: &(Protocol, u16)| !was_watched.contains(port);
+        let new: Vec<_> = self.watched.iter().copied().filter(is_new).collect();
+        self.prepare_ports(&new);
+        let now: Vec<_> = policy.rules().iter().flat_map(series_of).collect();
+        let then: Vec<_> = before.rules().iter().flat_map(series_of).collect();
+        for labels in then.iter().filter(|labels| !now.contains(labels)) {
+            let _ = self.alerts.remove_label_values(labels);
+            let _ = self.alerts_fired.remove_label_values(labels);
+        }
+        for labels in now.iter().filter(|labels| !then.contains(labels)) {
+            self.alerts.with_label_values(labels).set(0);
+            self.alerts_fired.with_label_values(labels).reset();
+        }
+        self.budget.begin_anew(max_series);
+        self.registry_in_use(registry);
+    }
+
+    /// The configuration was not read: the one before stays.
+    pub fn config_refused(&self) {
+        self.config_reload_successful.set(0);
     }
 
     /// The configuration was read.
@@ -435,7 +473,7 @@ impl Metrics {
     pub fn alerts_firing<'a>(&self, policy: &Policy, firing: impl Iterator<Item = (&'a str, Severity)>) {
         let mut counts: HashMap<(&str, Severity), i64> = HashMap::new();
         for rule in policy.rules() {
-            for severity in [Some(rule.severity), rule.automatic_severity].into_iter().flatten() {
+            for severity in severities(rule) {
                 counts.insert((&rule.name, severity), 0);
             }
         }
@@ -472,6 +510,16 @@ impl Metrics {
             .context("cannot write the metrics page")?;
         Ok(page)
     }
+}
+
+/// How severe the alerts of a rule may be.
+fn severities(rule: &Rule) -> impl Iterator<Item = Severity> {
+    [Some(rule.severity), rule.automatic_severity].into_iter().flatten()
+}
+
+/// The labels of a rule's series: its name, and how severe.
+fn series_of(rule: &Rule) -> impl Iterator<Item = [&str; 2]> {
+    severities(rule).map(|severity| [rule.name.as_str(), severity.as_str()])
 }
 
 /// The content type of [`Metrics::page`].

@@ -10,7 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use super::ports::EPHEMERAL;
 use crate::event::Protocol;
 
 /// What stands for a process once the budget is spent.
@@ -32,24 +31,6 @@ pub struct ListenerSeries {
 impl ListenerSeries {
     pub(super) fn refs(&self) -> [&str; 7] {
         self.labels.each_ref().map(String::as_str)
-    }
-
-    /// The same for a port that is registered under these names. One on a port that nobody chose has none.
-    pub(super) fn registered_as(&self, names: &str) -> Self {
-        let mut series = self.clone();
-        let [_, port, registration, ..] = &mut series.labels;
-        if port != EPHEMERAL {
-            names.clone_into(registration);
-        }
-        series
-    }
-
-    /// The same for any process.
-    pub(super) fn folded(&self) -> Self {
-        let mut series = self.clone();
-        let [.., process, _] = &mut series.labels;
-        OTHER.clone_into(process);
-        series
     }
 
     /// The labels of `portreeve_listener_opened_timestamp_seconds`: protocol, port, netns, process.
@@ -96,6 +77,15 @@ impl Budget {
             max,
             watched: Pool::default(),
             others: Pool::default(),
+        }
+    }
+
+    /// Forgets all listeners, which are taken in again, and has another maximum from now on.
+    pub(super) fn begin_anew(&mut self, max: usize) {
+        self.max = max;
+        for pool in [&mut self.watched, &mut self.others] {
+            pool.open.clear();
+            pool.newest.clear();
         }
     }
 

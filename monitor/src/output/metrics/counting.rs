@@ -74,14 +74,27 @@ impl Metrics {
         seconds: f64,
     ) -> Option<Arc<ListenerSeries>> {
         let (protocol, number) = (event.socket.protocol, event.socket.port);
+        // One that was there before is no new listen, so that a restart never counts.
+        if self.is_watched(protocol, number) && !event.is_found() {
+            let labels = [protocol.as_str(), &number.to_string()];
+            self.watched_listens.with_label_values(&labels).inc();
+        }
+        self.shown(event, report, registry, seconds)
+    }
+
+    /// A listener is there: what the gauges show of it. What comes back is handed to [`Metrics::closed`].
+    pub fn shown(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        registry: &Registry,
+        seconds: f64,
+    ) -> Option<Arc<ListenerSeries>> {
+        let (protocol, number) = (event.socket.protocol, event.socket.port);
         let watched = self.is_watched(protocol, number);
         if watched {
             let labels = [protocol.as_str(), &number.to_string()];
             self.watched_listeners.with_label_values(&labels).inc();
-            // One that was there before is no new listen, so that a restart never counts.
-            if !event.is_found() {
-                self.watched_listens.with_label_values(&labels).inc();
-            }
         }
         let port = self.port_label(event, report);
         if port != EPHEMERAL && !watched {
@@ -110,7 +123,7 @@ impl Metrics {
         self.placed("portreeve_listeners", place)
     }
 
-    /// Another registry is in use from now on; the listeners are told by [`Metrics::renamed`].
+    /// Another registry is in use from now on; the listeners are told by [`Metrics::shown`].
     pub fn registry_in_use(&self, registry: &Registry) {
         let source = registry.source();
         self.registry_info.reset();
@@ -124,18 +137,6 @@ impl Metrics {
         for (protocol, port) in self.budget.described() {
             self.describe_port(registry, protocol, port);
         }
-    }
-
-    /// The port of a listener has other names now. What comes back takes the place of its series.
-    pub fn renamed(&mut self, series: Arc<ListenerSeries>, names: &str, seconds: f64) -> Option<Arc<ListenerSeries>> {
-        let renamed = series.registered_as(names);
-        if renamed == *series {
-            return Some(series);
-        }
-        self.budget.close(&series);
-        let folded = renamed.folded();
-        let place = self.budget.open(renamed, folded, seconds);
-        self.placed("portreeve_listeners", place)
     }
 
     /// A listener ended. Its series goes with the last of them.

@@ -15,7 +15,7 @@ const WATCHED_MAX: usize = 256;
 pub(super) const EPHEMERAL: &str = "ephemeral";
 
 /// The ports that rules name, each with its protocols: the first 256 ports, and how many more there are.
-pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
+fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
     let (mut watched, mut ports, mut more) = (Vec::new(), HashSet::new(), HashSet::new());
     for rule in policy.rules() {
         for spec in rule.named() {
@@ -37,6 +37,18 @@ pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
         }
     }
     (watched, more.len())
+}
+
+/// The same, where it is said how many have none.
+pub(super) fn with_series(policy: &Policy) -> Vec<(Protocol, u16)> {
+    let (watched, more) = watched(policy);
+    if more > 0 {
+        ::log::warn!(
+            "the first {WATCHED_MAX} ports of rules and watch list have series of their own; {more} more are ruled and told, \
+             and have none in portreeve_watched_port_*"
+        );
+    }
+    watched
 }
 
 /// The label `port`: the number, unless nobody chose the port and nothing names it. `range` is the host's range of

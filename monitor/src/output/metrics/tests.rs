@@ -630,11 +630,13 @@ fn another_registry_renames_what_listens_and_counts_nothing_anew() {
         kept.push((event.clone(), open(&mut metrics, &event, &report(&event), 7.0).unwrap()));
     }
     let counted = before(&metrics);
-    metrics.registry_in_use(&registry);
+    metrics.reconfigure(&policy(), &policy(), &registry, 1_000);
     let mut renamed = Vec::new();
-    for (event, series) in kept {
-        let names = report(&event).registrations.again(&registry).names().join(",");
-        renamed.push((event, metrics.renamed(series, &names, 7.0).unwrap()));
+    for (event, _) in kept {
+        let mut report = report(&event);
+        report.registrations = report.registrations.again(&registry);
+        let series = metrics.shown(&event, &report, &registry, 7.0).unwrap();
+        renamed.push((event, series));
     }
     assert_eq!(before(&metrics), counted);
     let proxy = [("port", "19993"), ("registration", "our-proxy")];
@@ -658,6 +660,38 @@ fn another_registry_renames_what_listens_and_counts_nothing_anew() {
     }
     assert_eq!(values(&metrics, "listeners", &[]), [0.0; 0]);
     assert_eq!(values(&metrics, "registry_info", &[]), [1.0]);
+}
+
+#[test]
+fn another_configuration_takes_the_series_of_what_is_no_longer_ruled_and_keeps_the_others() {
+    let mut metrics = metrics();
+    let listen = listen_on(1992);
+    open(&mut metrics, &listen, &report(&listen), 1.0);
+    let tcp_and_udp = |port| PortSpec {
+        transport: None,
+        first: port,
+        last: port,
+    };
+    let watched = Rule::watched(vec![tcp_and_udp(1992), tcp_and_udp(8080)]);
+    let other = Policy::new(vec![watched], Verdict::Unruled);
+    metrics.reconfigure(&policy(), &other, Registry::embedded(), 1_000);
+    metrics.shown(&listen, &report(&listen), Registry::embedded(), 1.0);
+    // Counted once, and shown once.
+    assert_eq!(values(&metrics, "watched_port_listens_total", &ON_1992), [1.0]);
+    assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [1.0]);
+    for (family, port, expected) in [
+        ("watched_port_listens_total", "1990", &[][..]),
+        ("watched_port_listeners", "1990", &[]),
+        ("watched_port_binds_total", "1990", &[]),
+        ("watched_port_listens_total", "8080", &[0.0, 0.0]),
+    ] {
+        assert_eq!(values(&metrics, family, &[("port", port)]), expected, "{family} {port}");
+    }
+    assert_eq!(values(&metrics, "alerts", &[("rule", "dormant-port")]), [0.0; 0]);
+    assert_eq!(values(&metrics, "alerts", &[("rule", "watched-port")]), [0.0]);
+    metrics.reconfigure(&other, &policy(), Registry::embedded(), 1_000);
+    assert_eq!(values(&metrics, "watched_port_listeners", &ON_1992), [0.0]);
+    assert_eq!(values(&metrics, "watched_port_listens_total", &ON_1992), [1.0]);
 }
 
 #[test]
