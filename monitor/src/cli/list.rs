@@ -117,6 +117,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All that listens now, as `list` shows it where nothing is asked for.
+///
+/// # Errors
+/// None of its own: nothing was asked for that could be wrong.
+pub(super) fn now(looker: &mut Looker) -> Result<Listing> {
+    let filters = Filters::new(&FilterArgs::default(), &looker.registry, looker.automatic)?;
+    Ok(look(looker, &filters))
+}
+
 fn look(looker: &mut Looker, filters: &Filters) -> Listing {
     let look = looker.look(true);
     let rows: Vec<_> = look.found.into_iter().map(|found| looker.describe(found)).collect();

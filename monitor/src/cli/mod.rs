@@ -4,6 +4,7 @@ mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
+mod learn;
 mod list;
 mod page;
 mod print;
@@ -37,6 +38,11 @@ enum Command {
     /// Works without the agent and without BPF. What listens only between two looks is not seen: `portreeve run
     /// --events=json` sees that too.
     Watch(watch::Args),
+    /// Write the `[[expect]]` entries of a configuration, from what listens now
+    ///
+    /// Read them before you use them: what they allow is told no more. The order stays the same, so that the difference
+    /// between two runs reads well.
+    Learn(learn::Args),
     /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
     /// Name ports that are good to pick on this host, each with its reason
@@ -54,6 +60,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::List(args) => list::run(args),
             Command::Watch(args) => watch::run(args),
+            Command::Learn(args) => learn::run(args),
             Command::Explain(args) => explain::run(args),
             Command::Suggest(args) => suggest::run(args),
             Command::Registry(args) => registry::run(args),

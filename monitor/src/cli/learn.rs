@@ -1,0 +1,80 @@
+//! `portreeve learn`: expectations, from what was seen to listen.
+
+mod group;
+mod seen;
+mod toml;
+
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+
+use self::{
+    group::group,
+    seen::{parse, read},
+};
+use super::{
+    list::{
+        gather::{Looker, SourceArgs},
+        json, now,
+        text::unseen,
+    },
+    print::{document, print, say},
+};
+
+/// The flags of `learn`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Learn from these documents of `portreeve list --json`, one a host, instead of from this host
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    merge: Vec<PathBuf>,
+
+    /// Print one JSON document instead of TOML
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// Prints the expectations.
+///
+/// # Errors
+/// Where arguments, configuration or a document are wrong, or stdout cannot be written.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut looker = Looker::new(&args.sources, args.sources.read()?, false);
+    let (mut hosts, mut seen) = (BTreeSet::new(), Vec::new());
+    let from = if args.merge.is_empty() {
+        let listing = now(&mut looker)?;
+        unseen(&listing.unseen).iter().for_each(|part| say(part));
+        let (host, found) = parse(json::render(&listing)?.as_bytes())?;
+        seen.extend(found);
+        let from = format!("what listens on {host}");
+        hosts.insert(host);
+        from
+    } else {
+        for path in &args.merge {
+            let (host, found) = read(path)?;
+            if !hosts.insert(host.clone()) {
+                say(&format!(
+                    "--merge: {} is of the host {host}, as one before it is",
+                    path.display()
+                ));
+            }
+            seen.extend(found);
+        }
+        format!("what listened on {} hosts", hosts.len())
+    };
+    let automatic = looker.automatic;
+    let is_automatic = |port| automatic.is_some_and(|(first, last)| (first..=last).contains(&port));
+    let learned = group(hosts, &seen, is_automatic);
+    let text = if args.json {
+        document(&learned)?
+    } else {
+        toml::render(&learned, &from)
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests;

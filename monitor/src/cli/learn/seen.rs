@@ -1,0 +1,163 @@
+//! What was seen to listen: now, on other hosts, or in the history.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::output::report::process_name;
+
+/// A document larger than this is none of `portreeve list --json`: some 2 KiB a listener.
+const DOCUMENT_MAX: u64 = 256 << 20;
+
+/// A listener that was seen, or several that differ in nothing that matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The host.
+    pub host: String,
+    pub protocol: String,
+    pub port: u16,
+    /// In the host's network namespace.
+    pub host_netns: bool,
+    /// Whose it is; an error says in a few words why that is not known.
+    pub owner: Result<Owner, &'static str>,
+    /// The process in a word, for comments.
+    pub process: String,
+    /// The rule that it is against, where it is unexpected; empty where that is for another reason.
+    pub unexpected: Option<String>,
+    /// Since when it was there, and until when; `None` for not known, and for now.
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+    /// How often it was opened, where something counted.
+    pub times: Option<u64>,
+}
+
+/// Whose a listener is, by what stays the same from start to start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    pub exe: String,
+    pub user: Option<String>,
+    /// A service or a socket; a scope has another name each time.
+    pub unit: Option<String>,
+}
+
+/// A document of `portreeve list --json` or of the agent's API, as far as it matters here.
+#[derive(Deserialize)]
+struct Document {
+    host: String,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Deserialize)]
+struct Listener {
+    protocol: String,
+    port: u16,
+    host_netns: bool,
+    since: Option<String>,
+    process: Option<Process>,
+    #[serde(default)]
+    missing: Vec<String>,
+    container: Option<serde::de::IgnoredAny>,
+    unit: Option<String>,
+    verdict: String,
+    rule: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    comm: String,
+    exe: Option<String>,
+    exe_state: Option<String>,
+    user: Option<String>,
+    uid: Option<u32>,
+}
+
+/// Reads a file of another host.
+///
+/// # Errors
+/// One sentence where it cannot be read, or is something else.
+pub fn read(path: &Path) -> Result<(String, Vec<Seen>)> {
+    let open = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(DOCUMENT_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let what = || format!("--merge: {} is no document of `portreeve list --json`", path.display());
+    match open() {
+        Ok(bytes) => match parse(&bytes) {
+            Ok(seen) => Ok(seen),
+            Err(error) => bail!("{}: {error}", what()),
+        },
+        Err(error) => bail!("--merge: cannot read {}: {error}", path.display()),
+    }
+}
+
+/// Reads a document: the host, and what listens there.
+///
+/// # Errors
+/// Where it is something else.
+pub fn parse(document: &[u8]) -> serde_json::Result<(String, Vec<Seen>)> {
+    let Document { host, listeners } = serde_json::from_slice(document)?;
+    let seen = listeners.into_iter().map(|listener| listener.seen(&host)).collect();
+    Ok((host, seen))
+}
+
+impl Listener {
+    fn seen(self, host: &str) -> Seen {
+        let hidden = self.missing.iter().any(|missing| missing == "process");
+        let process = self.process.as_ref().map_or_else(
+            || "?".to_owned(),
+            |process| process_name(process.exe.as_deref(), &process.comm),
+        );
+        let in_container = self.container.is_some();
+        let owner = match self.process {
+            None if hidden => Err("its process may not be seen; run this as root"),
+            None => Err("no process holds it: it is the kernel's own, or on its way from one process to another"),
+            Some(process) => process.owner(self.unit, in_container),
+        };
+        Seen {
+            host: host.to_owned(),
+            protocol: self.protocol,
+            port: self.port,
+            host_netns: self.host_netns,
+            owner,
+            process,
+            unexpected: (self.verdict == "unexpected").then(|| self.rule.unwrap_or_default()),
+            first: self.since.and_then(|since| since.parse().ok()),
+            last: None,
+            times: None,
+        }
+    }
+}
+
+impl Process {
+    fn owner(self, unit: Option<String>, in_container: bool) -> Result<Owner, &'static str> {
+        if self.exe_state.as_deref() == Some("memfd") {
+            return Err("its program runs from memory alone, and has no path to know it by");
+        }
+        owner(self.exe, self.user, self.uid, unit, in_container)
+    }
+}
+
+/// Whose it is, by what is known of the process.
+///
+/// # Errors
+/// Why that is not enough.
+pub fn owner(
+    exe: Option<String>,
+    user: Option<String>,
+    uid: Option<u32>,
+    unit: Option<String>,
+    in_container: bool,
+) -> Result<Owner, &'static str> {
+    let Some(exe) = exe else {
+        return Err("the path of its program is not known; run this as root");
+    };
+    let lasts = |unit: &String| !in_container && (unit.ends_with(".service") || unit.ends_with(".socket"));
+    Ok(Owner {
+        exe,
+        user: user.or_else(|| uid.map(|uid| uid.to_string())),
+        unit: unit.filter(lasts),
+    })
+}

@@ -1,0 +1,124 @@
+//! What was learned, as a part of a configuration.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use toml::Value;
+
+use super::group::{Expectation, Learned, Port};
+
+/// Writes the expectations, with comments on when and how often. `from` says what was looked at.
+pub fn render(learned: &Learned, from: &str) -> String {
+    let mut text = format!(
+        "# Expected listeners, by `portreeve learn` from {from}.\n\
+         # Read it before you use it: what stands here is told no more.\n"
+    );
+    let hosts = learned.hosts.len();
+    for expectation in &learned.expectations {
+        text.push('\n');
+        let block = block(expectation, hosts);
+        if expectation.unexpected {
+            text.push_str("# Unexpected until now. Where it may be, take the marks away:\n");
+            block.lines().for_each(|line| text.push_str(&format!("#{line}\n")));
+        } else {
+            text.push_str(&block);
+        }
+    }
+    if !learned.left_out.is_empty() {
+        text.push_str("\n# Left out:\n");
+    }
+    for left_out in &learned.left_out {
+        let process = comment(&left_out.process);
+        text.push_str(&format!(
+            "# {}/{} ({process}): {}\n",
+            left_out.protocol, left_out.port, left_out.reason
+        ));
+    }
+    text
+}
+
+fn block(expectation: &Expectation, hosts: usize) -> String {
+    let mut text = String::from("[[expect]]\n");
+    let mut line = |key: &str, value: &str| text.push_str(&format!("{key} = {}\n", string(value)));
+    line("name", &expectation.name);
+    line("exe", &glob(&expectation.exe));
+    if let Some(user) = &expectation.user {
+        line("user", user);
+    }
+    if let Some(unit) = &expectation.unit {
+        line("unit", &glob(unit));
+    }
+    line("namespace", expectation.namespace);
+    if expectation.automatic {
+        let protocols: BTreeSet<_> = expectation.ports.iter().map(|port| string(&port.protocol)).collect();
+        let protocols: Vec<_> = protocols.into_iter().collect();
+        text.push_str(&format!(
+            "protocols = [{}]\nautomatic = true # {} that the kernel chose\n",
+            protocols.join(", "),
+            match expectation.ports.len() {
+                1 => "a port".to_owned(),
+                several => format!("{several} ports"),
+            }
+        ));
+        return text;
+    }
+    text.push_str("ports = [\n");
+    for port in &expectation.ports {
+        let item = string(&format!("{}/{}", port.protocol, port.port));
+        let seen = seen(port, hosts);
+        if seen.is_empty() {
+            text.push_str(&format!("    {item},\n"));
+        } else {
+            text.push_str(&format!("    {item}, # {seen}\n"));
+        }
+    }
+    text.push_str("]\n");
+    text
+}
+
+/// When and how often, and on how many of the hosts.
+fn seen(port: &Port, hosts: usize) -> String {
+    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+    let when = match (port.first, port.last) {
+        (Some(first), Some(last)) if day(first) == day(last) => day(first),
+        (Some(first), Some(last)) => format!("{} to {}", day(first), day(last)),
+        (Some(first), None) => format!("since {}", day(first)),
+        (None, _) => String::new(),
+    };
+    let times = match port.times {
+        Some(1) => "once".to_owned(),
+        Some(times) => format!("{times} times"),
+        None => String::new(),
+    };
+    let on = if hosts > 1 {
+        format!("seen on {} of {hosts} hosts", port.hosts)
+    } else {
+        String::new()
+    };
+    let rule = port.rule.as_ref().map(|rule| format!("rule {}", comment(rule)));
+    let parts = [on, when, times, rule.unwrap_or_default()];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
+}
+
+/// A string of TOML, whatever is in it.
+fn string(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+/// What stands for itself alone where patterns are read.
+fn glob(text: &str) -> String {
+    let mut pattern = String::new();
+    for letter in text.chars() {
+        match letter {
+            '*' | '?' | '[' | ']' => pattern.extend(['[', letter, ']']),
+            letter => pattern.push(letter),
+        }
+    }
+    pattern
+}
+
+/// What a comment may hold.
+fn comment(text: &str) -> String {
+    text.escape_debug().to_string()
+}
