@@ -44,7 +44,8 @@ pub const ALL: &[Named] = &[
     ("a_reader_that_went_away_does_not_stop_the_agent", closed_stdout),
 ];
 
-fn backend() -> Result<String, Box<dyn std::error::Error>> {
+/// The backend that the agent would choose.
+pub fn backend() -> Result<String, Box<dyn std::error::Error>> {
     Ok(doctor()?["chosen"]
         .as_str()
         .ok_or("no backend attaches here")?
@@ -225,7 +226,7 @@ fn sighup() -> Test {
 
     std::fs::write(&table, "PORTREEV and nothing sound")?;
     agent.signal(Signal::HUP)?;
-    agent.wait_for_log("the registry that is in use stays")?;
+    agent.wait_for_log("the configuration that is in use stays")?;
     agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
     drop(program);
     agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), None)?;

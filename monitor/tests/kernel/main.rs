@@ -21,6 +21,7 @@ mod listeners;
 mod losses;
 mod programs;
 mod refusals;
+mod reload;
 mod scenarios;
 mod snapshot;
 mod world;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
     let singles = command_line::ALL
         .iter()
         .chain(refusals::ALL)
+        .chain(reload::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL);
     for (name, test) in singles {
