@@ -355,6 +355,7 @@ impl Pipeline {
         let host_netns = self.host_netns == Some(event.socket.netns);
         let facts = Facts {
             kind: if is_listener { Kind::Listen } else { event.kind },
+            failed: matches!(event.outcome, Outcome::Failed(_)),
             protocol: event.socket.protocol,
             port: subject.port,
             scope: event.scope(),

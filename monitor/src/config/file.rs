@@ -13,13 +13,13 @@ use toml::Spanned;
 use super::{
     duration,
     names::{Names, RawRegistry, RawService},
-    status, watchable,
+    rules::{self, RawRule},
+    watchable,
 };
 use crate::{
-    event::Protocol,
     exit::ConfigError,
     identity::Privacy,
-    policy::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, Verdict, WATCHED, covers},
+    policy::{Rule, Verdict},
     registry::{PortSpec, Registry},
 };
 
@@ -103,23 +103,6 @@ enum RawDefault {
     Unexpected,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    name: Spanned<String>,
-    #[serde(default)]
-    ports: Vec<Spanned<RawPort>>,
-    #[serde(default)]
-    status: Vec<Spanned<String>>,
-    protocols: Option<Vec<RawProtocol>>,
-    on: Option<Vec<On>>,
-    scope: Option<Reach>,
-    automatic: Option<Spanned<RawAutomatic>>,
-    severity: Severity,
-    automatic_severity: Option<Severity>,
-    keep_firing_for: Option<Spanned<String>>,
-}
-
 /// A port: a number, or text as on the command line.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -133,13 +116,6 @@ pub(super) enum RawPort {
 pub(super) enum RawProtocol {
     Tcp,
     Udp,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawAutomatic {
-    Only(bool),
-    Word(String),
 }
 
 #[derive(Deserialize, Default)]
@@ -311,85 +287,9 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
             RawPrivacyOf::None => Privacy::None,
         });
     }
-    for spanned in raw.rule {
-        let start = spanned.span().start;
-        let rule = spanned.into_inner();
-        let name = rule.name.as_ref();
-        let lower = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(lower) {
-            let text = format!("`{name}` is no name for a rule: use a-z, 0-9 and -, like dormant-port");
-            return Err(at(rule.name.span().start, &text));
-        }
-        if name == WATCHED {
-            let text = format!("`{WATCHED}` is the rule of --watch and [watch]; choose another name");
-            return Err(at(rule.name.span().start, &text));
-        }
-        if file.rules.iter().any(|other| other.name == *name) {
-            return Err(at(rule.name.span().start, &format!("there is a rule `{name}` already")));
-        }
-        if rule.ports.is_empty() && rule.status.is_empty() {
-            return Err(at(
-                start,
-                &format!("the rule `{name}` names neither ports nor a status, so it can never match"),
-            ));
-        }
-        let meanings = rule
-            .status
-            .iter()
-            .map(|word| status::meaning(word.as_ref()).map_err(|error| at(word.span().start, &error)));
-        let meanings = meanings.collect::<Result<Vec<_>, _>>()?;
-        let automatic = match rule.automatic.as_ref().map(|raw| (raw.as_ref(), raw.span())) {
-            None => Automatic::Any,
-            Some((RawAutomatic::Only(automatic), _)) => Automatic::Only(*automatic),
-            Some((RawAutomatic::Word(word), _)) if word == "any" => Automatic::Any,
-            Some((RawAutomatic::Word(word), span)) => {
-                return Err(at(
-                    span.start,
-                    &format!("automatic is \"any\", true or false, not \"{word}\""),
-                ));
-            }
-        };
-        let keep_firing_for = match &rule.keep_firing_for {
-            None => KEEP_FIRING_FOR,
-            Some(raw) => duration::parse(raw.as_ref()).ok_or_else(|| {
-                at(
-                    raw.span().start,
-                    &format!("`{}` is no duration; write 15m, 90s or 1h30m", raw.as_ref()),
-                )
-            })?,
-        };
-        let protocols = match rule.protocols {
-            None => vec![Protocol::Tcp, Protocol::Udp],
-            Some(protocols) => protocols
-                .into_iter()
-                .map(|protocol| match protocol {
-                    RawProtocol::Tcp => Protocol::Tcp,
-                    RawProtocol::Udp => Protocol::Udp,
-                })
-                .collect(),
-        };
-        let on = rule.on.unwrap_or_else(|| vec![On::Listen]);
-        let (ports, names_ports) = status::select(ports(&rule.ports)?, &meanings, registry);
-        let can_match = ports
-            .iter()
-            .any(|spec| protocols.iter().any(|protocol| covers(spec, *protocol, spec.first)));
-        if !can_match || on.is_empty() {
-            let text =
-                format!("the rule `{name}` can never match: its ports, status, protocols and `on` leave nothing");
-            return Err(at(start, &text));
-        }
-        file.rules.push(Rule {
-            ports,
-            names_ports,
-            protocols,
-            on,
-            scope: rule.scope.unwrap_or(Reach::Any),
-            automatic,
-            severity: rule.severity,
-            automatic_severity: rule.automatic_severity,
-            keep_firing_for,
-            name: rule.name.into_inner(),
-        });
+    for rule in raw.rule {
+        let rule = rules::rule(rule, &file.rules, &ports, registry, &at)?;
+        file.rules.push(rule);
     }
     Ok(())
 }
@@ -428,6 +328,10 @@ fn plain(message: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::{
+        event::Protocol,
+        policy::{Automatic, Reach},
+    };
     use std::time::Duration;
 
     /// One file of this text.
@@ -462,6 +366,11 @@ pub(super) mod tests {
             automatic = false
             severity = "critical"
             keep_firing_for = "2s"
+            for = "30s"
+            summary = "{process} is on {port}"
+            description = "{{look}}"
+            runbook_url = "https://wiki.example/ports?p=1992#top"
+            labels = { team = "net" }
             [metrics]
             max_series = 5
             [privacy]
@@ -484,6 +393,11 @@ pub(super) mod tests {
             (Reach::Exposed, [Protocol::Tcp].as_slice())
         );
         assert!(rule.names(Protocol::Tcp, 1992) && !rule.names(Protocol::Tcp, 1993));
+        assert_eq!(rule.for_, Duration::from_secs(30));
+        let texts = [&rule.summary, &rule.description].map(|text| text.as_ref().unwrap().to_string());
+        assert_eq!(texts, ["{process} is on {port}", "{{look}}"]);
+        assert_eq!(rule.runbook.as_deref(), Some("https://wiki.example/ports?p=1992#top"));
+        assert_eq!(rule.labels.get("team").map(String::as_str), Some("net"));
         assert!(file.watch.len() >= 4);
     }
 
@@ -566,6 +480,23 @@ pub(super) mod tests {
                 "[rule]\nname = \"r\"".to_owned(),
                 "p.toml line 1: this is a list: write it with two brackets",
             ),
+            (
+                rule("summary = \"{prot}\""),
+                "p.toml line 6: `{prot}` stands for nothing; did you mean `{port}`?",
+            ),
+            (
+                rule("runbook_url = \"wiki/ports\""),
+                "p.toml line 6: `wiki/ports` is no URL; write one that begins with https://",
+            ),
+            (
+                rule("labels = { severity = \"x\" }"),
+                "p.toml line 6: each alert has the label `severity` already",
+            ),
+            (
+                rule("labels = { \"a-b\" = \"x\" }"),
+                "p.toml line 6: `a-b` is no name for a label",
+            ),
+            (rule("for = \"soon\""), "p.toml line 6: `soon` is no duration"),
             (rule("protocols = []"), "p.toml line 2: the rule `r` can never match"),
             (rule("on = []"), "p.toml line 2: the rule `r` can never match"),
             (

@@ -3,6 +3,7 @@
 mod duration;
 mod file;
 pub mod names;
+mod rules;
 mod status;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

@@ -2,8 +2,10 @@
 
 pub mod alerts;
 mod rule;
+pub mod template;
 
-pub use rule::{Automatic, KEEP_FIRING_FOR, On, Reach, Rule, Severity, WATCHED, covers};
+pub use rule::{Automatic, KEEP_FIRING_FOR, On, RESERVED_LABELS, Reach, Rule, Severity, WATCHED, covers};
+pub use template::Template;
 
 use crate::event::{Kind, Protocol, Scope};
 
@@ -12,6 +14,8 @@ use crate::event::{Kind, Protocol, Scope};
 pub struct Facts {
     /// What happened.
     pub kind: Kind,
+    /// Whether it failed.
+    pub failed: bool,
     /// Protocol of the socket.
     pub protocol: Protocol,
     /// Its port.
@@ -112,9 +116,9 @@ impl Policy {
         let matches = if own { Vec::new() } else { self.matches(facts) };
         let verdict = match (own, facts.kind) {
             (true, _) => Verdict::Expected,
-            (false, Kind::Listen) => self.verdict(&matches),
-            // No rule speaks of binds, connects and accepts yet.
-            (false, _) => Verdict::Unruled,
+            // The verdict for what nothing names is one on listeners.
+            (false, kind) if kind != Kind::Listen && matches.is_empty() => Verdict::Unruled,
+            (false, _) => self.verdict(&matches),
         };
         let findings = matches.into_iter().map(|found| Finding {
             rule: found.rule.name.clone(),
@@ -159,6 +163,7 @@ mod tests {
     fn facts(port: u16) -> Facts {
         Facts {
             kind: Kind::Listen,
+            failed: false,
             protocol: Protocol::Tcp,
             port,
             scope: Scope::Wildcard,

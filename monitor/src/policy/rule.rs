@@ -1,10 +1,10 @@
 //! A rule: which ports, what happened there, and how bad it is.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::Facts;
+use super::{Facts, Template};
 use crate::{
     event::{Kind, Protocol, Scope},
     registry::PortSpec,
@@ -39,6 +39,27 @@ impl Severity {
 pub enum On {
     /// A listener.
     Listen,
+    /// A bind that succeeded. That of a UDP socket is a listener, and no bind.
+    Bind,
+    /// A bind that failed.
+    BindFailed,
+    /// A connect, whatever came of it.
+    Connect,
+    /// An accepted connection.
+    Accept,
+}
+
+impl On {
+    /// Whether this is what happened.
+    pub fn is(self, facts: &Facts) -> bool {
+        match self {
+            Self::Listen => facts.kind == Kind::Listen,
+            Self::Bind => facts.kind == Kind::Bind && !facts.failed,
+            Self::BindFailed => facts.kind == Kind::Bind && facts.failed,
+            Self::Connect => facts.kind == Kind::Connect,
+            Self::Accept => facts.kind == Kind::Accept,
+        }
+    }
 }
 
 /// Whom a listener must be able to serve for a rule to care.
@@ -83,9 +104,31 @@ pub struct Rule {
     pub severity: Severity,
     /// How bad it is where the kernel chose the port; `None` for no difference.
     pub automatic_severity: Option<Severity>,
+    /// How long a listener must be there before its alert fires; until then the alert is pending.
+    pub for_: Duration,
     /// How long an alert stays, from the first time it was delivered.
     pub keep_firing_for: Duration,
+    /// What an alert says in one sentence; `None` for the usual one.
+    pub summary: Option<Template>,
+    /// What else an alert says.
+    pub description: Option<Template>,
+    /// Where to read what to do: an http or https URL.
+    pub runbook: Option<String>,
+    /// Labels that its alerts have beside the usual ones, none of which is among them.
+    pub labels: BTreeMap<String, String>,
 }
+
+/// Labels that each alert has, so that no rule may set them.
+pub const RESERVED_LABELS: [&str; 8] = [
+    "alertname",
+    "rule",
+    "severity",
+    "instance",
+    "protocol",
+    "port",
+    "process",
+    "netns",
+];
 
 /// Longer than Alertmanager's usual group_interval, or a short listener would never be sent as firing.
 pub const KEEP_FIRING_FOR: Duration = Duration::from_secs(15 * 60);
@@ -111,7 +154,12 @@ impl Rule {
             automatic: Automatic::Any,
             severity: Severity::Critical,
             automatic_severity: Some(Severity::Warning),
+            for_: Duration::ZERO,
             keep_firing_for: KEEP_FIRING_FOR,
+            summary: None,
+            description: None,
+            runbook: None,
+            labels: BTreeMap::new(),
         }
     }
 
@@ -142,9 +190,7 @@ impl Rule {
 
     /// Whether the rule matches.
     pub fn matches(&self, facts: &Facts) -> bool {
-        let awaited = self.on.iter().any(|on| match on {
-            On::Listen => facts.kind == Kind::Listen,
-        });
+        let awaited = self.on.iter().any(|on| on.is(facts));
         let reached = match self.scope {
             Reach::Any => true,
             Reach::Exposed => facts.scope != Scope::Loopback && facts.host_netns,

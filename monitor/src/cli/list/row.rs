@@ -134,6 +134,7 @@ impl Row {
         let scope = Scope::of(address);
         let facts = Facts {
             kind: Kind::Listen,
+            failed: false,
             protocol: socket.protocol,
             port: socket.port,
             scope,
