@@ -1,8 +1,11 @@
 //! What was asked for, in files and flags, made into settings that hold.
 
+mod document;
 mod duration;
 mod file;
 pub mod names;
+mod rules;
+mod selectors;
 mod sources;
 mod status;
 
@@ -10,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-pub use file::{File, Files, read};
+pub use file::{File, Files, ReadFile, gather, read};
 pub use names::{Chosen, Names};
 pub use sources::{Mark, Sources};
 
@@ -18,7 +21,7 @@ use crate::{
     exit::UsageError,
     identity::{Paths, Privacy},
     kernel::Backend,
-    policy::{Policy, Rule, Verdict},
+    policy::{Expect, Policy, Rule, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
 
@@ -110,7 +113,7 @@ impl Settings {
         }
         Ok(Self {
             instance: instance(file.instance)?,
-            policy: policy(file.rules, &watch, file.default),
+            policy: policy(file.rules, file.expects, &watch, file.default),
             watch,
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
@@ -160,14 +163,14 @@ impl Look {
     pub fn new(file: File) -> Result<Self> {
         Ok(Self {
             instance: instance(file.instance)?,
-            policy: policy(file.rules, &file.watch, file.default),
+            policy: policy(file.rules, file.expects, &file.watch, file.default),
             privacy: file.privacy.unwrap_or_default(),
         })
     }
 }
 
 /// The rules of the files, with the built-in one and that of the watched ports.
-fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
+fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
     // A rule of the same name takes the place of the built-in one.
     if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
         rules.insert(0, Rule::dormant_port());
@@ -175,7 +178,7 @@ fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) ->
     if !watch.is_empty() {
         rules.push(Rule::watched(watch.to_vec()));
     }
-    Policy::new(rules, default.unwrap_or(Verdict::Unruled))
+    Policy::new(rules, default.unwrap_or(Verdict::Unruled)).with_expectations(expects)
 }
 
 /// The host's name: that of the files, else its own.

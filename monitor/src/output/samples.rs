@@ -83,11 +83,7 @@ fn ancestor(pid: u32, comm: &str) -> Ancestor {
 pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
     let facts = Facts {
         kind: Kind::Listen,
-        protocol: event.socket.protocol,
-        port: event.socket.port,
-        scope: event.socket.scope(),
-        host_netns: true,
-        automatic: event.socket.automatic,
+        ..Facts::of_event(event, &process, None, true)
     };
     let judged = policy().judge(&facts, false);
     let registry = Arc::new(Registry::builtin());

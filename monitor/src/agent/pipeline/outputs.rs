@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use crate::{
-    event::Event,
+    event::{Event, SocketKey},
     identity::clock,
     inventory::reconcile::is_missed,
     kernel::is_of_listens,
@@ -15,6 +15,10 @@ use crate::{
     },
     policy::alerts::{AlertKey, Fired},
 };
+
+/// Stands for what is over as it is told. The socket itself may be a listener, whose own alert must not close with it; no
+/// `struct sock` has this address.
+const SPAN: SocketKey = SocketKey::new(u64::MAX);
 
 /// Alerts that are written down one by one.
 const FEW: usize = 64;
@@ -65,15 +69,17 @@ impl Pipeline {
             let key = AlertKey {
                 rule: rule.name.clone(),
                 protocol: event.socket.protocol,
-                port: event.socket.port,
+                port: event.subject().port,
                 process: report.label.clone(),
                 netns: event.socket.netns,
             };
             let keep = rule.keep_firing_for;
-            match self
-                .alerts
-                .opened(key.clone(), finding.severity, keep, event.socket.key, now)
-            {
+            let socket = if finding.span { SPAN } else { event.socket.key };
+            let fired = self.alerts.opened(key.clone(), finding.severity, keep, socket, now);
+            if finding.span {
+                self.alerts.closed(socket);
+            }
+            match fired {
                 Fired::New => {}
                 // It may be worse now than it was.
                 Fired::Already => {
