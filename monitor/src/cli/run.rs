@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     web_telemetry_path: String,
 
+    /// URL under which people reach the agent's page, for the links in alerts [default: http://INSTANCE:PORT]
+    #[arg(long = "web.external-url", value_name = "URL")]
+    web_external_url: Option<String>,
+
     #[command(flatten)]
     paths: PathArgs,
 
@@ -185,6 +189,7 @@ fn start(args: &Args) -> Result<ExitCode> {
         watch: args.watch.clone(),
         listen: args.web_listen_address.clone(),
         telemetry_path: args.web_telemetry_path.clone(),
+        external_url: args.web_external_url.clone(),
         paths: args.paths.paths(),
         backend: args.backend,
         ring_bytes: args.probe_ring_bytes,

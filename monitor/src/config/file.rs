@@ -1,6 +1,7 @@
 //! The configuration files: TOML, merged in order, unknown keys refused.
 
 use std::{
+    collections::BTreeMap,
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use toml::Spanned;
 use super::{
     duration,
     names::{Names, RawRegistry, RawService},
+    receivers::{RawAlertmanager, RawJournal, RawWebhook, Receivers},
     rules::{self, RawRule},
     watchable,
 };
@@ -34,6 +36,8 @@ const SIZE_MAX: u64 = 4 << 20;
 pub struct File {
     /// `[agent] instance`.
     pub instance: Option<String>,
+    /// `[agent] labels`, of all files.
+    pub labels: BTreeMap<String, String>,
     /// `[agent] reconcile`: between two looks at all that listens.
     pub reconcile: Option<Duration>,
     /// `[agent] state`: the folder of what outlives the agent.
@@ -48,6 +52,8 @@ pub struct File {
     pub max_series: Option<usize>,
     /// `[privacy] cmdline`.
     pub privacy: Option<Privacy>,
+    /// Who is told of alerts.
+    pub receivers: Receivers,
 }
 
 /// The files as they are written. What they say of names comes first, since rules may name ports by them.
@@ -74,6 +80,9 @@ struct Raw {
     privacy: RawPrivacy,
     registry: RawRegistry,
     service: Vec<Spanned<RawService>>,
+    alertmanager: RawAlertmanager,
+    webhook: Vec<Spanned<RawWebhook>>,
+    journal: RawJournal,
 }
 
 #[derive(Deserialize, Default)]
@@ -82,6 +91,7 @@ struct RawAgent {
     instance: Option<Spanned<String>>,
     reconcile: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
+    labels: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -270,6 +280,8 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
         }
         file.state = Some(folder);
     }
+    file.labels.extend(rules::labels(raw.agent.labels, &at)?);
+    file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at)?;
     file.watch.extend(ports(&raw.watch.ports)?);
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {

@@ -3,10 +3,11 @@
 mod duration;
 mod file;
 pub mod names;
+mod receivers;
 mod rules;
 mod status;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -17,6 +18,7 @@ use crate::{
     exit::UsageError,
     identity::{Paths, Privacy},
     kernel::Backend,
+    output::notify::{Wanted, endpoint::Url},
     policy::{Policy, Rule, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
@@ -26,6 +28,12 @@ use crate::{
 pub struct Settings {
     /// The name of this host in events and alerts.
     pub instance: String,
+    /// Labels that all alerts have beside the usual ones.
+    pub labels: BTreeMap<String, String>,
+    /// Who is told of alerts.
+    pub receivers: Wanted,
+    /// Where people reach the page: `--web.external-url`, without a slash at its end.
+    pub external_url: Option<String>,
     /// The rules in force.
     pub policy: Policy,
     /// The ports of `--watch` and `[watch]`.
@@ -65,6 +73,8 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// `--web.telemetry-path`.
     pub telemetry_path: String,
+    /// `--web.external-url`.
+    pub external_url: Option<String>,
     /// `--path.procfs`, `--path.sysfs`, `--path.rootfs`.
     pub paths: Paths,
     /// `--backend`.
@@ -101,6 +111,9 @@ impl Settings {
         }
         Ok(Self {
             instance: instance(file.instance)?,
+            labels: file.labels,
+            receivers: file.receivers.wanted(),
+            external_url: flags.external_url.as_deref().map(external_url).transpose()?,
             policy: policy(file.rules, &watch, file.default),
             watch,
             privacy: file.privacy.unwrap_or_default(),
@@ -151,6 +164,17 @@ fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) ->
         rules.push(Rule::watched(watch.to_vec()));
     }
     Policy::new(rules, default.unwrap_or(Verdict::Unruled))
+}
+
+/// Where people reach the page, without a slash at its end.
+fn external_url(text: &str) -> Result<String, UsageError> {
+    match Url::parse(text) {
+        Ok(_) if !text.contains('?') => Ok(text.trim_end_matches('/').to_owned()),
+        Ok(_) => Err(UsageError(format!(
+            "--web.external-url: `{text}` has a query; write a URL like https://web-7.example.net/portreeve"
+        ))),
+        Err(error) => Err(UsageError(format!("--web.external-url: {error}"))),
+    }
 }
 
 /// The host's name: that of the files, else its own.

@@ -78,6 +78,9 @@ pub struct Metrics {
     port_info: IntGaugeVec,
     alerts: IntGaugeVec,
     alerts_fired: IntCounterVec,
+    alerts_held_back: IntCounterVec,
+    notifications: IntCounterVec,
+    notification_queue: IntGaugeVec,
     build_info: IntGaugeVec,
     probe_info: IntGaugeVec,
     hook_attached: IntGaugeVec,
@@ -217,6 +220,21 @@ impl Metrics {
                 "Alerts that fired since the agent started.",
                 &["rule", "severity"],
             )?,
+            alerts_held_back: counters(
+                "portreeve_alerts_held_back_total",
+                "Alerts that did not fire when they should have, since their rule fired too many within a minute.",
+                &["rule"],
+            )?,
+            notifications: counters(
+                "portreeve_notifications_total",
+                "Alerts in messages to a receiver, by what came of the message: ok, error, or dropped for want of room.",
+                &["receiver", "result"],
+            )?,
+            notification_queue: gauges(
+                "portreeve_notification_queue_length",
+                "Alerts that a receiver has not been told of yet.",
+                &["receiver"],
+            )?,
             build_info: gauges(
                 "portreeve_build_info",
                 "The agent's version; always 1.",
@@ -314,6 +332,7 @@ impl Metrics {
                 self.alerts.with_label_values(&labels).set(0);
                 self.alerts_fired.with_label_values(&labels).reset();
             }
+            self.alerts_held_back.with_label_values(&[&rule.name]).reset();
         }
         for kind in [Kind::Listen, Kind::Unlisten, Kind::Bind, Kind::Connect, Kind::Accept] {
             self.events.with_label_values(&[kind_name(kind)]).reset();
@@ -450,6 +469,32 @@ impl Metrics {
     /// An alert fired.
     pub fn alert_fired(&self, rule: &str, severity: Severity) {
         self.alerts_fired.with_label_values(&[rule, severity.as_str()]).inc();
+    }
+
+    /// So many alerts of a rule were held back.
+    pub fn alerts_held_back(&self, rule: &str, count: u64) {
+        self.alerts_held_back.with_label_values(&[rule]).inc_by(count);
+    }
+
+    /// These are told of alerts.
+    pub fn receivers<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            self.notification_queue.with_label_values(&[name]).set(0);
+            for result in ["ok", "error", "dropped"] {
+                self.notifications.with_label_values(&[name, result]).reset();
+            }
+        }
+    }
+
+    /// So many alerts were sent to a receiver, with this result.
+    pub fn notified(&self, receiver: &str, result: &str, alerts: u64) {
+        self.notifications.with_label_values(&[receiver, result]).inc_by(alerts);
+    }
+
+    /// So many alerts wait for a receiver.
+    pub fn notifications_wait(&self, receiver: &str, alerts: usize) {
+        let length = i64::try_from(alerts).unwrap_or(i64::MAX);
+        self.notification_queue.with_label_values(&[receiver]).set(length);
     }
 
     /// The page, in Prometheus's text format.

@@ -1,6 +1,7 @@
 //! Rules and verdicts, alerts and their life. Pure: facts and the time come in.
 
 pub mod alerts;
+pub mod notice;
 mod rule;
 pub mod template;
 
