@@ -105,12 +105,15 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
             })
         })
         .transpose()?;
+    let page = page(&settings, &listeners);
+    let receivers = settings.receivers.start(&settings.instance, &page, &shared.metrics)?;
     let mut pipeline = Pipeline::new(
         &settings,
         Arc::clone(&chosen.registry),
         Arc::clone(&shared.metrics),
         readers,
         writer,
+        receivers,
     )?;
 
     let (armed, attempts) = probe.arm(settings.backend, &mut || {
@@ -149,6 +152,15 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
         log.abort();
     };
     let _ = timeout(LAST_WORDS, finish).await;
+    pipeline.receivers().stop();
+    let told = async {
+        while !pipeline.receivers().have_ended() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(LAST_WORDS, told).await.is_err() {
+        ::log::warn!("a receiver of alerts does not answer: the next agent tells it");
+    }
     if let Some(writer) = pipeline.finish() {
         // On a thread of its own: a reader that has stopped reading would block it for ever.
         let written = tokio::task::spawn_blocking(|| writer.finish());
@@ -202,6 +214,27 @@ fn refused(settings: &Settings, address: SocketAddr, error: &std::io::Error) -> 
     let owner = owners::who_listens(&settings.paths, address.port(), address.ip());
     let owner = owner.unwrap_or_else(|| "another socket, whose owner this process may not see".to_owned());
     anyhow::anyhow!("cannot serve HTTP on {address}: {owner} has it; use --web.listen-address for another")
+}
+
+/// Where people reach the page: as the flag says, else at this host's name.
+fn page(settings: &Settings, listeners: &[TcpListener]) -> String {
+    if let Some(url) = &settings.external_url {
+        return url.clone();
+    }
+    let port = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .map_or(0, |address| address.port());
+    // A name can be anything, and a receiver may refuse what is no URL.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let host = settings.instance.bytes().map(|byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    });
+    format!("http://{}:{port}", host.collect::<String>())
 }
 
 fn serve(

@@ -1,5 +1,6 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
+mod alerting;
 mod looks;
 mod outputs;
 mod reconfigure;
@@ -16,7 +17,7 @@ use super::{
     processes::Processes,
     seconds,
     selftest::{SelfTest, Sighting},
-    state::State,
+    state::{State, Stored},
 };
 use crate::{
     config::Settings,
@@ -30,11 +31,12 @@ use crate::{
     kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
     output::{
         Origin, Report,
-        events::{Lines, rfc3339},
+        events::Lines,
         http::lock,
         metrics::{ListenerSeries, Metrics},
+        notices::Labels,
+        notify::Receivers,
         report::process_label,
-        sentence,
         writer::Writer,
     },
     policy::{Facts, Policy, alerts::Alerts},
@@ -65,7 +67,8 @@ pub(super) struct Pipeline {
     ticks: u64,
     /// Records that came so far.
     events: u64,
-    instance: String,
+    /// Labels of all alerts.
+    ours: Labels,
     host_netns: Option<u32>,
     /// The agent's own process id, as the kernel side sees it.
     own: u32,
@@ -74,6 +77,11 @@ pub(super) struct Pipeline {
     confirmer: Confirmer,
     inventory: Inventory<Known>,
     alerts: Alerts,
+    receivers: Receivers,
+    /// Alerts that were held back since that was last said, by rule.
+    held_back: BTreeMap<String, u64>,
+    /// Alerts of another boot, whose ends receivers are still to be told.
+    before: Vec<Stored>,
     state: State,
     selftest: SelfTest,
     reconcile: Reconcile,
@@ -96,19 +104,13 @@ impl Pipeline {
         metrics: Arc<Mutex<Metrics>>,
         (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
+        receivers: Receivers,
     ) -> Result<Self> {
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
-        let mut state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
-        let mut alerts = Alerts::default();
-        for alert in state.read() {
-            // One whose rule is gone with it.
-            if let Some(rule) = settings.policy.rules().iter().find(|rule| rule.name == alert.key.rule) {
-                alerts.restore(alert, rule.keep_firing_for);
-            }
-        }
-        Ok(Self {
+        let state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
+        let mut pipeline = Self {
             registry,
             policy: settings.policy.clone(),
             metrics,
@@ -120,14 +122,20 @@ impl Pipeline {
             clock: Clock::read(),
             ticks: 0,
             events: 0,
-            instance: settings.instance.clone(),
+            ours: Labels {
+                instance: settings.instance.clone(),
+                extra: settings.labels.clone(),
+            },
             host_netns: host_netns(&settings.paths.procfs),
             own: std::process::id(),
             processes: Processes::new(Identity::new(&settings.paths).with_privacy(settings.privacy)),
             pending: Pending::default(),
             confirmer: Confirmer::new(&settings.paths),
             inventory: Inventory::default(),
-            alerts,
+            alerts: Alerts::default(),
+            receivers,
+            held_back: BTreeMap::new(),
+            before: Vec::new(),
             state,
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
@@ -136,7 +144,9 @@ impl Pipeline {
             look_every: settings.reconcile.as_secs().max(1),
             first_look: None,
             losses: BTreeMap::new(),
-        })
+        };
+        pipeline.restore_alerts();
+        Ok(pipeline)
     }
 
     /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
@@ -375,25 +385,7 @@ impl Pipeline {
             self.reconcile.regular();
         }
         let now = clock::boot_now();
-        // Before the first look the listeners of alerts that fired before are still to be found.
-        let resolved = match self.first_look {
-            Some(_) => self.alerts.resolve(now),
-            None => Vec::new(),
-        };
-        if !resolved.is_empty() {
-            self.count_alerts();
-        }
-        for alert in &resolved {
-            ::log::info!(
-                rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
-                protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str(),
-                netns = alert.key.netns;
-                "{}", sentence::resolved(alert, &rfc3339(self.clock, alert.fired))
-            );
-            let line = self.lines.alert_resolved(alert, now, self.clock);
-            self.write(line);
-        }
-        self.state.write(self.alerts.firing());
+        self.tick_alerts(now);
         self.count_losses(now);
         self.bound_for_long(now);
     }
@@ -454,9 +446,18 @@ impl Pipeline {
         }
     }
 
-    /// Gives up the writer, so that it can finish.
+    /// Writes down which alerts fire, and gives up the writer, so that it can finish.
     pub(super) fn finish(mut self) -> Option<Writer> {
+        for (key, severity, accepted) in self.receivers.look(clock::boot_now()) {
+            self.alerts.delivered(&key, severity, accepted);
+        }
+        self.keep_alerts();
         self.writer.take()
+    }
+
+    /// Who is told of alerts.
+    pub(super) fn receivers(&self) -> &Receivers {
+        &self.receivers
     }
 }
 

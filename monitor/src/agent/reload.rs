@@ -140,18 +140,25 @@ impl Agent {
     /// Takes over a configuration whole. What can fail comes first.
     fn reconfigure(&mut self, settings: Settings, chosen: &Chosen) -> Result<(), String> {
         let named = filter(&settings.policy, &settings);
+        let sentence = |error: anyhow::Error| format!("{error:#}");
         // What is watched from now on is reported from now on; what no longer is can do no harm.
-        self.armed.set_filter(&named).map_err(|error| format!("{error:#}"))?;
+        self.armed.set_filter(&named).map_err(sentence)?;
+        let taken = self.pipeline.reconfigure(&settings, Arc::clone(&chosen.registry));
+        if let Err(error) = taken {
+            let before = filter(&self.settings.policy, &self.settings);
+            self.armed.set_filter(&before).map_err(sentence)?;
+            return Err(sentence(error));
+        }
         for kept in self.settings.kept_until_restart(&settings) {
             ::log::warn!("{kept} has changed, which the agent takes at its next start");
         }
         warn(chosen);
         tell(chosen);
         self.looks.watch(named);
-        self.pipeline.reconfigure(&settings, Arc::clone(&chosen.registry));
         lock(&self.shared.metrics).config_read(seconds(crate::identity::Clock::read(), clock::boot_now()));
         self.settings = Settings {
             instance: std::mem::take(&mut self.settings.instance),
+            labels: std::mem::take(&mut self.settings.labels),
             state: std::mem::take(&mut self.settings.state),
             privacy: self.settings.privacy,
             ..settings

@@ -1,19 +1,29 @@
-//! What outlives the agent: the alerts that fire, so that a restart repeats none and forgets none.
+//! What outlives the agent: the alerts that fire, and which receiver knows of which, so that a restart repeats none and forgets
+//! none.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::Protocol,
+    identity::Clock,
+    output::notify::{
+        Known,
+        outbox::{Kept, Outgoing},
+        outgoing,
+    },
     policy::{
         Severity,
         alerts::{Alert, AlertKey},
+        notice::Notice,
     },
 };
 
@@ -21,10 +31,10 @@ use crate::{
 const FILE: &str = "firing.json";
 
 /// Version of the file's shape.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Bytes of the file that are read: the alerts that may fire take less.
-const SIZE_MAX: u64 = 4 << 20;
+const SIZE_MAX: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -34,21 +44,64 @@ struct Document {
     alerts: Vec<Stored>,
 }
 
-/// An alert that fires.
+/// An alert that fires, is pending, or whose end some receiver is still to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
-    rule: String,
+pub(super) struct Stored {
+    pub(super) rule: String,
     severity: Severity,
     protocol: String,
     port: u16,
     process: String,
     netns: u32,
     fired: u64,
-    delivered: u64,
+    pub(super) pending: bool,
+    delivered: Option<u64>,
+    /// When it fired, by the wall clock of then: receivers know it by that.
+    starts_at: String,
+    pub(super) ended: Option<u64>,
+    /// `keep_firing_for`, in nanoseconds.
+    keep: u64,
+    notice: Notice,
+    /// What receivers know of it, by name.
+    pub(super) receivers: BTreeMap<String, Known>,
+}
+
+/// What is to be kept: the alerts that fire or are pending, and what receivers know.
+pub(super) fn stored<'a>(
+    alerts: impl Iterator<Item = &'a Alert>,
+    receivers: &BTreeMap<String, Vec<Kept>>,
+    clock: Clock,
+) -> Vec<Stored> {
+    let mut all = BTreeMap::new();
+    for alert in alerts {
+        let stored = Stored {
+            fired: alert.fired,
+            pending: alert.pending,
+            delivered: alert.delivered(),
+            ..Stored::of(&outgoing(alert, clock), alert.keep(), None)
+        };
+        all.insert((alert.key.clone(), alert.severity, false), stored);
+    }
+    for (name, kept) in receivers {
+        for kept in kept {
+            let slot = (kept.alert.key.clone(), kept.alert.severity, kept.ended.is_some());
+            let stored = all
+                .entry(slot)
+                .or_insert_with(|| Stored::of(&kept.alert, kept.keep, kept.ended));
+            if kept.accepted.is_some() {
+                stored.starts_at = kept.alert.starts_at.to_string();
+            }
+            let known = Known {
+                accepted: kept.accepted,
+            };
+            stored.receivers.insert(name.clone(), known);
+        }
+    }
+    all.into_values().collect()
 }
 
 impl Stored {
-    fn of(alert: &Alert) -> Option<Self> {
+    fn of(alert: &Outgoing, keep: Duration, ended: Option<u64>) -> Self {
         let AlertKey {
             rule,
             protocol,
@@ -56,33 +109,76 @@ impl Stored {
             process,
             netns,
         } = &alert.key;
-        Some(Self {
+        Self {
             rule: rule.clone(),
             severity: alert.severity,
             protocol: protocol.as_str().to_owned(),
             port: *port,
             process: process.clone(),
             netns: *netns,
-            fired: alert.fired,
-            // One that nobody took is to be told.
-            delivered: alert.delivered()?,
-        })
+            fired: 0,
+            pending: false,
+            delivered: None,
+            starts_at: alert.starts_at.to_string(),
+            ended,
+            keep: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
+            notice: Notice::clone(&alert.notice),
+            receivers: BTreeMap::new(),
+        }
     }
 
-    fn alert(self) -> Option<Alert> {
+    fn key(&self) -> Option<AlertKey> {
         let protocol = match self.protocol.as_str() {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
             _ => return None,
         };
-        let key = AlertKey {
-            rule: self.rule,
+        Some(AlertKey {
+            rule: self.rule.clone(),
             protocol,
             port: self.port,
-            process: self.process,
+            process: self.process.clone(),
             netns: self.netns,
-        };
-        Some(Alert::of_before(key, self.severity, self.fired, self.delivered))
+        })
+    }
+
+    /// As the rules know it.
+    pub(super) fn alert(&self) -> Option<Alert> {
+        let (notice, times) = (self.notice.clone(), (self.fired, self.pending));
+        Some(Alert::of_before(
+            self.key()?,
+            self.severity,
+            notice,
+            times,
+            self.delivered,
+        ))
+    }
+
+    /// As receivers know it.
+    pub(super) fn outgoing(&self) -> Option<Outgoing> {
+        Some(Outgoing {
+            key: self.key()?,
+            severity: self.severity,
+            notice: self.notice.clone().into(),
+            starts_at: self.starts_at.parse().ok()?,
+        })
+    }
+
+    /// How long it was to fire at least.
+    pub(super) fn keep(&self) -> Duration {
+        Duration::from_nanos(self.keep)
+    }
+
+    /// As it is in another boot, whose clock began again: what was accepted was accepted long ago.
+    pub(super) fn of_another_boot(&self) -> Self {
+        let mut stored = self.clone();
+        stored.fired = 0;
+        stored.delivered = stored.delivered.and(Some(0));
+        for known in stored.receivers.values_mut() {
+            known.accepted = known.accepted.and(Some(0));
+        }
+        stored.ended = stored.ended.and(Some(0));
+        stored
     }
 }
 
@@ -92,7 +188,8 @@ pub(super) struct State {
     /// `None` where there is no folder for it.
     folder: Option<PathBuf>,
     boot: String,
-    written: Vec<Stored>,
+    /// The number of the changes that were written; `None` before the first time.
+    written: Option<u64>,
     /// Whether the last write failed, which is said once.
     failed: bool,
 }
@@ -110,51 +207,46 @@ impl State {
         Self {
             folder: is_there.then(|| folder.to_owned()),
             boot,
-            written: Vec::new(),
+            written: None,
             failed: false,
         }
     }
 
-    /// The alerts that fired when the last agent of this boot ended.
-    pub(super) fn read(&mut self) -> Vec<Alert> {
+    /// What the last agent left, and whether it was in this boot.
+    pub(super) fn read(&self) -> (Vec<Stored>, bool) {
+        let nothing = (Vec::new(), true);
         let Some(path) = self.folder.as_ref().map(|folder| folder.join(FILE)) else {
-            return Vec::new();
+            return nothing;
         };
         let document = match read(&path) {
             Ok(document) => document,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing,
             Err(error) => {
                 ::log::warn!(
                     "cannot read which alerts fired before, in {}: {error}; they are told again",
                     path.display()
                 );
-                return Vec::new();
+                return nothing;
             }
         };
-        if document.schema != SCHEMA || document.boot != self.boot {
-            return Vec::new();
-        }
-        self.written.clone_from(&document.alerts);
-        document.alerts.into_iter().filter_map(Stored::alert).collect()
+        (document.alerts, document.boot == self.boot)
     }
 
-    /// Writes the alerts that fire, where that changed.
-    pub(super) fn write<'a>(&mut self, firing: impl Iterator<Item = &'a Alert>) {
+    /// Writes what is to be kept, where its number of changes is another one than the last time.
+    pub(super) fn write(&mut self, changes: u64, make: impl FnOnce() -> Vec<Stored>) {
         let Some(folder) = &self.folder else { return };
-        let mut alerts: Vec<Stored> = firing.filter_map(Stored::of).collect();
-        alerts.sort_by(|one, other| (one.fired, &one.rule, one.port).cmp(&(other.fired, &other.rule, other.port)));
-        if alerts == self.written {
+        if self.written == Some(changes) {
             return;
         }
         let document = Document {
             schema: SCHEMA,
             boot: self.boot.clone(),
-            alerts,
+            alerts: make(),
         };
         match write(folder, &document) {
             Ok(()) => {
                 self.failed = false;
-                self.written = document.alerts;
+                self.written = Some(changes);
             }
             // It is tried again at the next tick: a disk may have room by then.
             Err(error) if !self.failed => {
@@ -172,7 +264,15 @@ impl State {
 fn read(path: &Path) -> io::Result<Document> {
     let mut text = Vec::new();
     File::open(path)?.take(SIZE_MAX).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    // An older agent kept less, and what it kept cannot be sent.
+    let document: Document = serde_json::from_slice(&text)?;
+    if document.schema != SCHEMA {
+        return Err(io::Error::other(format!(
+            "it has the schema {}, and this agent writes {SCHEMA}",
+            document.schema
+        )));
+    }
+    Ok(document)
 }
 
 /// Beside it first, so that there is a whole file whatever happens.
@@ -190,79 +290,5 @@ fn write(folder: &Path, document: &Document) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{event::SocketKey, policy::alerts::Alerts};
-
-    fn key(port: u16) -> AlertKey {
-        AlertKey {
-            rule: "dormant-port".to_owned(),
-            protocol: Protocol::Tcp,
-            port,
-            process: "nc\n\"".to_owned(),
-            netns: 7,
-        }
-    }
-
-    fn firing() -> Alerts {
-        let mut alerts = Alerts::default();
-        let keep = Duration::from_secs(900);
-        for port in [1992, 1990] {
-            alerts.opened(key(port), Severity::Critical, keep, SocketKey::new(u64::from(port)), 5);
-        }
-        alerts.delivered(&key(1992), 6);
-        alerts
-    }
-
-    fn state(folder: &Path, boot: &str) -> State {
-        State::new(folder, true, boot.to_owned())
-    }
-
-    #[test]
-    fn what_was_delivered_is_read_again_in_the_same_boot_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        state(folder.path(), "one").write(firing().firing());
-        let read = state(folder.path(), "one").read();
-        assert_eq!(read.len(), 1, "what nobody took is to be told");
-        assert_eq!(
-            (&read[0].key, read[0].fired, read[0].delivered()),
-            (&key(1992), 5, Some(6))
-        );
-        assert!(state(folder.path(), "two").read().is_empty());
-    }
-
-    #[test]
-    fn a_file_that_is_cut_short_or_something_else_gives_nothing_and_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        for text in [
-            &b""[..],
-            b"{\"schema\":1,\"boot\":\"one\",\"alerts\":[{",
-            b"[]",
-            b"\xff",
-        ] {
-            fs::write(folder.path().join(FILE), text).unwrap();
-            let mut state = state(folder.path(), "one");
-            assert!(state.read().is_empty());
-            state.write(firing().firing());
-            assert_eq!(state.read().len(), 1);
-        }
-    }
-
-    #[test]
-    fn without_a_folder_nothing_is_kept_and_nothing_fails() {
-        let mut state = State::new(Path::new("/nowhere/at/all"), false, "one".to_owned());
-        state.write(firing().firing());
-        assert!(state.read().is_empty());
-    }
-
-    #[test]
-    fn others_may_not_read_it() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        state(folder.path(), "one").write(firing().firing());
-        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -52,6 +52,9 @@ pub struct Args {
     /// Let `POST /-/reload` read the configuration again
     #[arg(long = "web.enable-lifecycle")]
     web_enable_lifecycle: bool,
+    /// URL under which people reach the agent's page, for the links in alerts [default: http://INSTANCE:PORT]
+    #[arg(long = "web.external-url", value_name = "URL")]
+    web_external_url: Option<String>,
 
     #[command(flatten)]
     paths: PathArgs,
@@ -190,6 +193,7 @@ fn start(args: &Args) -> Result<ExitCode> {
             watch: args.watch.clone(),
             listen: args.web_listen_address.clone(),
             telemetry_path: args.web_telemetry_path.clone(),
+            external_url: args.web_external_url.clone(),
             paths: args.paths.paths(),
             backend: args.backend,
             ring_bytes: args.probe_ring_bytes,

@@ -1,6 +1,7 @@
 //! The configuration files: TOML, merged in order, unknown keys refused.
 
 use std::{
+    collections::BTreeMap,
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use toml::Spanned;
 use super::{
     document, duration,
     names::{Names, RawRegistry, RawService},
+    receivers::{RawAlertmanager, RawJournal, RawWebhook, Receivers},
     rules::{self, Placed, RawExpect, RawRule},
     selectors::{self, At},
 };
@@ -34,6 +36,8 @@ const SIZE_MAX: u64 = 4 << 20;
 pub struct File {
     /// `[agent] instance`.
     pub instance: Option<String>,
+    /// `[agent] labels`, of all files.
+    pub labels: BTreeMap<String, String>,
     /// `[agent] reconcile`: between two looks at all that listens.
     pub reconcile: Option<Duration>,
     /// `[agent] state`: the folder of what outlives the agent.
@@ -52,6 +56,8 @@ pub struct File {
     pub max_series: Option<usize>,
     /// `[privacy] cmdline`.
     pub privacy: Option<Privacy>,
+    /// Who is told of alerts.
+    pub receivers: Receivers,
 }
 
 /// A file that was read.
@@ -99,6 +105,9 @@ struct Raw {
     privacy: RawPrivacy,
     registry: RawRegistry,
     service: Vec<Spanned<RawService>>,
+    alertmanager: RawAlertmanager,
+    webhook: Vec<Spanned<RawWebhook>>,
+    journal: RawJournal,
 }
 
 #[derive(Deserialize, Default)]
@@ -107,6 +116,7 @@ struct RawAgent {
     instance: Option<Spanned<String>>,
     reconcile: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
+    labels: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -304,6 +314,7 @@ fn add_text(file: &mut File, all: &mut All, written: Written, registry: &Registr
     let mut wrong = Vec::new();
     let mut note = |outcome: Result<(), ConfigError>| wrong.extend(outcome.err().into_iter().flat_map(|error| error.0));
     note(add_agent(file, raw.agent, &at));
+    note(file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at));
     note(selectors::ports(&raw.watch.ports, registry, &at).map(|ports| file.watch.extend(ports)));
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {
@@ -365,6 +376,7 @@ fn add_agent(file: &mut File, raw: RawAgent, at: &At<'_>) -> Result<(), ConfigEr
         }
         file.state = Some(folder);
     }
+    file.labels.extend(rules::labels(raw.labels, at)?);
     Ok(())
 }
 

@@ -4,12 +4,13 @@ mod document;
 mod duration;
 mod file;
 pub mod names;
+mod receivers;
 mod rules;
 mod selectors;
 mod sources;
 mod status;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -21,6 +22,7 @@ use crate::{
     exit::UsageError,
     identity::{Paths, Privacy},
     kernel::Backend,
+    output::notify::{Wanted, endpoint::Url},
     policy::{Expect, Policy, Rule, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
@@ -30,6 +32,12 @@ use crate::{
 pub struct Settings {
     /// The name of this host in events and alerts.
     pub instance: String,
+    /// Labels that all alerts have beside the usual ones.
+    pub labels: BTreeMap<String, String>,
+    /// Who is told of alerts.
+    pub receivers: Wanted,
+    /// Where people reach the page: `--web.external-url`, without a slash at its end.
+    pub external_url: Option<String>,
     /// The rules in force.
     pub policy: Policy,
     /// The ports of `--watch` and `[watch]`.
@@ -73,6 +81,8 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// `--web.telemetry-path`.
     pub telemetry_path: String,
+    /// `--web.external-url`.
+    pub external_url: Option<String>,
     /// `--path.procfs`, `--path.sysfs`, `--path.rootfs`.
     pub paths: Paths,
     /// `--backend`.
@@ -113,6 +123,9 @@ impl Settings {
         }
         Ok(Self {
             instance: instance(file.instance)?,
+            labels: file.labels,
+            receivers: file.receivers.wanted(),
+            external_url: flags.external_url.as_deref().map(external_url).transpose()?,
             policy: policy(file.rules, file.expects, &watch, file.default),
             watch,
             privacy: file.privacy.unwrap_or_default(),
@@ -137,6 +150,7 @@ impl Settings {
     pub fn kept_until_restart(&self, other: &Self) -> Vec<&'static str> {
         let kept = [
             ("[agent] instance", self.instance != other.instance),
+            ("[agent] labels", self.labels != other.labels),
             ("[agent] state", self.state != other.state),
             ("[privacy] cmdline", self.privacy != other.privacy),
         ];
@@ -179,6 +193,17 @@ fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], defaul
         rules.push(Rule::watched(watch.to_vec()));
     }
     Policy::new(rules, default.unwrap_or(Verdict::Unruled)).with_expectations(expects)
+}
+
+/// Where people reach the page, without a slash at its end.
+fn external_url(text: &str) -> Result<String, UsageError> {
+    match Url::parse(text) {
+        Ok(_) if !text.contains('?') => Ok(text.trim_end_matches('/').to_owned()),
+        Ok(_) => Err(UsageError(format!(
+            "--web.external-url: `{text}` has a query; write a URL like https://web-7.example.net/portreeve"
+        ))),
+        Err(error) => Err(UsageError(format!("--web.external-url: {error}"))),
+    }
 }
 
 /// The host's name: that of the files, else its own.

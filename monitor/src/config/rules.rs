@@ -341,7 +341,7 @@ fn runbook(raw: Spanned<String>, at: &At<'_>) -> Result<String, ConfigError> {
 }
 
 /// Labels as Prometheus takes them. Names that begin with two underscores are its own.
-fn labels(
+pub(super) fn labels(
     raw: BTreeMap<Spanned<String>, Spanned<String>>,
     at: &At<'_>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {

@@ -97,6 +97,7 @@ mod tests {
                 watch: Vec::new(),
                 listen: Vec::new(),
                 telemetry_path: "/metrics".to_owned(),
+                external_url: None,
                 paths: Paths::default(),
                 backend: None,
                 ring_bytes: None,

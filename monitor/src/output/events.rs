@@ -1,6 +1,6 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::Report;
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::{Ancestor, Clock, Container},
-    policy::alerts::Alert,
+    policy::{alerts::Alert, notice::Subject},
     registry::Registration,
 };
 
@@ -152,21 +152,11 @@ struct AlertLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<AlertListener<'a>>,
-}
-
-/// The listener that set an alert off.
-#[derive(Serialize)]
-struct AlertListener<'a> {
-    address: IpAddr,
-    host_netns: bool,
-    socket: u64,
-    pid: Option<u32>,
-    comm: Option<&'a str>,
-    exe: Option<&'a str>,
-    exe_state: Option<&'static str>,
-    uid: Option<u32>,
-    user: Option<&'a str>,
+    listener: Option<&'a Subject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<&'a BTreeMap<String, String>>,
 }
 
 #[derive(Serialize)]
@@ -394,40 +384,31 @@ impl Lines {
         })
     }
 
-    /// An alert that fires, for the listener that set it off; `summary` is the sentence that people are sent.
-    pub fn alert(&mut self, alert: &Alert, event: &Event, report: &Report, summary: &str, clock: Clock) -> String {
+    /// An alert that fires, with the listener that set it off.
+    pub fn alert(&mut self, alert: &Alert, clock: Clock) -> String {
+        let notice = &alert.notice;
         let time = rfc3339(clock, alert.fired);
-        let opener = event.opener.is_known().then_some(&event.opener);
-        let listener = AlertListener {
-            address: event.socket.address,
-            host_netns: report.host_netns,
-            socket: event.socket.inode,
-            pid: opener.map(|opener| opener.tgid),
-            comm: opener.map(|opener| opener.comm.as_str()),
-            exe: report.process.exe.as_deref(),
-            exe_state: report.process.exe_state.map(|state| state.as_str()),
-            uid: opener.map(|opener| opener.uid),
-            user: report.process.user.as_deref(),
+        let line = AlertLine {
+            summary: Some(notice.summary()),
+            listener: Some(&notice.listener),
+            labels: Some(&notice.labels),
+            annotations: Some(&notice.annotations),
+            ..self.about_alert("alert", alert, time)
         };
-        self.about_alert("alert", alert, time, Some((summary, listener)), None)
+        json(&line)
     }
 
     /// An alert that is over.
     pub fn alert_resolved(&mut self, alert: &Alert, now: u64, clock: Clock) -> String {
-        let fired = rfc3339(clock, alert.fired);
-        self.about_alert("alert_resolved", alert, rfc3339(clock, now), None, Some(fired))
+        let line = AlertLine {
+            fired: Some(rfc3339(clock, alert.fired)),
+            ..self.about_alert("alert_resolved", alert, rfc3339(clock, now))
+        };
+        json(&line)
     }
 
-    fn about_alert(
-        &mut self,
-        event: &'static str,
-        alert: &Alert,
-        time: String,
-        firing: Option<(&str, AlertListener<'_>)>,
-        fired: Option<String>,
-    ) -> String {
-        let (summary, listener) = firing.unzip();
-        let line = AlertLine {
+    fn about_alert<'a>(&'a mut self, event: &'static str, alert: &'a Alert, time: String) -> AlertLine<'a> {
+        AlertLine {
             schema: SCHEMA,
             id: self.next_id(),
             host: &self.host,
@@ -439,11 +420,12 @@ impl Lines {
             port: alert.key.port,
             process: &alert.key.process,
             netns: alert.key.netns,
-            fired,
-            summary,
-            listener,
-        };
-        json(&line)
+            fired: None,
+            summary: None,
+            listener: None,
+            labels: None,
+            annotations: None,
+        }
     }
 
     /// A loss at an edge.

@@ -7,7 +7,7 @@ mod budget;
 mod counting;
 mod ports;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result};
 use prometheus::{
@@ -78,6 +78,9 @@ pub struct Metrics {
     port_info: IntGaugeVec,
     alerts: IntGaugeVec,
     alerts_fired: IntCounterVec,
+    alerts_held_back: IntCounterVec,
+    notifications: IntCounterVec,
+    notification_queue: IntGaugeVec,
     build_info: IntGaugeVec,
     probe_info: IntGaugeVec,
     hook_attached: IntGaugeVec,
@@ -210,6 +213,21 @@ impl Metrics {
                 "Alerts that fired since the agent started.",
                 &["rule", "severity"],
             )?,
+            alerts_held_back: counters(
+                "portreeve_alerts_held_back_total",
+                "Alerts that did not fire when they should have, since their rule fired too many within a minute.",
+                &["rule"],
+            )?,
+            notifications: counters(
+                "portreeve_notifications_total",
+                "Alerts in messages to a receiver, by what came of the message: ok, error, or dropped for want of room.",
+                &["receiver", "result"],
+            )?,
+            notification_queue: gauges(
+                "portreeve_notification_queue_length",
+                "Alerts that a receiver has not been told of yet.",
+                &["receiver"],
+            )?,
             build_info: gauges(
                 "portreeve_build_info",
                 "The agent's version; always 1.",
@@ -341,6 +359,9 @@ impl Metrics {
             self.alerts.with_label_values(&labels).set(0);
             self.alerts_fired.with_label_values(&labels).reset();
         }
+        for rule in policy.rules() {
+            self.alerts_held_back.with_label_values(&[&rule.name]).reset();
+        }
     }
 
     /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
@@ -373,6 +394,13 @@ impl Metrics {
         for labels in now.iter().filter(|labels| !then.contains(labels)) {
             self.alerts.with_label_values(labels).set(0);
             self.alerts_fired.with_label_values(labels).reset();
+        }
+        let (now, then): (HashSet<_>, HashSet<_>) = (names(policy).collect(), names(before).collect());
+        for rule in then.difference(&now) {
+            let _ = self.alerts_held_back.remove_label_values(&[rule]);
+        }
+        for rule in now.difference(&then) {
+            self.alerts_held_back.with_label_values(&[rule]).reset();
         }
         self.budget.begin_anew(max_series);
         self.registry_in_use(registry);
@@ -490,6 +518,39 @@ impl Metrics {
         self.alerts_fired.with_label_values(&[rule, severity.as_str()]).inc();
     }
 
+    /// So many alerts of a rule were held back.
+    pub fn alerts_held_back(&self, rule: &str, count: u64) {
+        self.alerts_held_back.with_label_values(&[rule]).inc_by(count);
+    }
+
+    /// Somebody is told of alerts.
+    pub fn receiver(&self, name: &str) {
+        self.notification_queue.with_label_values(&[name]).set(0);
+        for result in ["ok", "error", "dropped"] {
+            self.notifications.with_label_values(&[name, result]).inc_by(0);
+        }
+    }
+
+    /// A receiver is told no more.
+    pub fn no_receiver(&self, name: &str) {
+        // One that is not there is none to take out.
+        let _ = self.notification_queue.remove_label_values(&[name]);
+        for result in ["ok", "error", "dropped"] {
+            let _ = self.notifications.remove_label_values(&[name, result]);
+        }
+    }
+
+    /// So many alerts were sent to a receiver, with this result.
+    pub fn notified(&self, receiver: &str, result: &str, alerts: u64) {
+        self.notifications.with_label_values(&[receiver, result]).inc_by(alerts);
+    }
+
+    /// So many alerts wait for a receiver.
+    pub fn notifications_wait(&self, receiver: &str, alerts: usize) {
+        let length = i64::try_from(alerts).unwrap_or(i64::MAX);
+        self.notification_queue.with_label_values(&[receiver]).set(length);
+    }
+
     /// The page, in Prometheus's text format.
     ///
     /// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
@@ -520,6 +581,11 @@ fn severities(rule: &Rule) -> impl Iterator<Item = Severity> {
 /// The labels of a rule's series: its name, and how severe.
 fn series_of(rule: &Rule) -> impl Iterator<Item = [&str; 2]> {
     severities(rule).map(|severity| [rule.name.as_str(), severity.as_str()])
+}
+
+/// The names of all rules.
+fn names(policy: &Policy) -> impl Iterator<Item = &str> {
+    policy.rules().iter().map(|rule| rule.name.as_str())
 }
 
 /// The content type of [`Metrics::page`].

@@ -1,14 +1,22 @@
 //! Events and reports as the earlier stages hand them on, for the tests of every output.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Origin, Report, report::process_label};
+use super::{
+    Origin, Report,
+    notices::{Labels, notice},
+    notify::{
+        outbox::{Parcel, Status},
+        outgoing,
+    },
+    report::process_label,
+};
 use crate::{
     event::{Event, Family, Kind, Protocol, SocketKey, tests::RecordBytes},
     identity::{Ancestor, Clock, ExeState, ProcessIdentity},
     policy::{
         Facts, Policy, Rule, Severity, Verdict,
-        alerts::{Alert, AlertKey, Alerts},
+        alerts::{Alert, AlertKey, Alerts, Terms},
     },
     registry::{Registrations, Registry, name_matches},
 };
@@ -107,16 +115,33 @@ pub(super) fn report(event: &Event) -> Report {
     report_of(event, python())
 }
 
-/// The alert that `nc` on 1992/tcp set off.
+/// The alert that python3 on 1992/tcp set off.
 pub(super) fn alert(fired: u64) -> Alert {
+    let event = listen();
+    let report = report(&event);
     let key = AlertKey {
         rule: "dormant-port".to_owned(),
         protocol: Protocol::Tcp,
         port: 1992,
-        process: "nc".to_owned(),
-        netns: 4_026_531_840,
+        process: report.label.clone(),
+        netns: event.socket.netns,
     };
+    let ours = Labels {
+        instance: "web-7".to_owned(),
+        ..Labels::default()
+    };
+    let make = || notice(&event, &report, &Rule::dormant_port(), Severity::Critical, &ours);
     let mut alerts = Alerts::default();
-    alerts.opened(key, Severity::Critical, Duration::ZERO, SocketKey::new(1), fired);
+    let socket = Some(SocketKey::new(1));
+    alerts.matched(&key, Severity::Critical, Terms::default(), socket, fired, make);
     alerts.firing().next().unwrap().clone()
+}
+
+/// The same on its way to a receiver.
+pub(super) fn parcel(clock: Clock) -> Parcel {
+    Parcel {
+        alert: outgoing(&alert(moment(clock, 0)), clock),
+        status: Status::Firing,
+        ended: None,
+    }
 }

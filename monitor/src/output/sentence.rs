@@ -253,7 +253,8 @@ fn port(event: &Event) -> String {
     )
 }
 
-fn endpoint(end: Endpoint) -> String {
+/// `ADDRESS:PORT`.
+pub(super) fn endpoint(end: Endpoint) -> String {
     format!("{}:{}", bracketed(end.address), end.port)
 }
 

@@ -1,16 +1,26 @@
-//! Alerts and their life. One alert for each (rule, protocol, port, process, namespace): it fires while at least one
-//! such listener is open, and for `keep_firing_for` from its first delivery at the least.
+//! Alerts and their life: pending, firing, resolved.
+//!
+//! One alert for each (rule, protocol, port, process, namespace). It fires while at least one such listener is open, and for
+//! `keep_firing_for` from its first delivery at the least. With `for`, or where its rule fires too many, it is pending first.
+//! What opens no listener (a connect, an accept, a bind) makes it fire for a span: `keep_firing_for` after the last one.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
-use super::Severity;
+use super::{Severity, notice::Notice};
 use crate::event::{Protocol, SocketKey};
 
-/// Alerts that fire at most at one time; one more is dropped, which the caller counts.
+/// Alerts that fire or are pending at most at one time; one more is dropped, which the caller counts.
 pub const ALERTS_MAX: usize = 4_096;
+
+/// Alerts of one rule that begin to fire within [`WINDOW`] at most.
+pub const RATE: u32 = 60;
+
+/// The time that [`RATE`] is about, in nanoseconds.
+const WINDOW: u64 = 60 * 1_000_000_000;
 
 /// What makes two listeners one alert. IPv4 and IPv6 of one service are one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,132 +37,334 @@ pub struct AlertKey {
     pub netns: u32,
 }
 
-/// An alert that fires.
+/// What its rule says of the life of an alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a listener is open before its alert fires.
+    pub wait: Duration,
+    /// How long it fires at least, from its first delivery on; and after the last event of a span.
+    pub keep: Duration,
+}
+
+/// An alert that fires, or is pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     /// What it is about.
     pub key: AlertKey,
-    /// How bad it is: the worst of its listeners so far.
+    /// How bad it is. It is a label, so an alert that gets worse ends, and another one fires.
     pub severity: Severity,
-    /// When it fired: nanoseconds since boot.
+    /// When it fired, or began to be pending: nanoseconds since boot.
     pub fired: u64,
-    /// When it was first delivered; 0 for not yet.
+    /// Whether it does not fire yet.
+    pub pending: bool,
+    /// What receivers are told.
+    pub notice: Arc<Notice>,
+    /// When it was first delivered: nanoseconds since boot.
     delivered: Option<u64>,
-    keep: Duration,
+    terms: Terms,
     open: HashSet<SocketKey>,
+    /// When the last thing happened that opened no listener.
+    last: Option<u64>,
+    /// Whether its rule fired too many, which was counted.
+    held: bool,
 }
 
-/// The alerts that fire.
+/// The alerts that fire or are pending.
 #[derive(Debug, Default)]
 pub struct Alerts {
-    firing: HashMap<AlertKey, Alert>,
+    all: HashMap<AlertKey, Alert>,
+    rates: BTreeMap<String, Rate>,
+    changes: u64,
 }
 
-/// What a listener did to its alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How many alerts of a rule began to fire lately.
+#[derive(Debug, Default)]
+struct Rate {
+    since: u64,
+    fired: u32,
+    /// What was held back since somebody asked.
+    held: u64,
+}
+
+/// What an event did to its alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fired {
     /// It fires now.
     New,
+    /// It fires now, in place of this one, which was less severe.
+    Worse(Box<Alert>),
     /// It fired already.
     Already,
+    /// It will fire if its listener stays open.
+    Pending,
+    /// Its rule fires too many: it fires when there is room, if its listener is open then.
+    Held,
     /// There are too many: for the caller to count.
     Dropped,
+}
+
+impl Rate {
+    fn allows(&mut self, now: u64) -> bool {
+        if self.fired == 0 || now.saturating_sub(self.since) >= WINDOW {
+            (self.since, self.fired) = (now, 0);
+        }
+        let allows = self.fired < RATE;
+        self.fired += u32::from(allows);
+        allows
+    }
 }
 
 impl Alerts {
     /// Gives back room that is not needed now.
     pub fn shrink(&mut self) {
-        self.firing.shrink_to_fit();
-        for alert in self.firing.values_mut() {
+        self.all.shrink_to_fit();
+        for alert in self.all.values_mut() {
             alert.open.shrink_to_fit();
         }
     }
 
-    /// A listener matched a rule.
-    pub fn opened(&mut self, key: AlertKey, severity: Severity, keep: Duration, socket: SocketKey, now: u64) -> Fired {
-        if let Some(alert) = self.firing.get_mut(&key) {
-            alert.open.insert(socket);
-            alert.severity = alert.severity.max(severity);
-            return Fired::Already;
+    /// Something matched a rule: a listener with this socket opened, or where there is none, something happened.
+    /// `make` says what receivers are told; it is asked where they are told something new.
+    pub fn matched(
+        &mut self,
+        key: &AlertKey,
+        severity: Severity,
+        terms: Terms,
+        socket: Option<SocketKey>,
+        now: u64,
+        make: impl FnOnce() -> Notice,
+    ) -> Fired {
+        let last = socket.is_none().then_some(now);
+        if let Some(alert) = self.all.get_mut(key) {
+            alert.open.extend(socket);
+            alert.last = last.or(alert.last);
+            if severity <= alert.severity {
+                return if alert.pending { Fired::Pending } else { Fired::Already };
+            }
+            self.changes += 1;
+            let before = alert.clone();
+            alert.severity = severity;
+            alert.notice = Arc::new(make());
+            if alert.pending {
+                return Fired::Pending;
+            }
+            (alert.fired, alert.delivered) = (now, None);
+            return Fired::Worse(Box::new(before));
         }
-        if self.firing.len() >= ALERTS_MAX {
+        if self.all.len() >= ALERTS_MAX {
             return Fired::Dropped;
         }
-        let open = HashSet::from([socket]);
+        // A span has nothing that could stay open.
+        let waits = socket.is_some() && !terms.wait.is_zero();
+        let held = !waits && !self.allows(&key.rule, now);
+        if held && socket.is_none() {
+            return Fired::Held;
+        }
+        self.changes += 1;
         let alert = Alert {
             key: key.clone(),
             severity,
             fired: now,
+            pending: waits || held,
+            notice: Arc::new(make()),
             delivered: None,
-            keep,
-            open,
+            terms,
+            open: socket.into_iter().collect(),
+            last,
+            held,
         };
-        self.firing.insert(key, alert);
-        Fired::New
+        self.all.insert(key.clone(), alert);
+        match (waits, held) {
+            (true, _) => Fired::Pending,
+            (_, true) => Fired::Held,
+            _ => Fired::New,
+        }
     }
 
-    /// Takes over an alert that fired before the agent started, with its rule's `keep`. Its listeners are still to be found.
-    pub fn restore(&mut self, alert: Alert, keep: Duration) {
-        if self.firing.len() < ALERTS_MAX {
-            self.firing.insert(alert.key.clone(), Alert { keep, ..alert });
+    /// Whether the rule may fire one more; where it may not, that counts as held back.
+    fn allows(&mut self, rule: &str, now: u64) -> bool {
+        if !self.rates.contains_key(rule) {
+            self.rates.insert(rule.to_owned(), Rate::default());
         }
+        self.rates.get_mut(rule).is_none_or(|rate| {
+            let allows = rate.allows(now);
+            rate.held += u64::from(!allows);
+            allows
+        })
+    }
+
+    /// Fires the pending alerts whose time has come, the most severe first, and gives them.
+    pub fn fire_due(&mut self, now: u64) -> Vec<Alert> {
+        let mut due: Vec<_> = self
+            .all
+            .values()
+            .filter(|alert| alert.is_due(now))
+            .map(|alert| (std::cmp::Reverse(alert.severity), alert.fired, alert.key.clone()))
+            .collect();
+        due.sort();
+        let mut fired = Vec::new();
+        for (_, _, key) in due {
+            let (Some(alert), rate) = (self.all.get_mut(&key), self.rates.entry(key.rule.clone()).or_default()) else {
+                continue;
+            };
+            if rate.allows(now) {
+                self.changes += 1;
+                (alert.pending, alert.fired) = (false, now);
+                fired.push(alert.clone());
+            } else if !std::mem::replace(&mut alert.held, true) {
+                rate.held += 1;
+            }
+        }
+        fired
+    }
+
+    /// What was held back since this was last asked, by rule.
+    pub fn take_held(&mut self) -> Vec<(String, u64)> {
+        let held = self.rates.iter_mut().filter(|(_, rate)| rate.held > 0);
+        held.map(|(rule, rate)| (rule.clone(), std::mem::take(&mut rate.held)))
+            .collect()
+    }
+
+    /// Takes over an alert of before the agent started, with the terms of its rule. Its listeners are still to be found.
+    pub fn restore(&mut self, alert: Alert, terms: Terms) {
+        if self.all.len() < ALERTS_MAX {
+            self.all.insert(alert.key.clone(), Alert { terms, ..alert });
+        }
+    }
+
+    /// Other rules are in force: `terms` are those of an alert, if its rule is still there, and `matches` says whether a socket
+    /// still matches it. Gives the alerts that are over by that, whenever they fired.
+    pub fn reconfigure(
+        &mut self,
+        terms: impl Fn(&AlertKey) -> Option<Terms>,
+        matches: impl Fn(&AlertKey, SocketKey) -> bool,
+    ) -> Vec<Alert> {
+        let mut over = Vec::new();
+        for alert in self.all.values_mut() {
+            let Some(terms) = terms(&alert.key) else {
+                over.push(alert.clone());
+                continue;
+            };
+            alert.terms = terms;
+            let before = alert.open.len();
+            alert.open.retain(|socket| matches(&alert.key, *socket));
+            // One whose listeners ended by themselves goes on for its time.
+            if alert.open.is_empty() && before > 0 && alert.last.is_none() {
+                over.push(alert.clone());
+            }
+        }
+        over.sort_by(|one, other| one.key.cmp(&other.key));
+        for alert in &over {
+            self.all.remove(&alert.key);
+            self.changes += 1;
+        }
+        over.retain(|alert| !alert.pending);
+        over
     }
 
     /// Somebody took delivery of an alert. Without receivers, the log and the event stream do.
-    pub fn delivered(&mut self, key: &AlertKey, now: u64) {
-        if let Some(alert) = self.firing.get_mut(key) {
-            alert.delivered.get_or_insert(now);
+    pub fn delivered(&mut self, key: &AlertKey, severity: Severity, now: u64) {
+        if let Some(alert) = self.all.get_mut(key)
+            && alert.severity == severity
+            && alert.delivered.is_none()
+        {
+            alert.delivered = Some(now);
+            self.changes += 1;
         }
     }
 
-    /// A listener ended.
+    /// A listener of a known alert has this address too. Gives the alert where that is news.
+    pub fn also_at(&mut self, key: &AlertKey, address: &str) -> Option<&Alert> {
+        let alert = self.all.get_mut(key)?;
+        if !Arc::make_mut(&mut alert.notice).add_address(address) {
+            return None;
+        }
+        self.changes += 1;
+        Some(alert)
+    }
+
+    /// A listener ended. What was pending for it alone will not fire.
     pub fn closed(&mut self, socket: SocketKey) {
-        for alert in self.firing.values_mut() {
-            alert.open.remove(&socket);
+        let mut gone = Vec::new();
+        for alert in self.all.values_mut() {
+            if alert.open.remove(&socket) && alert.pending && alert.open.is_empty() {
+                gone.push(alert.key.clone());
+            }
+        }
+        for key in gone {
+            self.all.remove(&key);
+            self.changes += 1;
         }
     }
 
-    /// Takes out the alerts whose listeners are gone and that have been delivered for long enough, in a stable order.
+    /// Takes out the alerts that are over, in a stable order. Not to be asked before the first look: until then the listeners of
+    /// alerts of before are still to be found.
     pub fn resolve(&mut self, now: u64) -> Vec<Alert> {
-        let mut over: Vec<_> = self
-            .firing
-            .values()
-            .filter(|alert| alert.is_over(now))
-            .cloned()
-            .collect();
+        // Pending ones of before whose listener is gone.
+        let before = self.all.len();
+        self.all.retain(|_, alert| !alert.pending || !alert.open.is_empty());
+        self.changes += u64::from(self.all.len() != before);
+        let over = self.all.values().filter(|alert| alert.is_over(now));
+        let mut over: Vec<_> = over.cloned().collect();
         over.sort_by(|a, b| a.key.cmp(&b.key));
         for alert in &over {
-            self.firing.remove(&alert.key);
+            self.all.remove(&alert.key);
+            self.changes += 1;
         }
         over
     }
 
     /// How many fire.
     pub fn len(&self) -> usize {
-        self.firing.len()
+        self.firing().count()
     }
 
     /// Whether none does.
     pub fn is_empty(&self) -> bool {
-        self.firing.is_empty()
+        self.firing().next().is_none()
+    }
+
+    /// The alert, if it fires or is pending.
+    pub fn get(&self, key: &AlertKey) -> Option<&Alert> {
+        self.all.get(key)
     }
 
     /// The alerts that fire, in no order.
     pub fn firing(&self) -> impl Iterator<Item = &Alert> {
-        self.firing.values()
+        self.all.values().filter(|alert| !alert.pending)
+    }
+
+    /// The alerts that fire or are pending, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.all.values()
+    }
+
+    /// A number that grows with each change of what is to be kept on disk.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 }
 
 impl Alert {
-    /// One that fired, and was delivered, before the agent started.
-    pub fn of_before(key: AlertKey, severity: Severity, fired: u64, delivered: u64) -> Self {
+    /// One that fired, or was pending, before the agent started.
+    pub fn of_before(
+        key: AlertKey,
+        severity: Severity,
+        notice: Notice,
+        (fired, pending): (u64, bool),
+        delivered: Option<u64>,
+    ) -> Self {
         Self {
             key,
             severity,
             fired,
-            delivered: Some(delivered),
-            keep: Duration::ZERO,
+            pending,
+            notice: Arc::new(notice),
+            delivered,
+            terms: Terms::default(),
             open: HashSet::new(),
+            last: None,
+            held: false,
         }
     }
 
@@ -161,108 +373,25 @@ impl Alert {
         self.delivered
     }
 
-    fn is_over(&self, now: u64) -> bool {
-        self.open.is_empty()
-            && self
-                .delivered
-                .is_some_and(|since| Duration::from_nanos(now.saturating_sub(since)) >= self.keep)
+    /// How long it fires at least.
+    pub fn keep(&self) -> Duration {
+        self.terms.keep
     }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.pending && !self.open.is_empty() && lasted(self.fired, now, self.terms.wait)
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        let kept = |since| lasted(since, now, self.terms.keep);
+        self.open.is_empty() && self.delivered.is_some_and(kept) && self.last.is_none_or(kept)
+    }
+}
+
+/// Whether so much time has passed.
+fn lasted(since: u64, now: u64, time: Duration) -> bool {
+    Duration::from_nanos(now.saturating_sub(since)) >= time
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn key(port: u16) -> AlertKey {
-        AlertKey {
-            rule: "dormant-port".into(),
-            protocol: Protocol::Tcp,
-            port,
-            process: "nc".into(),
-            netns: 1,
-        }
-    }
-
-    fn open(alerts: &mut Alerts, port: u16, socket: u64, now: u64) -> Fired {
-        let fired = alerts.opened(
-            key(port),
-            Severity::Critical,
-            Duration::from_secs(60),
-            SocketKey::new(socket),
-            now,
-        );
-        alerts.delivered(&key(port), now);
-        fired
-    }
-
-    #[test]
-    fn two_sockets_of_one_service_are_one_alert() {
-        let mut alerts = Alerts::default();
-        assert_eq!(open(&mut alerts, 1992, 1, 0), Fired::New);
-        assert_eq!(open(&mut alerts, 1992, 2, 0), Fired::Already);
-        alerts.closed(SocketKey::new(1));
-        assert!(alerts.resolve(100 * SECOND).is_empty(), "one is still open");
-        alerts.closed(SocketKey::new(2));
-        assert_eq!(alerts.resolve(100 * SECOND).len(), 1);
-        assert_eq!(alerts.firing().count(), 0);
-    }
-
-    #[test]
-    fn a_short_listener_keeps_its_alert_firing_from_the_first_delivery_on() {
-        let mut alerts = Alerts::default();
-        open(&mut alerts, 1992, 1, 10 * SECOND);
-        alerts.closed(SocketKey::new(1));
-        assert!(alerts.resolve(69 * SECOND).is_empty());
-        assert_eq!(alerts.resolve(70 * SECOND).len(), 1);
-    }
-
-    #[test]
-    fn an_alert_that_nobody_took_does_not_resolve() {
-        let mut alerts = Alerts::default();
-        alerts.opened(key(1992), Severity::Critical, Duration::ZERO, SocketKey::new(1), 0);
-        alerts.closed(SocketKey::new(1));
-        assert!(alerts.resolve(u64::MAX).is_empty());
-        alerts.delivered(&key(1992), 5);
-        assert_eq!(alerts.resolve(5).len(), 1);
-    }
-
-    #[test]
-    fn a_listener_that_comes_back_while_its_alert_fires_does_not_fire_again() {
-        let mut alerts = Alerts::default();
-        open(&mut alerts, 1992, 1, 0);
-        alerts.closed(SocketKey::new(1));
-        assert_eq!(open(&mut alerts, 1992, 2, 30 * SECOND), Fired::Already);
-        assert!(alerts.resolve(100 * SECOND).is_empty());
-    }
-
-    #[test]
-    fn the_severity_is_the_worst_so_far() {
-        let mut alerts = Alerts::default();
-        let mut add = |socket, severity| {
-            alerts.opened(key(1992), severity, Duration::ZERO, SocketKey::new(socket), 0);
-        };
-        add(1, Severity::Warning);
-        add(2, Severity::Critical);
-        add(3, Severity::Warning);
-        assert_eq!(alerts.firing().next().unwrap().severity, Severity::Critical);
-    }
-
-    #[test]
-    fn past_the_bound_an_alert_is_dropped_and_one_that_fires_is_not() {
-        let mut alerts = Alerts::default();
-        let mut open = |index: usize| {
-            let key = AlertKey {
-                process: index.to_string(),
-                ..key(1992)
-            };
-            alerts.opened(key, Severity::Info, Duration::ZERO, SocketKey::new(1), 0)
-        };
-        for index in 0..ALERTS_MAX {
-            assert_eq!(open(index), Fired::New);
-        }
-        assert_eq!((open(ALERTS_MAX), open(0)), (Fired::Dropped, Fired::Already));
-        assert_eq!(alerts.firing().count(), ALERTS_MAX);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 pub mod alerts;
 mod expect;
 mod facts;
+pub mod notice;
 mod rule;
 mod selector;
 pub mod template;

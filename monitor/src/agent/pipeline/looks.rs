@@ -84,6 +84,7 @@ impl Pipeline {
         self.drifted("missed", missing);
         self.drifted("ended", gone);
         if is_first {
+            self.end_alerts_of_another_boot();
             // Those that fired before, too.
             self.count_alerts();
         }
