@@ -146,7 +146,14 @@ pub async fn run(settings: Settings, chosen: Chosen) -> Result<()> {
         log.abort();
     };
     let _ = timeout(LAST_WORDS, finish).await;
-    if let Some(writer) = pipeline.finish() {
+    let (writer, history) = pipeline.finish();
+    if timeout(LAST_WORDS, tokio::task::spawn_blocking(|| history.finish()))
+        .await
+        .is_err()
+    {
+        ::log::error!("the disk of the history does not answer: the last listeners are not kept");
+    }
+    if let Some(writer) = writer {
         // On a thread of its own: a reader that has stopped reading would block it for ever.
         let written = tokio::task::spawn_blocking(|| writer.finish());
         match timeout(LAST_WORDS, written).await {

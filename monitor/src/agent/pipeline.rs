@@ -2,6 +2,7 @@
 
 mod looks;
 mod outputs;
+mod remember;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     config::Settings,
     event::{Event, Kind, Outcome},
+    history::{End, Recorder, Span},
     identity::{Clock, Identity, clock},
     inventory::{
         Change, Inventory, Listener,
@@ -74,6 +76,7 @@ pub(super) struct Pipeline {
     inventory: Inventory<Known>,
     alerts: Alerts,
     state: State,
+    history: Recorder,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -99,7 +102,9 @@ impl Pipeline {
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
-        let mut state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
+        let boot = boot.trim().to_owned();
+        let history = Recorder::start(&settings.history, boot.clone());
+        let mut state = State::new(&settings.state, settings.state_asked, boot);
         let mut alerts = Alerts::default();
         for alert in state.read() {
             // One whose rule is gone with it.
@@ -128,6 +133,7 @@ impl Pipeline {
             inventory: Inventory::default(),
             alerts,
             state,
+            history,
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,
@@ -266,6 +272,7 @@ impl Pipeline {
             Change::Closed { event, listener } => match listener {
                 Some(listener) => {
                     self.forget(&listener);
+                    self.remember_end(&listener, event.time, End::Seen);
                     // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
                     let socket = listener.opened.socket.clone();
                     let report = Report {
@@ -311,6 +318,7 @@ impl Pipeline {
         };
         // Whoever reads the line may look at the metrics next: they are ahead of it.
         self.tell(&event, &report);
+        self.history.put(|| Span::opened(&event, &report, self.clock));
         self.alert(&event, &report);
         if full {
             self.lose("inventory", 1);
@@ -414,28 +422,9 @@ impl Pipeline {
             self.write(line);
         }
         self.state.write(self.alerts.firing());
+        self.count_history();
         self.count_losses(now);
         self.bound_for_long(now);
-    }
-
-    /// UDP sockets on ports that nothing names, which count by now.
-    fn bound_for_long(&mut self, now: u64) {
-        if !self.sees_udp {
-            // Nobody would take them out of the map: looks tell of them.
-            return;
-        }
-        match self.bound_udp.due(now) {
-            Ok(records) => {
-                for event in records.iter().filter_map(|record| decode(record.bytes())) {
-                    if event.is_found() {
-                        self.found(event);
-                    } else {
-                        self.settled(event);
-                    }
-                }
-            }
-            Err(error) => ::log::error!("{error:#}"),
-        }
     }
 
     /// Starts a self-test.
@@ -474,9 +463,9 @@ impl Pipeline {
         }
     }
 
-    /// Gives up the writer, so that it can finish.
-    pub(super) fn finish(mut self) -> Option<Writer> {
-        self.writer.take()
+    /// Gives up what writes, so that it can finish.
+    pub(super) fn finish(self) -> (Option<Writer>, Recorder) {
+        (self.writer, self.history)
     }
 }
 

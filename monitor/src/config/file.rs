@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::{
     duration,
+    history::{HistoryFile, RawHistory},
     names::{Names, RawRegistry, RawService},
     status, watchable,
 };
@@ -48,6 +49,8 @@ pub struct File {
     pub max_series: Option<usize>,
     /// `[privacy] cmdline`.
     pub privacy: Option<Privacy>,
+    /// `[history]`.
+    pub history: HistoryFile,
 }
 
 /// The files as they are written. What they say of names comes first, since rules may name ports by them.
@@ -72,6 +75,7 @@ struct Raw {
     rule: Vec<Spanned<RawRule>>,
     metrics: RawMetrics,
     privacy: RawPrivacy,
+    history: RawHistory,
     registry: RawRegistry,
     service: Vec<Spanned<RawService>>,
 }
@@ -311,6 +315,7 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
             RawPrivacyOf::None => Privacy::None,
         });
     }
+    file.history.add(raw.history, &at)?;
     for spanned in raw.rule {
         let start = spanned.span().start;
         let rule = spanned.into_inner();

@@ -2,14 +2,21 @@
 
 mod duration;
 mod file;
+mod history;
 pub mod names;
+mod size;
 mod status;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
 pub use file::{File, Files, read};
+pub use history::{History, HistoryFile};
 pub use names::{Chosen, Names};
 
 use crate::{
@@ -39,6 +46,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Whether the configuration names it.
     pub state_asked: bool,
+    /// What is kept of what listened.
+    pub history: History,
     /// Where HTTP is served.
     pub listen: Vec<SocketAddr>,
     /// Path of the metrics page.
@@ -86,6 +95,7 @@ const RECONCILE: Duration = Duration::from_secs(60);
 impl Settings {
     /// Puts file and flags together.
     pub fn new(file: File, flags: Flags, names: Names, registry: &Registry) -> Result<Self> {
+        let history = file.history();
         let mut watch = file.watch;
         for ports in &flags.watch {
             watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
@@ -107,6 +117,7 @@ impl Settings {
             reconcile: file.reconcile.unwrap_or(RECONCILE),
             state_asked: file.state.is_some(),
             state: file.state.unwrap_or_else(|| PathBuf::from(STATE)),
+            history,
             listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,
@@ -127,16 +138,29 @@ pub struct Look {
     pub policy: Policy,
     /// What of command lines is shown.
     pub privacy: Privacy,
+    /// What is kept of what listened.
+    pub history: History,
 }
 
 impl Look {
     /// Takes it from the files.
     pub fn new(file: File) -> Result<Self> {
+        let history = file.history();
         Ok(Self {
             instance: instance(file.instance)?,
             policy: policy(file.rules, &file.watch, file.default),
             privacy: file.privacy.unwrap_or_default(),
+            history,
         })
+    }
+}
+
+impl File {
+    /// What is kept of what listened, and where.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let state = self.state.as_deref().unwrap_or(Path::new(STATE));
+        self.history.clone().settle(state, self.state.is_some())
     }
 }
 
