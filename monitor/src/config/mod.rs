@@ -1,6 +1,6 @@
 //! What was asked for, in files and flags, made into settings that hold.
 
-mod duration;
+pub(crate) mod duration;
 mod file;
 mod history;
 pub mod names;
