@@ -23,7 +23,7 @@ use crate::{
     config,
     event::Protocol,
     exit::UsageError,
-    history::read::{Present, Query, Reader, Row, Unreadable},
+    history::read::{Query, Reader, Row, Unreadable},
     registry::{PortSpec, Registry, Transport},
 };
 
@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let file = args.history_file.clone().unwrap_or(history.path);
     let query = Query { ports, since, until };
-    let mut rows = read(&file, &query, time)?;
+    let mut rows = read(&file, &query)?;
     let all = rows.len();
     if query.ports.is_empty() && !args.all {
         rows.retain(|row| row.automatic != Some(true));
@@ -128,14 +128,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 ///
 /// # Errors
 /// Why it cannot be read, in a sentence.
-pub(in crate::cli) fn read(file: &Path, query: &Query, time: Timestamp) -> Result<Vec<Row>, Unreadable> {
+pub(in crate::cli) fn read(file: &Path, query: &Query) -> Result<Vec<Row>, Unreadable> {
     let reader = Reader::open(file)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let present = Present {
-        boot: boot.trim().to_owned(),
-        now: i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
-    };
-    reader.rows(query, &present)
+    reader.rows(query, boot.trim())
 }
 
 /// The ports that were asked for, as the history knows them.

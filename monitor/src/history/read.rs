@@ -8,6 +8,10 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use super::{End, schema, store::beside};
 use crate::{
@@ -15,9 +19,6 @@ use crate::{
     output::Origin,
     policy::Verdict,
 };
-
-/// Nanoseconds without a sign of life after which an agent has ended: it gives one each minute.
-const SILENT: i64 = 180_000_000_000;
 
 /// A listener of the past, or of now. Times are nanoseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +80,6 @@ pub struct Query {
     pub until: Option<i64>,
 }
 
-/// The present, by which what the file calls open is judged: a boot, and a time.
-#[derive(Clone, Debug)]
-pub struct Present {
-    /// Id of this boot.
-    pub boot: String,
-    /// Now.
-    pub now: i64,
-}
-
 /// Why there is nothing to read, as a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -124,6 +116,8 @@ impl std::error::Error for Unreadable {}
 pub struct Reader {
     connection: Connection,
     path: PathBuf,
+    /// Whether an agent writes it, so that what it calls open is.
+    is_watched: bool,
 }
 
 impl Reader {
@@ -133,9 +127,11 @@ impl Reader {
     /// [`Unreadable`].
     pub fn open(path: &Path) -> Result<Self, Unreadable> {
         let path = path.to_owned();
+        let mut is_watched = false;
         for file in [path.clone(), beside(&path, "-wal")] {
             match fs::File::open(&file) {
-                Ok(_) => {}
+                // Before SQLite opens it: to close a file ends the locks that SQLite has on it.
+                Ok(open) => is_watched |= file == path && is_locked(&open),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(Unreadable::Denied(path)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && file == path => {
                     return Err(Unreadable::Absent(path));
@@ -161,7 +157,11 @@ impl Reader {
                     let text = format!("its schema is {version}, and this version of portreeve knows {newest}");
                     return Err(Unreadable::Unusable(path, text));
                 }
-                Ok(Self { connection, path })
+                Ok(Self {
+                    connection,
+                    path,
+                    is_watched,
+                })
             }
             Err(error) => Err(Unreadable::Unusable(path, plain(&error))),
         }
@@ -177,18 +177,18 @@ impl Reader {
         Ok((connection, application, version))
     }
 
-    /// The listeners that are wanted, the one that opened last first.
+    /// The listeners that are wanted, the one that opened last first. Of another boot than the one with this id none listens.
     ///
     /// # Errors
     /// [`Unreadable`] where the file is damaged.
-    pub fn rows(&self, query: &Query, present: &Present) -> Result<Vec<Row>, Unreadable> {
+    pub fn rows(&self, query: &Query, boot: &str) -> Result<Vec<Row>, Unreadable> {
         let mut rows = Vec::new();
-        self.each(query, present, &mut |row| rows.push(row))
+        self.each(query, boot, &mut |row| rows.push(row))
             .map_err(|error| Unreadable::Unusable(self.path.clone(), plain(&error)))?;
         Ok(rows)
     }
 
-    fn each(&self, query: &Query, present: &Present, take: &mut dyn FnMut(Row)) -> rusqlite::Result<()> {
+    fn each(&self, query: &Query, boot: &str, take: &mut dyn FnMut(Row)) -> rusqlite::Result<()> {
         let mut conditions = vec!["opened <= ?1 AND (closed IS NULL OR closed >= ?2)".to_owned()];
         if !query.ports.is_empty() {
             let ports = query.ports.iter().map(|(protocol, first, last)| {
@@ -207,7 +207,7 @@ impl Reader {
         let bounds: [&dyn ToSql; 2] = [&until, &since];
         let mut rows = statement.query(bounds.as_slice())?;
         while let Some(row) = rows.next()? {
-            let row = row_of(row, present)?;
+            let row = row_of(row, self.is_watched.then_some(boot))?;
             // Of one that the file calls open, the end may be known better than the file does.
             if row.closed.is_none_or(|(closed, _)| closed >= since) {
                 take(row);
@@ -217,7 +217,8 @@ impl Reader {
     }
 }
 
-fn row_of(row: &rusqlite::Row<'_>, present: &Present) -> rusqlite::Result<Row> {
+/// A row; one that is open listens where it is of the boot that is `watched`.
+fn row_of(row: &rusqlite::Row<'_>, watched: Option<&str>) -> rusqlite::Result<Row> {
     let address: String = row.get("address")?;
     let opened: i64 = row.get("opened")?;
     let cmdline: Option<String> = row.get("cmdline")?;
@@ -227,8 +228,7 @@ fn row_of(row: &rusqlite::Row<'_>, present: &Present) -> rusqlite::Result<Row> {
         None => {
             let boot: Option<String> = row.get("boot")?;
             let alive = row.get::<_, Option<i64>>("alive")?.unwrap_or(opened);
-            let is_watched =
-                boot.as_deref() == Some(present.boot.as_str()) && present.now.saturating_sub(alive) <= SILENT;
+            let is_watched = boot.is_some() && boot.as_deref() == watched;
             (!is_watched).then_some((alive.max(opened), End::Unwatched))
         }
     };
@@ -279,6 +279,11 @@ fn end(word: Option<&str>) -> End {
         Some("found") => End::Found,
         _ => End::Unwatched,
     }
+}
+
+/// Whether an agent has locked the file.
+fn is_locked(file: &fs::File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
 /// Whether somebody has written what is not in the file itself yet.

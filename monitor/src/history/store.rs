@@ -6,12 +6,16 @@ use std::{
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Statement, params};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use super::{
     End, Span,
@@ -26,6 +30,9 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Bytes of a command line that are kept, as JSON.
 const CMDLINE_MAX: usize = 4_096;
+
+/// Milliseconds after each try to lock the file.
+const LOCK_PAUSES: [u64; 4] = [5, 20, 50, 0];
 
 /// Files moved aside that are kept.
 const ASIDE_MAX: usize = 2;
@@ -205,13 +212,7 @@ fn claim(path: &Path) -> Result<File, Trouble> {
     if !file.metadata()?.is_file() {
         return Err(Trouble::new(Kind::Foreign, "it is no regular file"));
     }
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
-            return Err(Trouble::new(Kind::Locked, "another agent writes it"));
-        }
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
+    lock(&file)?;
     let mut start = [0; MAGIC.len()];
     let is_empty = file.metadata()?.len() == 0;
     if !is_empty && (file.read_exact_at(&mut start, 0).is_err() || start != *MAGIC) {
@@ -221,6 +222,18 @@ fn claim(path: &Path) -> Result<File, Trouble> {
         return Err(Trouble::new(kind, "it is no database"));
     }
     Ok(file)
+}
+
+/// Locks the file against other agents. Whoever reads tries this lock, for an instant, to see whether an agent is there.
+fn lock(file: &File) -> Result<(), Trouble> {
+    for pause in LOCK_PAUSES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(pause)),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
+    Err(Trouble::new(Kind::Locked, "another agent writes it"))
 }
 
 /// Moves a damaged file aside, with the log beside it, and removes all but the newest of those that were moved before. Says

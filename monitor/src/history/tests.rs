@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{
     End, Recorder, Span,
     queue::{Message, Queue, WAITING_MAX},
-    read::{Present, Query, Reader, Row, Unreadable},
+    read::{Query, Reader, Row, Unreadable},
     schema::{self, APPLICATION},
     span::Opener,
     store::{Bounds, Store, move_aside},
@@ -97,16 +97,8 @@ fn open(path: &Path) -> Store {
     Store::open(path, BOOT, BOUNDS, NOW).unwrap()
 }
 
-fn rows_at(path: &Path, now: i64) -> Vec<Row> {
-    let present = Present {
-        boot: BOOT.to_owned(),
-        now,
-    };
-    Reader::open(path).unwrap().rows(&Query::default(), &present).unwrap()
-}
-
 fn rows(path: &Path) -> Vec<Row> {
-    rows_at(path, NOW)
+    Reader::open(path).unwrap().rows(&Query::default(), BOOT).unwrap()
 }
 
 /// Waits for what a thread does, with a deadline.
@@ -174,7 +166,7 @@ fn a_socket_that_outlives_the_agent_is_one_span_and_one_that_does_not_ended_unwa
     store
         .write(&[message(found(1)), Message::Settled], NOW + 90 * SECOND)
         .unwrap();
-    let ends: Vec<_> = rows_at(&path, NOW + 90 * SECOND).iter().map(|row| row.closed).collect();
+    let ends: Vec<_> = rows(&path).iter().map(|row| row.closed).collect();
     assert_eq!(ends, [Some((NOW + 60 * SECOND, End::Unwatched)), None]);
     store
         .write(&[message(ended(found(1), 100))], NOW + 100 * SECOND)
@@ -196,21 +188,15 @@ fn what_an_earlier_boot_left_open_ended_when_that_was_last_alive() {
 }
 
 #[test]
-fn what_the_file_calls_open_is_not_believed_once_nobody_watches() {
+fn what_the_file_calls_open_is_not_believed_where_nobody_watches() {
     let (_folder, path) = folder();
     let mut store = open(&path);
     store.write(&[message(span(1))], NOW).unwrap();
-    assert_eq!(rows_at(&path, NOW + 60 * SECOND)[0].closed, None);
-    assert_eq!(
-        rows_at(&path, NOW + 600 * SECOND)[0].closed,
-        Some((NOW, End::Unwatched))
-    );
-    let rebooted = Present {
-        boot: "another".to_owned(),
-        now: NOW,
-    };
-    let rows = Reader::open(&path).unwrap().rows(&Query::default(), &rebooted).unwrap();
-    assert_eq!(rows[0].closed, Some((NOW, End::Unwatched)));
+    assert_eq!(rows(&path)[0].closed, None);
+    let rebooted = Reader::open(&path).unwrap().rows(&Query::default(), "another").unwrap();
+    assert_eq!(rebooted[0].closed, Some((NOW, End::Unwatched)));
+    drop(store);
+    assert_eq!(rows(&path)[0].closed, Some((NOW, End::Unwatched)));
 }
 
 #[test]
@@ -264,11 +250,7 @@ fn a_query_takes_ports_protocols_and_times() {
     open(&path).write(&spans.map(message), NOW).unwrap();
     let reader = Reader::open(&path).unwrap();
     let ports_of = |query: Query| -> Vec<(u16, Protocol)> {
-        let present = Present {
-            boot: BOOT.to_owned(),
-            now: NOW,
-        };
-        let rows = reader.rows(&query, &present).unwrap();
+        let rows = reader.rows(&query, BOOT).unwrap();
         rows.iter().map(|row| (row.port, row.protocol)).collect()
     };
     let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
@@ -513,7 +495,12 @@ fn what_is_put_is_written_at_the_latest_when_the_recorder_ends() {
     recorder.finish();
     let rows = rows(&path);
     assert_eq!(rows.len(), 2);
-    assert_eq!(rows.iter().filter(|row| row.closed.is_some()).count(), 1);
+    let ends = rows.iter().filter_map(|row| Some(row.closed?.1));
+    assert_eq!(
+        ends.collect::<Vec<_>>(),
+        [End::Unwatched, End::Seen],
+        "the recorder has ended"
+    );
 }
 
 #[test]
@@ -582,13 +569,9 @@ fn a_reader_beside_the_writer_sees_what_is_committed_and_does_not_hold_it_up() {
     let mut store = open(&path);
     store.write(&[message(span(1))], NOW).unwrap();
     let reader = Reader::open(&path).unwrap();
-    let present = Present {
-        boot: BOOT.to_owned(),
-        now: NOW,
-    };
-    assert_eq!(reader.rows(&Query::default(), &present).unwrap().len(), 1);
+    assert_eq!(reader.rows(&Query::default(), BOOT).unwrap().len(), 1);
     store.write(&[message(span(2))], NOW).unwrap();
-    assert_eq!(reader.rows(&Query::default(), &present).unwrap().len(), 2);
+    assert_eq!(reader.rows(&Query::default(), BOOT).unwrap().len(), 2);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Who listened there before, where the agent keeps a history.
 
-use jiff::Timestamp;
-
 use crate::{
     cli::{
         history::{Entry, grouped, json::Listened, read, text::sentence},
@@ -39,7 +37,7 @@ impl Before {
             ports: vec![(protocol, ports.first, ports.last)],
             ..Query::default()
         };
-        match read(&history.path, &query, Timestamp::now()) {
+        match read(&history.path, &query) {
             Ok(rows) => Self::Read(grouped(rows, false)),
             Err(Unreadable::Absent(_)) => Self::Unkept,
             Err(error) => Self::Unread(error.to_string()),
