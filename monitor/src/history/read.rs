@@ -141,12 +141,14 @@ impl Reader {
                 Err(error) => return Err(Unreadable::Unusable(path, error.to_string())),
             }
         }
-        let as_it_is = Self::connect(&path, "mode=ro");
-        let connection = match as_it_is {
-            // Beside a file of which nobody has a log, SQLite would have to make one, in a folder where this user may not.
-            Err(error) if is_about_the_log(&error) && !has_log(&path) => Self::connect(&path, "mode=ro&immutable=1"),
-            opened => opened,
+        // Where nobody writes and no log is left, all is in the file itself. SQLite would make a log, which it would leave
+        // there, and which a user could not make who may read this file and not write its folder.
+        let how = if is_watched || has_log(&path) {
+            "mode=ro"
+        } else {
+            "mode=ro&immutable=1"
         };
+        let connection = Self::connect(&path, how);
         match connection {
             Ok((connection, application, version)) => {
                 let newest = i64::try_from(schema::MIGRATIONS.len()).unwrap_or(i64::MAX);
@@ -289,13 +291,6 @@ fn is_locked(file: &fs::File) -> bool {
 /// Whether somebody has written what is not in the file itself yet.
 fn has_log(path: &Path) -> bool {
     fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
-}
-
-fn is_about_the_log(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure)
-    )
 }
 
 /// An error in words for somebody who has never met SQLite.

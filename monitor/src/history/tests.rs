@@ -580,6 +580,13 @@ fn no_file_is_one_sentence_and_reading_makes_none() {
     let error = Reader::open(&path).unwrap_err();
     assert!(matches!(&error, Unreadable::Absent(_)) && error.to_string().starts_with("there is no history: "));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    drop(open(&path));
+    assert!(rows(&path).is_empty());
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nor does it leave a log"
+    );
 }
 
 #[test]
