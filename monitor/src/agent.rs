@@ -161,7 +161,14 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     if timeout(LAST_WORDS, told).await.is_err() {
         ::log::warn!("a receiver of alerts does not answer: the next agent tells it");
     }
-    if let Some(writer) = pipeline.finish() {
+    let (writer, history) = pipeline.finish();
+    if timeout(LAST_WORDS, tokio::task::spawn_blocking(|| history.finish()))
+        .await
+        .is_err()
+    {
+        ::log::error!("the disk of the history does not answer: the last listeners are not kept");
+    }
+    if let Some(writer) = writer {
         // On a thread of its own: a reader that has stopped reading would block it for ever.
         let written = tokio::task::spawn_blocking(|| writer.finish());
         match timeout(LAST_WORDS, written).await {

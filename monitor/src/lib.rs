@@ -3,13 +3,15 @@
 //!
 //! The modules stand in the order of the data: the kernel side reports ([`kernel`]), records become [`event`]s, the
 //! [`inventory`] says what they change (with [`snapshot`] where an event does not know its own result), [`identity`]
-//! names the process, [`registry`] the port, [`policy`] judges, [`output`] tells. [`agent`] wires them.
+//! names the process, [`registry`] the port, [`policy`] judges, [`output`] tells,
+//! [`history`] remembers. [`agent`] wires them.
 
 pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod event;
 pub mod exit;
+pub mod history;
 pub mod identity;
 pub mod inventory;
 pub mod kernel;

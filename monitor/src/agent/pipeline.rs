@@ -4,6 +4,7 @@ mod alerting;
 mod looks;
 mod outputs;
 mod reconfigure;
+mod remember;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     config::Settings,
     event::{Event, Kind, Outcome},
+    history::{End, Recorder, Span},
     identity::{Clock, Identity, clock},
     inventory::{
         Change, Inventory, Listener,
@@ -83,6 +85,7 @@ pub(super) struct Pipeline {
     /// Alerts of another boot, whose ends receivers are still to be told.
     before: Vec<Stored>,
     state: State,
+    history: Recorder,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -109,7 +112,9 @@ impl Pipeline {
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
-        let state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
+        let boot = boot.trim().to_owned();
+        let history = Recorder::start(&settings.history, boot.clone());
+        let state = State::new(&settings.state, settings.state_asked, boot);
         let mut pipeline = Self {
             registry,
             policy: settings.policy.clone(),
@@ -137,6 +142,7 @@ impl Pipeline {
             held_back: BTreeMap::new(),
             before: Vec::new(),
             state,
+            history,
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,
@@ -281,6 +287,7 @@ impl Pipeline {
             Change::Closed { event, listener } => match listener {
                 Some(listener) => {
                     self.forget(&listener);
+                    self.remember_end(&listener, event.time, End::Seen);
                     // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
                     let socket = listener.opened.socket.clone();
                     let report = Report {
@@ -326,6 +333,7 @@ impl Pipeline {
         };
         // Whoever reads the line may look at the metrics next: they are ahead of it.
         self.tell(&event, &report);
+        self.history.put(|| Span::opened(&event, &report, self.clock));
         self.alert(&event, &report);
         if full {
             self.lose("inventory", 1);
@@ -386,28 +394,9 @@ impl Pipeline {
         }
         let now = clock::boot_now();
         self.tick_alerts(now);
+        self.count_history();
         self.count_losses(now);
         self.bound_for_long(now);
-    }
-
-    /// UDP sockets on ports that nothing names, which count by now.
-    fn bound_for_long(&mut self, now: u64) {
-        if !self.sees_udp {
-            // Nobody would take them out of the map: looks tell of them.
-            return;
-        }
-        match self.bound_udp.due(now) {
-            Ok(records) => {
-                for event in records.iter().filter_map(|record| decode(record.bytes())) {
-                    if event.is_found() {
-                        self.found(event);
-                    } else {
-                        self.settled(event);
-                    }
-                }
-            }
-            Err(error) => ::log::error!("{error:#}"),
-        }
     }
 
     /// Starts a self-test.
@@ -446,13 +435,13 @@ impl Pipeline {
         }
     }
 
-    /// Writes down which alerts fire, and gives up the writer, so that it can finish.
-    pub(super) fn finish(mut self) -> Option<Writer> {
+    /// Writes down which alerts fire, and gives up what writes, so that it can finish.
+    pub(super) fn finish(mut self) -> (Option<Writer>, Recorder) {
         for (key, severity, accepted) in self.receivers.look(clock::boot_now()) {
             self.alerts.delivered(&key, severity, accepted);
         }
         self.keep_alerts();
-        self.writer.take()
+        (self.writer, self.history)
     }
 
     /// Who is told of alerts.

@@ -160,6 +160,7 @@ impl Agent {
             instance: std::mem::take(&mut self.settings.instance),
             labels: std::mem::take(&mut self.settings.labels),
             state: std::mem::take(&mut self.settings.state),
+            history: self.settings.history.clone(),
             privacy: self.settings.privacy,
             ..settings
         };

@@ -1,5 +1,6 @@
 //! `portreeve explain PORT|NAME`: what a port was registered for, and what lies beside it.
 
+mod before;
 mod json;
 mod now;
 mod pick;

@@ -1,7 +1,7 @@
 //! `portreeve list`: what listens now, whose it is, and what is thought of it.
 
 mod agent;
-mod columns;
+pub(in crate::cli) mod columns;
 pub(super) mod filters;
 pub(in crate::cli) mod gather;
 pub(in crate::cli) mod json;

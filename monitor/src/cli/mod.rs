@@ -4,6 +4,7 @@ mod doctor;
 #[cfg(test)]
 mod documented;
 mod explain;
+mod history;
 mod learn;
 mod list;
 mod page;
@@ -45,6 +46,10 @@ enum Command {
     Learn(learn::Args),
     /// Say what the registry knows of a port, a range or a service name
     Explain(explain::Args),
+    /// Show what listened, from when to when, and how often
+    ///
+    /// Reads what the agent keeps ([history]), whether it runs or not.
+    History(history::Args),
     /// Name ports that are good to pick on this host, each with its reason
     Suggest(suggest::Args),
     /// Search the registry of ports, say which one is in use, and take a newer one
@@ -62,6 +67,7 @@ impl Cli {
             Command::Watch(args) => watch::run(args),
             Command::Learn(args) => learn::run(args),
             Command::Explain(args) => explain::run(args),
+            Command::History(args) => history::run(args),
             Command::Suggest(args) => suggest::run(args),
             Command::Registry(args) => registry::run(args),
             Command::Doctor(args) => doctor::run(args),

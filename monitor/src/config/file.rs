@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use super::{
     document, duration,
+    history::{HistoryFile, RawHistory},
     names::{Names, RawRegistry, RawService},
     receivers::{RawAlertmanager, RawJournal, RawWebhook, Receivers},
     rules::{self, Placed, RawExpect, RawRule},
@@ -58,6 +59,8 @@ pub struct File {
     pub privacy: Option<Privacy>,
     /// Who is told of alerts.
     pub receivers: Receivers,
+    /// `[history]`.
+    pub history: HistoryFile,
 }
 
 /// A file that was read.
@@ -103,6 +106,7 @@ struct Raw {
     expect: Vec<Spanned<RawExpect>>,
     metrics: RawMetrics,
     privacy: RawPrivacy,
+    history: RawHistory,
     registry: RawRegistry,
     service: Vec<Spanned<RawService>>,
     alertmanager: RawAlertmanager,
@@ -315,6 +319,7 @@ fn add_text(file: &mut File, all: &mut All, written: Written, registry: &Registr
     let mut note = |outcome: Result<(), ConfigError>| wrong.extend(outcome.err().into_iter().flat_map(|error| error.0));
     note(add_agent(file, raw.agent, &at));
     note(file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at));
+    note(file.history.add(raw.history, &at));
     note(selectors::ports(&raw.watch.ports, registry, &at).map(|ports| file.watch.extend(ports)));
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {

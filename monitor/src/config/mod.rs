@@ -1,20 +1,28 @@
 //! What was asked for, in files and flags, made into settings that hold.
 
 mod document;
-mod duration;
+pub(crate) mod duration;
 mod file;
+mod history;
 pub mod names;
 mod receivers;
 mod rules;
 mod selectors;
+mod size;
 mod sources;
 mod status;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
 pub use file::{File, Files, ReadFile, gather, read};
+pub use history::{History, HistoryFile};
 pub use names::{Chosen, Names};
 pub use sources::{Mark, Sources};
 
@@ -52,6 +60,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Whether the configuration names it.
     pub state_asked: bool,
+    /// What is kept of what listened.
+    pub history: History,
     /// Where HTTP is served.
     pub listen: Vec<SocketAddr>,
     /// Path of the metrics page.
@@ -109,6 +119,7 @@ const RECONCILE: Duration = Duration::from_secs(60);
 impl Settings {
     /// Puts file and flags together.
     pub fn new(file: File, flags: Flags, names: Names, registry: &Registry) -> Result<Self> {
+        let history = file.history();
         let mut watch = file.watch;
         for ports in &flags.watch {
             watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
@@ -133,6 +144,7 @@ impl Settings {
             reconcile: file.reconcile.unwrap_or(RECONCILE),
             state_asked: file.state.is_some(),
             state: file.state.unwrap_or_else(|| PathBuf::from(STATE)),
+            history,
             listen: each_once(flags.listen),
             telemetry_path,
             paths: flags.paths,
@@ -152,6 +164,7 @@ impl Settings {
             ("[agent] instance", self.instance != other.instance),
             ("[agent] labels", self.labels != other.labels),
             ("[agent] state", self.state != other.state),
+            ("[history]", self.history != other.history),
             ("[privacy] cmdline", self.privacy != other.privacy),
         ];
         kept.into_iter()
@@ -170,16 +183,29 @@ pub struct Look {
     pub policy: Policy,
     /// What of command lines is shown.
     pub privacy: Privacy,
+    /// What is kept of what listened.
+    pub history: History,
 }
 
 impl Look {
     /// Takes it from the files.
     pub fn new(file: File) -> Result<Self> {
+        let history = file.history();
         Ok(Self {
             instance: instance(file.instance)?,
             policy: policy(file.rules, file.expects, &file.watch, file.default),
             privacy: file.privacy.unwrap_or_default(),
+            history,
         })
+    }
+}
+
+impl File {
+    /// What is kept of what listened, and where.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let state = self.state.as_deref().unwrap_or(Path::new(STATE));
+        self.history.clone().settle(state, self.state.is_some())
     }
 }
 

@@ -121,7 +121,9 @@ fn what_is_wrong_is_said_with_line_and_what_to_do_and_without_secrets() {
         let error = receivers(text).unwrap_err().to_string();
         let (line, sentence) = expected.split_once(": ").unwrap();
         let (place, said) = error.split_once(": ").unwrap();
-        let has_column = place.strip_prefix(line).is_some_and(|rest| rest.starts_with(" column "));
+        let has_column = place
+            .strip_prefix(line)
+            .is_some_and(|rest| rest.starts_with(" column "));
         assert!(
             has_column && said.starts_with(sentence) && !error.contains("hush"),
             "{text}\n{error}"

@@ -5,6 +5,7 @@
 
 mod budget;
 mod counting;
+mod history;
 mod ports;
 
 use std::collections::{HashMap, HashSet};
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Edges at which user space can lose something.
-pub const EDGES: [&str; 8] = [
+pub const EDGES: [&str; 9] = [
     "hook",
     "queue",
     "decode",
@@ -39,6 +40,7 @@ pub const EDGES: [&str; 8] = [
     "alerts",
     "stdout",
     "log",
+    "history",
 ];
 
 /// How the inventory can be wrong: it has not a listener that is there, or has one that is gone.
@@ -98,6 +100,7 @@ pub struct Metrics {
     registry_info: IntGaugeVec,
     registry_records: IntGauge,
     series_limited: IntCounterVec,
+    history: history::Families,
 }
 
 impl Metrics {
@@ -300,6 +303,7 @@ impl Metrics {
                 "Times that a series was folded into process=\"other\", or left out, because the budget was spent.",
                 &["metric"],
             )?,
+            history: history::Families::new(&families)?,
             families,
         };
         metrics.prepare(policy, registry);

@@ -11,6 +11,8 @@ const KERNEL_SIDE: &str = "monitor-ebpf/";
 const SCENARIOS_RAW: &str = "scenarios/src/raw/";
 /// The metrics page: a file, and the folder of its parts.
 const METRICS: &str = "monitor/src/output/metrics";
+/// What is remembered.
+const HISTORY: &str = "monitor/src/history/";
 /// Stages that are pure: no I/O, no clock.
 const PURE: &[&str] = &["inventory", "policy", "registry"];
 
@@ -70,6 +72,14 @@ pub(crate) fn check(file: &str, text: &str) -> Vec<Violation> {
     {
         let sentence = "prometheus is used only in monitor/src/output/metrics.rs and its folder";
         violations.extend(crates(file, &all, &["prometheus"], sentence));
+    }
+    if !file.starts_with(HISTORY) {
+        violations.extend(crates(
+            file,
+            &all,
+            &["rusqlite"],
+            "rusqlite is used only in monitor/src/history",
+        ));
     }
     if let Some(stage) = pure_stage(file) {
         violations.extend(impurities(file, stage, &without_tests(&all).0));
@@ -189,6 +199,13 @@ mod tests {
         assert_eq!(refused("monitor/src/agent.rs", "fn f() { ::aya_log::init(); }"), [1]);
         assert_eq!(refused("monitor/tests/kernel/main.rs", "use aya_obj::Object;"), [1]);
         assert_eq!(refused("monitor/src/agent.rs", "use aya as kernel;"), [1]);
+    }
+
+    #[test]
+    fn rusqlite_outside_the_history_is_refused() {
+        let text = "use rusqlite::Connection;";
+        assert_eq!(refused("monitor/src/cli/history.rs", text), [1]);
+        assert!(refused("monitor/src/history/store.rs", text).is_empty());
     }
 
     #[test]

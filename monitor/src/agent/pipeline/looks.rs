@@ -2,8 +2,9 @@
 
 use super::Pipeline;
 use crate::{
-    agent::{looks::Done, seconds},
+    agent::{decode, looks::Done, seconds},
     event::{Event, Holder, Kind, Outcome, Protocol, Source},
+    history::End,
     identity::clock,
     inventory::{
         Change, Listener,
@@ -77,6 +78,10 @@ impl Pipeline {
                 missing += 1;
             }
         }
+        if is_first {
+            // Before that, what an earlier agent left open may still be there.
+            self.history.settled();
+        }
         lock(&self.metrics).looked(seconds(self.clock, now), done.took as f64 / 1e9);
         if is_first {
             ::log::info!(listeners = before; "what listened before is known");
@@ -117,6 +122,26 @@ impl Pipeline {
         true
     }
 
+    /// UDP sockets on ports that nothing names, which count by now.
+    pub(super) fn bound_for_long(&mut self, now: u64) {
+        if !self.sees_udp {
+            // Nobody would take them out of the map: looks tell of them.
+            return;
+        }
+        match self.bound_udp.due(now) {
+            Ok(records) => {
+                for event in records.iter().filter_map(|record| decode(record.bytes())) {
+                    if event.is_found() {
+                        self.found(event);
+                    } else {
+                        self.settled(event);
+                    }
+                }
+            }
+            Err(error) => ::log::error!("{error:#}"),
+        }
+    }
+
     /// How the agent came to know what an event tells.
     pub(super) fn origin_of(&self, event: &Event) -> Origin {
         match (event.is_found(), self.first_look) {
@@ -140,6 +165,7 @@ impl Pipeline {
     /// Tells the end of a listener that nobody reported: it was found out at this time.
     pub(super) fn ended_unseen(&mut self, listener: Listener<super::Known>, now: u64) {
         self.forget(&listener);
+        self.remember_end(&listener, now, End::Found);
         let report = Report {
             origin: Origin::Reconciled,
             ..listener.known.report

@@ -6,6 +6,7 @@ use super::{
     pick::Pick,
 };
 use crate::cli::{
+    history::json::Listened,
     list::json::Listener,
     print::{self, Source, Stretch},
 };
@@ -48,7 +49,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         registrations: registrations.collect(),
         neighbours: neighbours.collect(),
         listening: now.map(Now::listeners),
-        listened: None,
+        listened: now.and_then(Now::listened),
         automatic: now.and_then(|now| now.host().automatic).map(Stretch::from),
         reserved: now.map(|now| now.reserved().map(Stretch::from).collect()),
         pick: now.and_then(Now::pick),
@@ -74,8 +75,8 @@ struct Document<'a> {
     neighbours: Vec<Neighbour<'a>>,
     /// What listens on these ports of this host now, as `list --json` writes it; null where the document is about no ports.
     listening: Option<Vec<Listener<'a>>>,
-    /// Who listened there before: null until there is a history.
-    listened: Option<()>,
+    /// What listened there before, as `history --json` writes it; null where there is no history.
+    listened: Option<Vec<Listened<'a>>>,
     /// The range of automatic ports of this host; null where it could not be read.
     automatic: Option<Stretch>,
     /// What the administrator set aside that has some of these ports in it.

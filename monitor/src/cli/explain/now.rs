@@ -4,9 +4,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde::Serialize;
 
-use super::pick::{self, Pick};
+use super::{
+    before::Before,
+    pick::{self, Pick},
+};
 use crate::{
     cli::{
+        history::json::Listened,
         list::{
             gather::{Configured, Looker, SourceArgs},
             json::Listener,
@@ -33,6 +37,7 @@ pub(super) struct Now {
     rows: Vec<Row>,
     not_seen: Vec<String>,
     host: Host,
+    before: Before,
     /// `None` where listeners of the transport that was asked for are not looked at.
     pick: Option<Pick>,
 }
@@ -55,6 +60,7 @@ impl Now {
         transport: Option<Transport>,
     ) -> Self {
         let registry = Arc::clone(&configured.registry);
+        let before = Before::look(configured.history(), ports, transport);
         let mut looker = Looker::new(sources, configured, false);
         let look = looker.look(true);
         let host = looker.ports(&look);
@@ -76,12 +82,18 @@ impl Now {
                 .is_none_or(is_seen)
                 .then(|| Pick::new(&registry, &host, ports, transport)),
             host,
+            before,
         }
     }
 
     /// The listeners, as `list` writes them.
     pub(super) fn listeners(&self) -> Vec<Listener<'_>> {
         self.rows.iter().map(Listener::from).collect()
+    }
+
+    /// What listened before; `None` where there is no history.
+    pub(super) fn listened(&self) -> Option<Vec<Listened<'_>>> {
+        self.before.listened()
     }
 
     /// What the host does with its ports.
@@ -119,7 +131,6 @@ impl Now {
         {
             page.hanging("", 2, sentence);
         }
-        // Who listened here before belongs below this, once there is a history to ask.
         page.blank();
         if self.pick.is_none() {
             page.paragraph(
@@ -144,6 +155,7 @@ impl Now {
         for part in &self.not_seen {
             page.paragraph(2, &format!("({part})"));
         }
+        self.before.write(&mut page);
         let mut text = page.into_text();
         let Check { linux, macos, windows } = self.check();
         text.push_str(&format!(
@@ -256,6 +268,7 @@ mod tests {
             not_seen: Vec::new(),
             pick: Some(Pick::new(Registry::embedded(), &Host::default(), ports, None)),
             host: Host::default(),
+            before: Before::Unkept,
         };
         let text = now.text(Page::of_width(80));
         assert!(

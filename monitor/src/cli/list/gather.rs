@@ -54,6 +54,13 @@ pub struct Configured {
     look: config::Look,
 }
 
+impl Configured {
+    /// What is kept of what listened.
+    pub const fn history(&self) -> &config::History {
+        &self.look.history
+    }
+}
+
 impl SourceArgs {
     /// Reads the configuration and the registry that it leads to. What is wrong with a file that has names is said on
     /// stderr, and is no error.

@@ -112,12 +112,15 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
     for metric in BUDGETED {
         expected.push(("series_limited_total", vec![("metric", metric)]));
     }
+    for kind in crate::history::KINDS {
+        expected.push(("history_errors_total", vec![("kind", kind)]));
+    }
     for (name, labels) in &expected {
         assert_eq!(values(&metrics, name, labels), [0.0], "{name} {labels:?}");
     }
     let zeros = samples(&metrics).iter().filter(|sample| sample.value == 0.0).count();
-    // Nobody read a configuration or looked at open files yet: four gauges more.
-    assert_eq!(zeros, expected.len() + 4);
+    // Nobody read a configuration, looked at open files or wrote a history yet: five gauges more.
+    assert_eq!(zeros, expected.len() + 5);
     for empty in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
         assert!(values(&metrics, empty, &[]).is_empty(), "{empty}");
     }
