@@ -371,3 +371,7 @@ fn add_agent(file: &mut File, raw: RawAgent, at: &At<'_>) -> Result<(), ConfigEr
 #[cfg(test)]
 #[path = "file_tests.rs"]
 pub(super) mod tests;
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod schema_tests;

@@ -19,7 +19,7 @@ use crate::{
     exit::UsageError,
     identity::{Paths, Privacy},
     kernel::Backend,
-    policy::{Expect, Policy, Rule, Verdict},
+    policy::{Expect, Policy, Rule, UNEXPECTED, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
 
@@ -143,11 +143,22 @@ impl Look {
     }
 }
 
-/// The rules of the files, with the built-in one and that of the watched ports.
+/// What is in force without a configuration, written as one.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// The policy that files without flags make.
+pub fn policy_of(file: &File) -> Policy {
+    policy(file.rules.clone(), file.expects.clone(), &file.watch, file.default)
+}
+
+/// The rules of the files, with the built-in ones and that of the watched ports.
 fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
-    // A rule of the same name takes the place of the built-in one.
+    // A rule of the same name takes the place of a built-in one.
     if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
         rules.insert(0, Rule::dormant_port());
+    }
+    if !rules.iter().any(|rule| rule.name == UNEXPECTED) {
+        rules.push(Rule::unexpected());
     }
     if !watch.is_empty() {
         rules.push(Rule::watched(watch.to_vec()));
