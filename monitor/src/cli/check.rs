@@ -9,7 +9,6 @@ use super::print::{self, print, say};
 use crate::{
     config::{self, DEFAULT, File},
     exit::{CONFIG, ConfigError, Problem, UsageError, printable},
-    policy::Policy,
 };
 
 /// The flags of `check`.
@@ -71,7 +70,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut remarks = chosen.remarks.clone();
     let outcome = files.resolve(&chosen.registry);
     if let Ok(file) = &outcome {
-        remarks.extend(waiting(&config::policy_of(file)));
+        remarks.extend(config::waiting(&config::policy_of(file)));
     }
     let code = ExitCode::from(if outcome.is_ok() { 0 } else { CONFIG });
     if args.json {
@@ -104,21 +103,6 @@ fn text_of(file: &File) -> String {
 fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
-}
-
-/// Says which rules match nothing yet. That of the unexpected is meant to wait, whoever wrote it.
-fn waiting(policy: &Policy) -> Option<String> {
-    let names: Vec<_> = policy.waiting().map(|rule| rule.name.as_str()).collect();
-    let names: Vec<_> = names
-        .into_iter()
-        .filter(|name| *name != crate::policy::UNEXPECTED)
-        .collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "silent until there is an [[expect]]: {} (a rule on what is exposed, or without ports)",
-            names.join(", ")
-        )
-    })
 }
 
 fn document(outcome: Result<File, ConfigError>, remarks: Vec<String>) -> Document {

@@ -14,13 +14,13 @@ fn resolve(text: &str) -> Result<File, ConfigError> {
 fn a_file_that_is_right_is_told_with_what_it_has() {
     let file = resolve("[[rule]]\nname = \"r\"\nports = [1]\nscope = \"exposed\"\nseverity = \"info\"").unwrap();
     assert!(text_of(&file).ends_with("/p.toml: ok, 1 rule, 0 expectations\n"));
-    let remark = waiting(&config::policy_of(&file)).unwrap();
+    let remark = config::waiting(&config::policy_of(&file)).unwrap();
     assert!(
         remark.starts_with("silent until there is an [[expect]]: r ("),
         "{remark}"
     );
     let file = resolve("[[expect]]\nports = [22]").unwrap();
-    assert_eq!(waiting(&config::policy_of(&file)), None);
+    assert_eq!(config::waiting(&config::policy_of(&file)), None);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_document_has_each_problem_with_its_place() {
         .iter()
         .map(|problem| (&problem["line"], &problem["column"]))
         .collect();
-    assert_eq!(places, [(&4.into(), &9.into()), (&2.into(), &10.into())]);
+    assert_eq!(places, [(&2.into(), &10.into()), (&4.into(), &9.into())]);
     let mut whole = document(resolve(""), vec![String::new()]);
     whole.problems = wrong.problems;
     documented::check("check --json", &print::document(&whole).unwrap(), &[]);

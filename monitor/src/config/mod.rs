@@ -151,6 +151,18 @@ pub fn policy_of(file: &File) -> Policy {
     policy(file.rules.clone(), file.expects.clone(), &file.watch, file.default)
 }
 
+/// Says which rules match nothing yet. That of the unexpected is meant to wait, whoever wrote it.
+pub fn waiting(policy: &Policy) -> Option<String> {
+    let names = policy.waiting().map(|rule| rule.name.as_str());
+    let names: Vec<_> = names.filter(|name| *name != UNEXPECTED).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "silent until there is an [[expect]]: {} (a rule on what is exposed, or without ports)",
+            names.join(", ")
+        )
+    })
+}
+
 /// The rules of the files, with the built-in ones and that of the watched ports.
 fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
     // A rule of the same name takes the place of a built-in one.
