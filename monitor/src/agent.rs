@@ -49,7 +49,8 @@ use crate::{
         metrics::Metrics,
         writer::Writer,
     },
-    policy::{Policy, Selector},
+    policy::Policy,
+    registry::PortSpec,
     snapshot::owners,
 };
 
@@ -459,15 +460,24 @@ async fn due(at: Option<u64>) {
     }
 }
 
-/// What the kernel side reports: every listen, and for the ports that rules, expectations and the watch list name, all the
-/// rest.
+/// What the kernel side reports: every listen; for the ports that rules and the watch list name all the rest; and for those
+/// that an expectation names binds, so that a UDP socket there is a listener at once. Not its connections: what is expected to
+/// listen on 443 accepts thousands a second.
 fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
     let mut filter = Box::new([WATCH_LISTEN; PORTS]);
-    let named = policy.selectors().flat_map(Selector::named).chain(&settings.watch);
-    for port in named.flat_map(|spec| spec.first..=spec.last) {
-        if let Some(byte) = filter.get_mut(usize::from(port)) {
-            *byte |= WATCH_BIND | WATCH_CONNECT | WATCH_ACCEPT;
+    let mut name = |spec: &PortSpec, bits: u8| {
+        for port in spec.first..=spec.last {
+            if let Some(byte) = filter.get_mut(usize::from(port)) {
+                *byte |= bits;
+            }
         }
+    };
+    let ruled = policy.rules().iter().flat_map(|rule| rule.selector.named());
+    for spec in ruled.chain(&settings.watch) {
+        name(spec, WATCH_BIND | WATCH_CONNECT | WATCH_ACCEPT);
+    }
+    for spec in policy.expectations().iter().flat_map(|expect| expect.selector.named()) {
+        name(spec, WATCH_BIND);
     }
     filter
 }

@@ -4,26 +4,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-const REGISTRY: &str = include_str!("../../../docs/registry.md");
-const HISTORY: &str = include_str!("../../../docs/history.md");
+const PAGES: &str = concat!(
+    include_str!("../../../docs/registry.md"),
+    include_str!("../../../docs/rules.md"),
+    include_str!("../../../docs/history.md")
+);
 
 /// Checks that `schema` is the first key of a document, and that the section with this title has a row for each key and
 /// for no other. What lies below the keys `elsewhere` is explained in another place.
 pub(super) fn check(title: &str, document: &str, elsewhere: &[&str]) {
-    check_in(REGISTRY, title, document, elsewhere);
-}
-
-/// The same in docs/history.md.
-pub(super) fn check_history(title: &str, document: &str) {
-    check_in(HISTORY, title, document, &[]);
-}
-
-fn check_in(page: &str, title: &str, document: &str, elsewhere: &[&str]) {
     assert!(document.starts_with("{\n  \"schema\": 1,\n"), "{document}");
     let mut real = BTreeSet::new();
     collect(&serde_json::from_str(document).unwrap(), "", elsewhere, &mut real);
     let heading = format!("### `{title}`\n");
-    let (_, section) = page
+    let (_, section) = PAGES
         .split_once(&heading)
         .unwrap_or_else(|| panic!("no section {title}"));
     let section = section.split("\n#").next().unwrap();

@@ -207,6 +207,9 @@ fn start(args: &Args) -> Result<ExitCode> {
     let (settings, chosen) = sources.read()?;
     agent::warn_of_registry(&chosen);
     args.paths.check()?;
+    if let Some(sentence) = config::waiting(&settings.policy) {
+        ::log::info!("{sentence}");
+    }
     if settings.events && stdout_leads_nowhere() {
         ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
     }

@@ -32,7 +32,7 @@ impl Sources {
     /// # Errors
     /// One sentence on what is wrong with a file or a flag.
     pub fn read(&self) -> Result<(Settings, Chosen)> {
-        let files = file::read(&self.files)?;
+        let files = file::gather(&self.files);
         let chosen = files.names().open(&self.flags.paths.rootfs);
         self.settings(files, chosen)
     }
@@ -42,7 +42,7 @@ impl Sources {
     /// # Errors
     /// One sentence on what is wrong with a file or a flag.
     pub fn read_again(&self) -> Result<(Settings, Chosen)> {
-        let files = file::read(&self.files)?;
+        let files = file::gather(&self.files);
         match files.names().read(&self.flags.paths.rootfs) {
             Ok(chosen) => self.settings(files, chosen),
             Err(sentence) => bail!(sentence),
@@ -119,8 +119,7 @@ mod tests {
         let mut before = sources.mark();
         let mut is_changed = || {
             let now = sources.mark();
-            let is_changed = now != std::mem::replace(&mut before, now.clone());
-            is_changed
+            now != std::mem::replace(&mut before, now.clone())
         };
         assert!(!is_changed());
         fs::write(at("one.toml"), "[agent]\n").unwrap();

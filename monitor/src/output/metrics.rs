@@ -80,6 +80,7 @@ pub struct Metrics {
     port_info: IntGaugeVec,
     alerts: IntGaugeVec,
     alerts_fired: IntCounterVec,
+    expectations: IntGauge,
     alerts_held_back: IntCounterVec,
     notifications: IntCounterVec,
     notification_queue: IntGaugeVec,
@@ -231,6 +232,10 @@ impl Metrics {
                 "Alerts that a receiver has not been told of yet.",
                 &["receiver"],
             )?,
+            expectations: gauge(
+                "portreeve_expectations",
+                "Expectations in force, [[expect]] of the configuration.",
+            )?,
             build_info: gauges(
                 "portreeve_build_info",
                 "The agent's version; always 1.",
@@ -359,6 +364,7 @@ impl Metrics {
 
     /// The series of rules.
     fn prepare_rules(&self, policy: &Policy) {
+        self.expect(policy);
         for labels in policy.rules().iter().flat_map(series_of) {
             self.alerts.with_label_values(&labels).set(0);
             self.alerts_fired.with_label_values(&labels).reset();
@@ -366,6 +372,11 @@ impl Metrics {
         for rule in policy.rules() {
             self.alerts_held_back.with_label_values(&[&rule.name]).reset();
         }
+    }
+
+    fn expect(&self, policy: &Policy) {
+        let expectations = policy.expectations().len();
+        self.expectations.set(i64::try_from(expectations).unwrap_or(i64::MAX));
     }
 
     /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
@@ -406,6 +417,7 @@ impl Metrics {
         for rule in now.difference(&then) {
             self.alerts_held_back.with_label_values(&[rule]).reset();
         }
+        self.expect(policy);
         self.budget.begin_anew(max_series);
         self.registry_in_use(registry);
     }

@@ -127,7 +127,7 @@ fn names_that_would_do_something_to_a_terminal_are_shown() {
 #[test]
 fn each_key_of_the_document_is_explained_and_times_are_rfc3339() {
     let document = json::render(&listing(rows())).unwrap();
-    documented::check_history("history --json", &document);
+    documented::check("history --json", &document, &[]);
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     let nc = &document["listeners"][0];
     assert_eq!(nc["first_opened"], "2026-11-22T03:20:00.000000000Z");
