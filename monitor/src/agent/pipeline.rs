@@ -109,7 +109,7 @@ impl Pipeline {
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
         let state = State::new(&settings.state, settings.state_asked, boot.trim().to_owned());
-        let mut pipeline = Self {
+        Ok(Self {
             registry,
             policy: settings.policy.clone(),
             metrics,
@@ -143,15 +143,15 @@ impl Pipeline {
             look_every: settings.reconcile.as_secs().max(1),
             first_look: None,
             losses: BTreeMap::new(),
-        };
-        pipeline.restore_alerts();
-        Ok(pipeline)
+        })
     }
 
     /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
     pub(super) fn armed(&mut self, misses: HookMisses, sees_udp: bool) {
         self.misses = misses;
         self.sees_udp = sees_udp;
+        // Not before: an agent that cannot start must not speak for one that could.
+        self.restore_alerts();
     }
 
     /// Takes records of the ring, and looks for what they leave open.
