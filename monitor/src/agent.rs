@@ -49,7 +49,7 @@ use crate::{
         metrics::Metrics,
         writer::Writer,
     },
-    policy::Policy,
+    policy::{Policy, Selector},
     snapshot::owners,
 };
 
@@ -443,14 +443,11 @@ async fn due(at: Option<u64>) {
     }
 }
 
-/// What the kernel side reports: every listen, and for the ports that rules and the watch list name, all the rest.
+/// What the kernel side reports: every listen, and for the ports that rules, expectations and the watch list name, all the
+/// rest.
 fn filter(policy: &Policy, settings: &Settings) -> Box<Filter> {
     let mut filter = Box::new([WATCH_LISTEN; PORTS]);
-    let named = policy
-        .rules()
-        .iter()
-        .flat_map(|rule| rule.named())
-        .chain(&settings.watch);
+    let named = policy.selectors().flat_map(Selector::named).chain(&settings.watch);
     for port in named.flat_map(|spec| spec.first..=spec.last) {
         if let Some(byte) = filter.get_mut(usize::from(port)) {
             *byte |= WATCH_BIND | WATCH_CONNECT | WATCH_ACCEPT;

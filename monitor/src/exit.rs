@@ -1,6 +1,6 @@
 //! The exit codes of the contract, and the errors that choose them.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// Everything went well.
 pub const OK: u8 = 0;
@@ -25,13 +25,61 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// A wrong configuration: the sentence for the user, with file and line.
+/// A wrong configuration: all that was found to be wrong, at least one thing.
 #[derive(Debug)]
-pub struct ConfigError(pub String);
+pub struct ConfigError(pub Vec<Problem>);
 
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands; `None` where no place in a file is to blame.
+    pub place: Option<Place>,
+    /// What is wrong and what to do, in one sentence.
+    pub sentence: String,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Its line, from 1 on.
+    pub line: usize,
+    /// The letter in that line, from 1 on.
+    pub column: usize,
+}
+
+impl From<String> for ConfigError {
+    fn from(sentence: String) -> Self {
+        Self(vec![Problem { place: None, sentence }])
+    }
+}
+
+/// The first problem, and how many more there are.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if let Some(first) = self.0.first() {
+            first.fmt(f)?;
+        }
+        match self.0.len().saturating_sub(1) {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more: `portreeve check` tells them all)"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.sentence),
+            None => f.write_str(&self.sentence),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {} column {}", self.file.display(), self.line, self.column)
     }
 }
 
@@ -119,11 +167,11 @@ mod tests {
     #[test]
     fn each_error_has_the_exit_code_of_the_contract() {
         assert_eq!(code_of(&UsageError(String::new()).into()), 2);
-        assert_eq!(code_of(&ConfigError(String::new()).into()), 78);
+        assert_eq!(code_of(&ConfigError(Vec::new()).into()), 78);
         assert_eq!(code_of(&anyhow::anyhow!("else")), 1);
         // A sentence around it does not change what it is.
         assert_eq!(
-            code_of(&anyhow::Error::from(ConfigError(String::new())).context("while reloading")),
+            code_of(&anyhow::Error::from(ConfigError(Vec::new())).context("while reloading")),
             78
         );
     }

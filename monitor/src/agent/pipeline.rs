@@ -272,8 +272,8 @@ impl Pipeline {
                 let report = self.describe(&event);
                 lock(&self.metrics).happened(&event, &report);
                 self.tell(&event, &report);
-                // What opens a listener is judged when it does; a listen that failed opened none.
-                if matches!(event.kind, Kind::Bind | Kind::Connect | Kind::Accept) {
+                // A listen that failed is over, and left nothing that an alert could be about.
+                if report.findings.iter().any(|finding| finding.span) {
                     self.alert(&event, &report);
                 }
             }
@@ -362,27 +362,17 @@ impl Pipeline {
         } else {
             Arc::default()
         };
-        let subject = event.subject();
-        // The end of a listener is judged as the listener was, and a failed listen as if it had been one.
         let is_listener = matches!(event.kind, Kind::Listen | Kind::Unlisten) || event.opens_listener();
-        let registrations = Registrations::new(&self.registry, event.socket.protocol.into(), subject.port);
+        let registrations = Registrations::new(&self.registry, event.socket.protocol.into(), event.subject().port);
         let host_netns = self.host_netns == Some(event.socket.netns);
-        let facts = Facts {
-            kind: if is_listener { Kind::Listen } else { event.kind },
-            failed: matches!(event.outcome, Outcome::Failed(_)),
-            protocol: event.socket.protocol,
-            port: subject.port,
-            scope: event.scope(),
-            host_netns,
-            automatic: event.socket.automatic,
-        };
+        let socket_unit = is_listener
+            .then(|| self.processes.socket_unit(event, &process))
+            .flatten();
+        let facts = Facts::of_event(event, &process, socket_unit.as_ref(), host_netns);
         let judged = self.policy.judge(&facts, event.opener.tgid == self.own);
         let label = process_label(event, &process);
         let name_matches = (is_listener && event.opener.is_known())
             .then(|| name_matches(registrations.iter(), &label))
-            .flatten();
-        let socket_unit = is_listener
-            .then(|| self.processes.socket_unit(event, &process))
             .flatten();
         Report {
             process,

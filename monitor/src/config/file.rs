@@ -12,16 +12,16 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    duration,
+    document, duration,
     names::{Names, RawRegistry, RawService},
     receivers::{RawAlertmanager, RawJournal, RawWebhook, Receivers},
-    rules::{self, RawRule},
-    watchable,
+    rules::{self, Placed, RawExpect, RawRule},
+    selectors::{self, At},
 };
 use crate::{
-    exit::ConfigError,
+    exit::{ConfigError, Place, Problem},
     identity::Privacy,
-    policy::{Rule, Verdict},
+    policy::{Expect, Rule, Verdict},
     registry::{PortSpec, Registry},
 };
 
@@ -48,6 +48,10 @@ pub struct File {
     pub default: Option<Verdict>,
     /// `[[rule]]`, of all files.
     pub rules: Vec<Rule>,
+    /// `[[expect]]`, of all files.
+    pub expects: Vec<Expect>,
+    /// The files, in order.
+    pub read: Vec<ReadFile>,
     /// `[metrics] max_series`.
     pub max_series: Option<usize>,
     /// `[privacy] cmdline`.
@@ -56,11 +60,31 @@ pub struct File {
     pub receivers: Receivers,
 }
 
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How many rules it has.
+    pub rules: usize,
+    /// How many expectations it has.
+    pub expectations: usize,
+}
+
+/// The rules and expectations of all files, with their places.
+#[derive(Default)]
+struct All {
+    rules: Vec<Placed<Rule>>,
+    expects: Vec<Placed<Expect>>,
+}
+
 /// The files as they are written. What they say of names comes first, since rules may name ports by them.
 #[derive(Default)]
 pub struct Files {
     written: Vec<Written>,
     names: Names,
+    /// What is wrong with their form.
+    wrong: Vec<Problem>,
 }
 
 struct Written {
@@ -76,6 +100,7 @@ struct Raw {
     watch: RawWatch,
     policy: RawPolicy,
     rule: Vec<Spanned<RawRule>>,
+    expect: Vec<Spanned<RawExpect>>,
     metrics: RawMetrics,
     privacy: RawPrivacy,
     registry: RawRegistry,
@@ -115,7 +140,10 @@ enum RawDefault {
 
 /// A port: a number, or text as on the command line.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "write a port (8080), or a text: \"8000-8010\", \"tcp/8080\" or a service name"
+)]
 pub(super) enum RawPort {
     Number(i64),
     Text(String),
@@ -149,16 +177,29 @@ enum RawPrivacyOf {
 }
 
 /// Reads the files in order, each with the `*.toml` of a `conf.d` beside it, in the order of their names. A later value
-/// takes the place of an earlier one; ports and rules add up.
+/// takes the place of an earlier one; ports, rules and expectations add up.
+///
+/// # Errors
+/// All that is wrong with the form of the files, and what cannot be read.
 pub fn read(paths: &[PathBuf]) -> Result<Files, ConfigError> {
+    let mut files = gather(paths);
+    match files.wrong.is_empty() {
+        true => Ok(files),
+        false => Err(ConfigError(std::mem::take(&mut files.wrong))),
+    }
+}
+
+/// Reads the files as [`read`] does, and keeps what is wrong for [`Files::resolve`] to tell with the rest.
+pub fn gather(paths: &[PathBuf]) -> Files {
     let mut files = Files::default();
     for path in paths {
-        files.add(path, text_of(path)?)?;
-        for beside in beside(path)? {
-            files.add(&beside, text_of(&beside)?)?;
+        files.take(path);
+        match beside(path) {
+            Ok(beside) => beside.iter().for_each(|path| files.take(path)),
+            Err(error) => files.wrong.extend(error.0),
         }
     }
-    Ok(files)
+    files
 }
 
 impl Files {
@@ -171,34 +212,58 @@ impl Files {
     /// Everything else, with service names understood by this registry.
     ///
     /// # Errors
-    /// One sentence with file and line on the first thing that is wrong.
+    /// All that is wrong.
     pub fn resolve(self, registry: &Registry) -> Result<File, ConfigError> {
-        let mut file = File::default();
-        for Written { path, text, raw } in self.written {
-            add_text(&mut file, &path, &text, raw, registry)?;
+        let (mut file, mut all, mut wrong) = (File::default(), All::default(), self.wrong);
+        for written in self.written {
+            wrong.extend(add_text(&mut file, &mut all, written, registry));
         }
+        wrong.extend(rules::hidden(&all.rules, &all.expects).0);
+        if !wrong.is_empty() {
+            return Err(ConfigError(wrong));
+        }
+        file.rules = all.rules.into_iter().map(|rule| rule.value).collect();
+        file.expects = all.expects.into_iter().map(|expect| expect.value).collect();
         Ok(file)
     }
 
-    fn add(&mut self, path: &Path, text: String) -> Result<(), ConfigError> {
+    fn take(&mut self, path: &Path) {
+        match text_of(path) {
+            Ok(text) => self.add(path, text),
+            Err(error) => self.wrong.extend(error.0),
+        }
+    }
+
+    fn add(&mut self, path: &Path, text: String) {
+        let (mut raw, wrong): (Raw, _) = document::read(&text);
         let at = |start: usize, problem: &str| at(path, &text, start, problem);
-        let mut raw: Raw = toml::from_str(&text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), &plain(error.message())))?;
-        self.names
-            .add(std::mem::take(&mut raw.registry), std::mem::take(&mut raw.service), &at)?;
+        self.wrong
+            .extend(wrong.iter().flat_map(|(start, problem)| at(*start, problem).0));
+        let named = self
+            .names
+            .add(std::mem::take(&mut raw.registry), std::mem::take(&mut raw.service), &at);
+        self.wrong.extend(named.err().into_iter().flat_map(|error| error.0));
         self.written.push(Written {
             path: path.to_owned(),
             text,
             raw,
         });
-        Ok(())
     }
 }
 
 /// The error on what begins at this byte of a file.
 fn at(path: &Path, text: &str, start: usize, problem: &str) -> ConfigError {
-    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
-    ConfigError(format!("{} line {line}: {problem}", path.display()))
+    let before = text.get(..start).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    let place = Place {
+        file: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+    };
+    ConfigError(vec![Problem {
+        place: Some(place),
+        sentence: problem.to_owned(),
+    }])
 }
 
 /// The `conf.d/*.toml` beside a file.
@@ -208,7 +273,7 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
-            return Err(ConfigError(format!(
+            return Err(ConfigError::from(format!(
                 "cannot read the folder {}: {error}",
                 folder.display()
             )));
@@ -216,8 +281,8 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let entry =
-            entry.map_err(|error| ConfigError(format!("cannot read the folder {}: {error}", folder.display())))?;
+        let entry = entry
+            .map_err(|error| ConfigError::from(format!("cannot read the folder {}: {error}", folder.display())))?;
         if entry.path().extension().is_some_and(|extension| extension == "toml") {
             paths.push(entry.path());
         }
@@ -227,14 +292,14 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
-    let refuse = |error: std::io::Error| ConfigError(format!("cannot read {}: {error}", path.display()));
+    let refuse = |error: std::io::Error| ConfigError::from(format!("cannot read {}: {error}", path.display()));
     let metadata = fs::metadata(path).map_err(refuse)?;
     if !metadata.is_file() {
-        return Err(ConfigError(format!("{} is no regular file", path.display())));
+        return Err(ConfigError::from(format!("{} is no regular file", path.display())));
     }
     let size = metadata.len();
     if size > SIZE_MAX {
-        return Err(ConfigError(format!(
+        return Err(ConfigError::from(format!(
             "{} has {size} bytes; a configuration has at most {SIZE_MAX}",
             path.display()
         )));
@@ -242,47 +307,15 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(refuse)
 }
 
-fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Registry) -> Result<(), ConfigError> {
-    let at = |start: usize, problem: &str| at(path, text, start, problem);
-    let ports = |raw: &[Spanned<RawPort>]| -> Result<Vec<PortSpec>, ConfigError> {
-        let mut specs = Vec::new();
-        for port in raw {
-            let text = match port.as_ref() {
-                RawPort::Number(number) => number.to_string(),
-                RawPort::Text(text) => text.clone(),
-            };
-            specs.extend(watchable(&text, registry).map_err(|error| at(port.span().start, &error))?);
-        }
-        Ok(specs)
-    };
-    if let Some(instance) = raw.agent.instance {
-        if instance.as_ref().is_empty() || instance.as_ref().contains(char::is_control) {
-            let text = "[agent] instance is empty or has control characters in it; leave it out to use the host's name";
-            return Err(at(instance.span().start, text));
-        }
-        file.instance = Some(instance.into_inner());
-    }
-    if let Some(raw) = raw.agent.reconcile {
-        let reconcile = duration::parse(raw.as_ref()).filter(|reconcile| RECONCILE.contains(reconcile));
-        file.reconcile = Some(reconcile.ok_or_else(|| {
-            let text = format!(
-                "[agent] reconcile is `{}`; write a duration from 1s to 1h, like 60s",
-                raw.as_ref()
-            );
-            at(raw.span().start, &text)
-        })?);
-    }
-    if let Some(raw) = raw.agent.state {
-        let folder = PathBuf::from(raw.as_ref());
-        if !folder.is_absolute() {
-            let text = format!("[agent] state is `{}`; write a path that begins with /", raw.as_ref());
-            return Err(at(raw.span().start, &text));
-        }
-        file.state = Some(folder);
-    }
-    file.labels.extend(rules::labels(raw.agent.labels, &at)?);
-    file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at)?;
-    file.watch.extend(ports(&raw.watch.ports)?);
+/// Takes what one file says into `file`; what is wrong comes back.
+fn add_text(file: &mut File, all: &mut All, written: Written, registry: &Registry) -> Vec<Problem> {
+    let Written { path, text, raw } = written;
+    let at = |start: usize, problem: &str| at(&path, &text, start, problem);
+    let mut wrong = Vec::new();
+    let mut note = |outcome: Result<(), ConfigError>| wrong.extend(outcome.err().into_iter().flat_map(|error| error.0));
+    note(add_agent(file, raw.agent, &at));
+    note(file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at));
+    note(selectors::ports(&raw.watch.ports, registry, &at).map(|ports| file.watch.extend(ports)));
     if let Some(default) = raw.policy.default {
         file.default = Some(match default {
             RawDefault::Unruled => Verdict::Unruled,
@@ -299,273 +332,54 @@ fn add_text(file: &mut File, path: &Path, text: &str, raw: Raw, registry: &Regis
             RawPrivacyOf::None => Privacy::None,
         });
     }
-    for rule in raw.rule {
-        let rule = rules::rule(rule, &file.rules, &ports, registry, &at)?;
-        file.rules.push(rule);
+    let before = (all.rules.len(), all.expects.len());
+    for raw in raw.rule {
+        note(rules::rule(raw, &all.rules, registry, &at).map(|rule| all.rules.push(rule)));
     }
+    for raw in raw.expect {
+        note(rules::expect(raw, &all.expects, registry, &at).map(|expect| all.expects.push(expect)));
+    }
+    file.read.push(ReadFile {
+        rules: all.rules.len() - before.0,
+        expectations: all.expects.len() - before.1,
+        path,
+    });
+    wrong
+}
+
+fn add_agent(file: &mut File, raw: RawAgent, at: &At<'_>) -> Result<(), ConfigError> {
+    if let Some(instance) = raw.instance {
+        if instance.as_ref().is_empty() || instance.as_ref().contains(char::is_control) {
+            let text = "[agent] instance is empty or has control characters in it; leave it out to use the host's name";
+            return Err(at(instance.span().start, text));
+        }
+        file.instance = Some(instance.into_inner());
+    }
+    if let Some(raw) = raw.reconcile {
+        let reconcile = duration::parse(raw.as_ref()).filter(|reconcile| RECONCILE.contains(reconcile));
+        file.reconcile = Some(reconcile.ok_or_else(|| {
+            let text = format!(
+                "[agent] reconcile is `{}`; write a duration from 1s to 1h, like 60s",
+                raw.as_ref().escape_debug()
+            );
+            at(raw.span().start, &text)
+        })?);
+    }
+    if let Some(raw) = raw.state {
+        let folder = PathBuf::from(raw.as_ref());
+        if !folder.is_absolute() {
+            let text = format!(
+                "[agent] state is `{}`; write a path that begins with /",
+                raw.as_ref().escape_debug()
+            );
+            return Err(at(raw.span().start, &text));
+        }
+        file.state = Some(folder);
+    }
+    file.labels.extend(rules::labels(raw.labels, at)?);
     Ok(())
 }
 
-/// Turns the parser's message into one line that names the nearest key.
-fn plain(message: &str) -> String {
-    let line = message.lines().collect::<Vec<_>>().join(" ");
-    let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((unknown, known)) if line.starts_with("unknown field") => {
-            let nearest = known
-                .iter()
-                .map(|key| (strsim::osa_distance(unknown, key), key))
-                .min()
-                .filter(|(distance, key)| *distance <= key.len().div_ceil(2));
-            match nearest {
-                Some((_, key)) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
-                None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
-            }
-        }
-        _ if line.starts_with("missing field") => match quoted.first() {
-            Some(key) => format!("the key `{key}` is missing here"),
-            None => line,
-        },
-        _ => line
-            .replace(
-                "invalid type: map, expected a sequence",
-                "this is a list: write it with two brackets, [[rule]]",
-            )
-            .replace(", expected a sequence", ": write a list, [\"8080\"]")
-            .replace(" as i128", "")
-            .replace("usize", "a whole number from 0 on"),
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::{
-        event::Protocol,
-        policy::{Automatic, Reach},
-    };
-    use std::time::Duration;
-
-    /// One file of this text.
-    pub(in crate::config) fn files(text: &str) -> Result<Files, ConfigError> {
-        let mut files = Files::default();
-        files.add(Path::new("p.toml"), text.to_owned())?;
-        Ok(files)
-    }
-
-    fn parse(text: &str) -> Result<File, ConfigError> {
-        files(text)?.resolve(Registry::embedded())
-    }
-
-    #[test]
-    fn every_key_of_this_version_is_understood() {
-        let file = parse(
-            r#"
-            [agent]
-            instance = "web-7"
-            reconcile = "2m"
-            state = "/srv/portreeve"
-            [watch]
-            ports = ["1990-1994", "stun-p3", "tcp/8080", 22]
-            [policy]
-            default = "unexpected"
-            [[rule]]
-            name = "dormant-port"
-            ports = ["1990-1992", 1994]
-            protocols = ["tcp"]
-            on = ["listen"]
-            scope = "exposed"
-            automatic = false
-            severity = "critical"
-            keep_firing_for = "2s"
-            for = "30s"
-            summary = "{process} is on {port}"
-            description = "{{look}}"
-            runbook_url = "https://wiki.example/ports?p=1992#top"
-            labels = { team = "net" }
-            [metrics]
-            max_series = 5
-            [privacy]
-            cmdline = "none"
-            "#,
-        )
-        .unwrap();
-        assert_eq!(file.instance.as_deref(), Some("web-7"));
-        assert_eq!(file.reconcile, Some(Duration::from_secs(120)));
-        assert_eq!(file.state.as_deref(), Some(Path::new("/srv/portreeve")));
-        assert_eq!(file.default, Some(Verdict::Unexpected));
-        assert_eq!((file.max_series, file.privacy), (Some(5), Some(Privacy::None)));
-        let [rule] = file.rules.as_slice() else { panic!() };
-        assert_eq!(
-            (rule.keep_firing_for, rule.automatic),
-            (Duration::from_secs(2), Automatic::Only(false))
-        );
-        assert_eq!(
-            (rule.scope, rule.protocols.as_slice()),
-            (Reach::Exposed, [Protocol::Tcp].as_slice())
-        );
-        assert!(rule.names(Protocol::Tcp, 1992) && !rule.names(Protocol::Tcp, 1993));
-        assert_eq!(rule.for_, Duration::from_secs(30));
-        let texts = [&rule.summary, &rule.description].map(|text| text.as_ref().unwrap().to_string());
-        assert_eq!(texts, ["{process} is on {port}", "{{look}}"]);
-        assert_eq!(rule.runbook.as_deref(), Some("https://wiki.example/ports?p=1992#top"));
-        assert_eq!(rule.labels.get("team").map(String::as_str), Some("net"));
-        assert!(file.watch.len() >= 4);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_file_line_and_what_to_do() {
-        let rule = |rest: &str| format!("\n[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\n{rest}\n");
-        for (text, expected) in [
-            (
-                "[watch]\nprots = []".to_owned(),
-                "p.toml line 2: unknown key `prots`; did you mean `ports`?",
-            ),
-            (
-                "[zzz]\npath = 1".to_owned(),
-                "p.toml line 1: unknown key `zzz`; known here: agent, watch, policy, rule, metrics, privacy",
-            ),
-            (
-                rule("keep_firing_for = \"15\""),
-                "p.toml line 6: `15` is no duration; write 15m, 90s or 1h30m",
-            ),
-            (
-                rule("automatic = \"yes\""),
-                "p.toml line 6: automatic is \"any\", true or false, not \"yes\"",
-            ),
-            ("[watch]\nports = [70000]".to_owned(), "p.toml line 2: "),
-            (
-                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nstatus = [\n\"dormant\",\n\"dormnat\"]".to_owned(),
-                "p.toml line 6: `dormnat` is no status; did you mean `dormant`?",
-            ),
-            (
-                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nstatus = [\"dead\"]".to_owned(),
-                "p.toml line 4: `dead` is no status; there are dormant, unauthorised, assigned, reserved, unassigned",
-            ),
-            (
-                "[[rule]]\nname = \"r\"\nseverity = \"info\"\nports = [22]\nstatus = [\"dormant\"]".to_owned(),
-                "p.toml line 1: the rule `r` can never match: its ports, status, protocols and `on`",
-            ),
-            (
-                "[[rule]]\nname = \"r\"\nports = []\nseverity = \"info\"".to_owned(),
-                "p.toml line 1: the rule `r` names neither ports nor a status, so it can never match",
-            ),
-            (
-                "[[rule]]\nname = \"A b\"\nports = [1]\nseverity = \"info\"".to_owned(),
-                "p.toml line 2: `A b` is no name for a rule: use a-z, 0-9 and -, like dormant-port",
-            ),
-            (
-                "[agent]\ninstance = \"\"".to_owned(),
-                "p.toml line 2: [agent] instance is empty or has",
-            ),
-            ("[agent\n".to_owned(), "p.toml line 1: "),
-            (
-                "[agent]\ninstance = \"a\\nb\"".to_owned(),
-                "p.toml line 2: [agent] instance is empty or has control",
-            ),
-            (
-                "[agent]\nstate = \"here\"".to_owned(),
-                "p.toml line 2: [agent] state is `here`; write",
-            ),
-            (
-                "[agent]\nreconcile = \"500ms\"".to_owned(),
-                "p.toml line 2: [agent] reconcile is `500ms`; write",
-            ),
-            (
-                "[metrics]\nmax_series = -1".to_owned(),
-                "p.toml line 2: invalid value: integer `-1`, expected a whole number from 0 on",
-            ),
-            (
-                "[watch]\nports = \"8080\"".to_owned(),
-                "p.toml line 2: invalid type: string \"8080\": write a list",
-            ),
-            (
-                "[watch]\nports = [\"sctp/80\"]".to_owned(),
-                "p.toml line 2: `sctp/80` is neither TCP nor UDP",
-            ),
-            ("[watch]\nports = [0]".to_owned(), "p.toml line 2: `0` has port 0 in it"),
-            (
-                "[[rule]]\nname = \"r\"\nports = [1]".to_owned(),
-                "p.toml line 1: the key `severity` is missing here",
-            ),
-            (
-                "[rule]\nname = \"r\"".to_owned(),
-                "p.toml line 1: this is a list: write it with two brackets",
-            ),
-            (
-                rule("summary = \"{prot}\""),
-                "p.toml line 6: `{prot}` stands for nothing; did you mean `{port}`?",
-            ),
-            (
-                rule("runbook_url = \"wiki/ports\""),
-                "p.toml line 6: `wiki/ports` is no URL; write one that begins with https://",
-            ),
-            (
-                rule("labels = { severity = \"x\" }"),
-                "p.toml line 6: each alert has the label `severity` already",
-            ),
-            (
-                rule("labels = { \"a-b\" = \"x\" }"),
-                "p.toml line 6: `a-b` is no name for a label",
-            ),
-            (rule("for = \"soon\""), "p.toml line 6: `soon` is no duration"),
-            (rule("protocols = []"), "p.toml line 2: the rule `r` can never match"),
-            (rule("on = []"), "p.toml line 2: the rule `r` can never match"),
-            (
-                "[[rule]]\nname = \"r\"\nports = [\"udp/53\"]\nprotocols = [\"tcp\"]\nseverity = \"info\"".to_owned(),
-                "p.toml line 1: the rule `r` can never match",
-            ),
-            (
-                "[[rule]]\nname = \"watched-port\"\nports = [1]\nseverity = \"info\"".to_owned(),
-                "p.toml line 2: `watched-port` is the rule of",
-            ),
-        ] {
-            let error = parse(&text).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{text}\n{error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_rule_on_a_status_covers_the_ports_that_have_it_alone_or_among_ports() {
-        let rule = |rest: &str| {
-            let text = format!("[[rule]]\nname = \"r\"\nseverity = \"info\"\n{rest}");
-            parse(&text).unwrap().rules.remove(0)
-        };
-        let dormant = rule("status = [\"dormant\"]");
-        assert!(dormant.names(Protocol::Tcp, 1992) && dormant.names(Protocol::Udp, 1987));
-        assert!(!dormant.names(Protocol::Tcp, 22));
-        let among = rule("status = [\"dormant\"]\nports = [\"1990-2000\", 22]\nprotocols = [\"tcp\"]");
-        assert!(among.names(Protocol::Tcp, 1992) && among.names(Protocol::Tcp, 1996));
-        assert!(!among.names(Protocol::Tcp, 1987) && !among.names(Protocol::Udp, 1992));
-        // Too many, and too busy, to name each; within ports that are named they are.
-        assert_eq!(rule("status = [\"dormant\", \"unassigned\"]").named(), []);
-        assert!(rule("status = [\"unassigned\"]\nports = [\"19000-19999\"]").names(Protocol::Tcp, 19_992));
-    }
-
-    #[test]
-    fn a_second_rule_of_one_name_is_refused() {
-        let rule = "[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\n";
-        let error = parse(&format!("{rule}{rule}")).unwrap_err().to_string();
-        assert_eq!(error, "p.toml line 6: there is a rule `r` already");
-    }
-
-    #[test]
-    fn files_beside_are_read_in_the_order_of_their_names_and_later_values_win() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let main = write("portreeve.toml", "[agent]\ninstance = \"one\"\n[watch]\nports = [1]");
-        write("conf.d/20.toml", "[agent]\ninstance = \"three\"");
-        write("conf.d/10.toml", "[agent]\ninstance = \"two\"\n[watch]\nports = [2]");
-        write("conf.d/30.toml.bak", "nonsense");
-        let file = read(&[main]).unwrap().resolve(Registry::embedded()).unwrap();
-        assert_eq!((file.instance.as_deref(), file.watch.len()), (Some("three"), 2));
-        let error = read(&[folder.path().join("gone.toml")]).err().unwrap().to_string();
-        assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
-    }
-}
+#[path = "file_tests.rs"]
+pub(super) mod tests;

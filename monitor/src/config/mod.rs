@@ -1,17 +1,19 @@
 //! What was asked for, in files and flags, made into settings that hold.
 
+mod document;
 mod duration;
 mod file;
 pub mod names;
 mod receivers;
 mod rules;
+mod selectors;
 mod status;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-pub use file::{File, Files, read};
+pub use file::{File, Files, ReadFile, gather, read};
 pub use names::{Chosen, Names};
 
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     identity::{Paths, Privacy},
     kernel::Backend,
     output::notify::{Wanted, endpoint::Url},
-    policy::{Policy, Rule, Verdict},
+    policy::{Expect, Policy, Rule, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
 
@@ -114,7 +116,7 @@ impl Settings {
             labels: file.labels,
             receivers: file.receivers.wanted(),
             external_url: flags.external_url.as_deref().map(external_url).transpose()?,
-            policy: policy(file.rules, &watch, file.default),
+            policy: policy(file.rules, file.expects, &watch, file.default),
             watch,
             privacy: file.privacy.unwrap_or_default(),
             max_series: file.max_series.unwrap_or(MAX_SERIES),
@@ -148,14 +150,14 @@ impl Look {
     pub fn new(file: File) -> Result<Self> {
         Ok(Self {
             instance: instance(file.instance)?,
-            policy: policy(file.rules, &file.watch, file.default),
+            policy: policy(file.rules, file.expects, &file.watch, file.default),
             privacy: file.privacy.unwrap_or_default(),
         })
     }
 }
 
 /// The rules of the files, with the built-in one and that of the watched ports.
-fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
+fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
     // A rule of the same name takes the place of the built-in one.
     if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
         rules.insert(0, Rule::dormant_port());
@@ -163,7 +165,7 @@ fn policy(mut rules: Vec<Rule>, watch: &[PortSpec], default: Option<Verdict>) ->
     if !watch.is_empty() {
         rules.push(Rule::watched(watch.to_vec()));
     }
-    Policy::new(rules, default.unwrap_or(Verdict::Unruled))
+    Policy::new(rules, default.unwrap_or(Verdict::Unruled)).with_expectations(expects)
 }
 
 /// Where people reach the page, without a slash at its end.

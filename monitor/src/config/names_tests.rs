@@ -59,7 +59,7 @@ fn services_of_the_site_are_understood_and_name_ports_in_rules() {
     let chosen = files.names().open(Path::new("/nowhere"));
     assert_eq!(chosen.remarks, [""; 0]);
     let file: File = files.resolve(&chosen.registry).unwrap();
-    let ports: Vec<_> = file.rules[0].ports.iter().map(ToString::to_string).collect();
+    let ports: Vec<_> = file.rules[0].selector.ports.iter().map(ToString::to_string).collect();
     assert_eq!(
         ports,
         [
@@ -84,40 +84,43 @@ fn what_is_wrong_with_a_service_is_said_with_its_line() {
     for (text, sentence) in [
         (
             service(""),
-            "line 1: the service `x` needs `port = 8080`, or `ports` with a list of them, and not both",
+            "line 1 column 1: the service `x` needs `port = 8080`, or `ports` with a list of them, and not both",
         ),
         (
             service("port = 1\nports = [2]"),
-            "line 1: the service `x` needs `port = 8080`, or `ports`",
+            "line 1 column 1: the service `x` needs `port = 8080`, or `ports`",
         ),
-        (service("ports = []"), "line 1: the service `x` needs"),
+        (service("ports = []"), "line 1 column 1: the service `x` needs"),
         (
             service("port = 0"),
-            "line 3: `0` is neither a port from 1 to 65535 nor a range such as",
+            "line 3 column 8: `0` is neither a port from 1 to 65535 nor a range such as",
         ),
-        (service("port = 65536"), "line 3: `65536` is neither a port"),
-        (service("port = -1"), "line 3: `-1` is neither a port"),
-        (service("ports = [1, \"9-3\"]"), "line 3: `9-3` is neither a port"),
-        (service("port = \"ssh\""), "line 3: `ssh` is neither a port"),
+        (service("port = 65536"), "line 3 column 8: `65536` is neither a port"),
+        (service("port = -1"), "line 3 column 8: `-1` is neither a port"),
+        (
+            service("ports = [1, \"9-3\"]"),
+            "line 3 column 13: `9-3` is neither a port",
+        ),
+        (service("port = \"ssh\""), "line 3 column 8: `ssh` is neither a port"),
         (
             service("port = 1\nprot = \"tcp\""),
-            "line 4: unknown key `prot`; did you mean `port`?",
+            "line 4 column 1: unknown key `prot`; did you mean `port`?",
         ),
         (
             service("port = 1\nprotocol = \"sctp\""),
-            "line 4: unknown variant `sctp`",
+            "line 4 column 12: `sctp` is not known here; ",
         ),
         (
             service("port = 1\ndescription = \"a\\nb\""),
-            "line 4: the description has control characters",
+            "line 4 column 15: the description has control characters",
         ),
         (
             "[[service]]\nname = \"80\"\nport = 1".to_owned(),
-            "line 2: `80` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
+            "line 2 column 8: `80` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
         ),
         (
             "[[service]]\nport = 1".to_owned(),
-            "line 1: the key `name` is missing here",
+            "line 1 column 1: the key `name` is missing here",
         ),
         (
             format!(
@@ -125,15 +128,15 @@ fn what_is_wrong_with_a_service_is_said_with_its_line() {
                 service("port = 1"),
                 service("ports = [\"1-3\"]\nprotocol = \"udp\"")
             ),
-            "line 4: there is a service `x` on 1/udp already",
+            "line 4 column 1: there is a service `x` on 1/udp already",
         ),
         (
             "[registry]\npath = \"a/b\"".to_owned(),
-            "line 2: [registry] path is `a/b`; write a path that begins with /",
+            "line 2 column 8: [registry] path is `a/b`; write a path that begins with /",
         ),
         (
             "[registry]\npaht = \"/b\"".to_owned(),
-            "line 2: unknown key `paht`; did you mean `path`?",
+            "line 2 column 1: unknown key `paht`; did you mean `path`?",
         ),
     ] {
         let error = error_of(&text);

@@ -101,7 +101,7 @@ impl Wanted {
 }
 
 fn client(endpoint: &Endpoint) -> Result<Client, ConfigError> {
-    Client::new(endpoint.clone()).map_err(|error| ConfigError(format!("{}: {error}", endpoint.name)))
+    Client::new(endpoint.clone()).map_err(|error| ConfigError::from(format!("{}: {error}", endpoint.name)))
 }
 
 impl Receivers {

@@ -161,16 +161,37 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         Protocol::Tcp => "t",
         Protocol::Udp => "u",
     };
-    // Who opened what a look found is not known.
-    let verb = if event.is_found() { "holds" } else { "opened" };
+    let failed = matches!(event.outcome, Outcome::Failed(_));
+    let verb = match event.kind {
+        Kind::Bind if failed => "failed to bind",
+        Kind::Bind if event.socket.protocol == Protocol::Tcp => "bound",
+        Kind::Connect if failed => "failed to connect to",
+        Kind::Connect => "connected to",
+        Kind::Accept => "accepted a connection on",
+        // Who opened what a look found is not known.
+        _ if event.is_found() => "holds",
+        _ => "opened",
+    };
+    let from = match event.peer {
+        Some(peer) if event.kind == Kind::Accept => format!(" from {}", endpoint(peer)),
+        _ => String::new(),
+    };
+    // A connection is no listener, and its port is the other end's.
+    let (listening, end) = match event.kind {
+        Kind::Connect => ("", "dport"),
+        Kind::Accept => ("", "sport"),
+        _ => ("l", "sport"),
+    };
     let who = if event.opener.is_known() {
         format!("{} ({user}){exe}", report.label)
     } else {
         NOBODY.to_owned()
     };
+    let on = if event.kind == Kind::Connect { "from" } else { "on" };
     format!(
-        "{who} {verb} {port} on {instance}{namespace}{belongs}. {registered} Check: {enter}ss -l{letter}np 'sport = :{}'",
-        event.socket.port,
+        "{who} {verb} {port}{from} {on} {instance}{namespace}{belongs}. {registered} Check: {enter}ss -{listening}{letter}np \
+         '{end} = :{}'",
+        event.subject().port,
     )
 }
 

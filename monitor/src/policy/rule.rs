@@ -1,14 +1,11 @@
-//! A rule: which ports, what happened there, and how bad it is.
+//! A rule: which sockets, what happened there, how bad it is, and what its alerts say.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Facts, Template};
-use crate::{
-    event::{Kind, Protocol, Scope},
-    registry::PortSpec,
-};
+use super::{Facts, Reach, Selector, Template, selector::Fit};
+use crate::{event::Kind, registry::PortSpec};
 
 /// How bad it is; the names of Prometheus's usual severities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
@@ -39,7 +36,7 @@ impl Severity {
 pub enum On {
     /// A listener.
     Listen,
-    /// A bind that succeeded. That of a UDP socket is a listener, and no bind.
+    /// A bind that succeeded; that of a UDP socket is a listener, and no bind.
     Bind,
     /// A bind that failed.
     BindFailed,
@@ -51,7 +48,7 @@ pub enum On {
 
 impl On {
     /// Whether this is what happened.
-    pub fn is(self, facts: &Facts) -> bool {
+    pub fn is(self, facts: &Facts<'_>) -> bool {
         match self {
             Self::Listen => facts.kind == Kind::Listen,
             Self::Bind => facts.kind == Kind::Bind && !facts.failed,
@@ -62,44 +59,15 @@ impl On {
     }
 }
 
-/// Whom a listener must be able to serve for a rule to care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reach {
-    /// Any.
-    Any,
-    /// Not loopback, and in the host's namespace.
-    Exposed,
-}
-
-/// Whether a rule cares who chose the port. In the configuration: `"any"`, `true` or `false`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Automatic {
-    /// Any.
-    Any,
-    /// Only a port that the kernel chose (`true`), or only one that was asked for (`false`).
-    Only(bool),
-}
-
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its name: the label of its alerts.
     pub name: String,
-    /// The ports; of a rule on a status those that had it when the configuration was read.
-    pub ports: Vec<PortSpec>,
-    /// Whether it names its ports: to the kernel side, which then reports all that happens on them, and to the metrics.
-    /// A rule on all that is assigned, or on all that is not, names none: it judges listeners, which are always
-    /// reported, and every connection to 443 or from an automatic port would come on top.
-    pub names_ports: bool,
-    /// The protocols.
-    pub protocols: Vec<Protocol>,
+    /// Which sockets it is about.
+    pub selector: Selector,
     /// What it waits for.
     pub on: Vec<On>,
-    /// Whom the listener serves.
-    pub scope: Reach,
-    /// Who chose the port.
-    pub automatic: Automatic,
     /// How bad it is.
     pub severity: Severity,
     /// How bad it is where the kernel chose the port; `None` for no difference.
@@ -136,6 +104,9 @@ pub const KEEP_FIRING_FOR: Duration = Duration::from_secs(15 * 60);
 /// Name of the rule that `--watch` and `[watch]` bring along.
 pub const WATCHED: &str = "watched-port";
 
+/// Name of the rule on listeners that are unexpected though no other rule matches.
+pub const UNEXPECTED: &str = "unexpected-listener";
+
 impl Rule {
     /// The built-in rule: ports whose registered services are all dead.
     pub fn dormant_port() -> Self {
@@ -146,12 +117,8 @@ impl Rule {
         };
         Self {
             name: "dormant-port".into(),
-            ports: vec![any(1990, 1992), any(1994, 1994)],
-            names_ports: true,
-            protocols: vec![Protocol::Tcp, Protocol::Udp],
+            selector: Selector::on(vec![any(1990, 1992), any(1994, 1994)]),
             on: vec![On::Listen],
-            scope: Reach::Any,
-            automatic: Automatic::Any,
             severity: Severity::Critical,
             automatic_severity: Some(Severity::Warning),
             for_: Duration::ZERO,
@@ -167,50 +134,40 @@ impl Rule {
     pub fn watched(ports: Vec<PortSpec>) -> Self {
         Self {
             name: WATCHED.into(),
-            ports,
+            selector: Selector::on(ports),
             severity: Severity::Warning,
             automatic_severity: None,
             ..Self::dormant_port()
         }
     }
 
-    /// Whether the rule names this port.
-    pub fn names(&self, protocol: Protocol, port: u16) -> bool {
-        self.names_ports && self.covers(protocol, port)
+    /// The built-in rule on listeners that no expectation takes though it should: see [`super::Policy::judge`].
+    pub fn unexpected() -> Self {
+        Self {
+            name: UNEXPECTED.into(),
+            selector: Selector::all(),
+            severity: Severity::Warning,
+            automatic_severity: None,
+            ..Self::dormant_port()
+        }
     }
 
-    /// The ports that the rule names.
-    pub fn named(&self) -> &[PortSpec] {
-        if self.names_ports { &self.ports } else { &[] }
-    }
-
-    fn covers(&self, protocol: Protocol, port: u16) -> bool {
-        self.protocols.contains(&protocol) && self.ports.iter().any(|spec| covers(spec, protocol, port))
+    /// Whether it waits for the first expectation. On a host of which nobody said what may be there, all that is exposed, or
+    /// that some user runs, would be a finding.
+    pub fn waits(&self) -> bool {
+        self.selector.scope == Reach::Exposed || self.selector.ports.is_empty()
     }
 
     /// Whether the rule matches.
-    pub fn matches(&self, facts: &Facts) -> bool {
-        let awaited = self.on.iter().any(|on| on.is(facts));
-        let reached = match self.scope {
-            Reach::Any => true,
-            Reach::Exposed => facts.scope != Scope::Loopback && facts.host_netns,
-        };
-        let chosen = match self.automatic {
-            Automatic::Any => true,
-            Automatic::Only(automatic) => automatic == facts.automatic,
-        };
-        awaited && reached && chosen && self.covers(facts.protocol, facts.port)
+    pub fn matches(&self, facts: &Facts<'_>) -> bool {
+        // A port that may have been asked for is the more severe case.
+        self.on.iter().any(|on| on.is(facts)) && self.selector.fit(facts, Some(false)) == Fit::Full
     }
 
     /// How bad this one is.
-    pub fn severity_of(&self, facts: &Facts) -> Severity {
+    pub fn severity_of(&self, facts: &Facts<'_>) -> Severity {
         self.automatic_severity
-            .filter(|_| facts.automatic)
+            .filter(|_| facts.automatic == Some(true))
             .unwrap_or(self.severity)
     }
-}
-
-/// Whether a port specification covers a port of this protocol.
-pub fn covers(spec: &PortSpec, protocol: Protocol, port: u16) -> bool {
-    (spec.first..=spec.last).contains(&port) && spec.transport.is_none_or(|asked| asked == protocol.into())
 }

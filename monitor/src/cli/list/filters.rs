@@ -186,7 +186,7 @@ impl Filters {
             && !self.all
             && self.ports.is_empty()
             && row.services().is_empty()
-            && !policy.rules().iter().any(|rule| rule.names(row.protocol, row.port))
+            && !policy.names(row.protocol, row.port)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Family, Kind, Protocol, Scope},
+    event::{Family, Protocol, Scope},
     identity::{Ancestor, Container, ExeState},
     output::report::process_name,
     policy::{Facts, Policy, Verdict},
@@ -132,15 +132,20 @@ impl Row {
         let address = socket.address.to_canonical();
         let host_netns = host_netns == Some(found.netns);
         let scope = Scope::of(address);
+        let process = match &identified.owner {
+            Owner::Process(process) => Some(process.as_ref()),
+            Owner::Nobody | Owner::Hidden => None,
+        };
+        let user = process.map_or(&identified.user, |process| &process.user);
         let facts = Facts {
-            kind: Kind::Listen,
-            failed: false,
-            protocol: socket.protocol,
-            port: socket.port,
-            scope,
-            host_netns,
-            // Not known afterwards: a rule treats it as a port that was asked for, which is the more severe.
-            automatic: false,
+            exe: process.and_then(|process| process.exe.as_deref()),
+            uid: Some(user.uid),
+            user: user.name.as_deref(),
+            unit: identified.unit.as_deref(),
+            service: identified.service.as_deref(),
+            container: identified.container.as_ref().map(|container| container.id.as_str()),
+            hidden: identified.owner == Owner::Hidden,
+            ..Facts::of_listener(socket.protocol, socket.port, scope, host_netns)
         };
         let judged = policy.judge(&facts, identified.own);
         let is_v6_wildcard = address.is_ipv6() && address.is_unspecified();

@@ -18,9 +18,10 @@ pub(super) const EPHEMERAL: &str = "ephemeral";
 pub(super) fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
     let (mut watched, mut ports, mut more) = (Vec::new(), HashSet::new(), HashSet::new());
     for rule in policy.rules() {
-        for spec in rule.named() {
+        for spec in rule.selector.named() {
             for port in spec.first..=spec.last {
                 for protocol in rule
+                    .selector
                     .protocols
                     .iter()
                     .copied()

@@ -1,0 +1,328 @@
+//! Which sockets a rule or an expectation is about.
+
+use std::{fmt, ops::RangeInclusive};
+
+use glob::{MatchOptions, Pattern};
+use serde::Deserialize;
+
+use super::Facts;
+use crate::{
+    event::{Protocol, Scope},
+    registry::PortSpec,
+};
+
+/// What a selector asks: all that is given must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// The ports; empty for all. Of a rule on a status those that had it when the configuration was read.
+    pub ports: Vec<PortSpec>,
+    /// Whether it names its ports: to the kernel side, which then reports all that happens on them, and to the metrics.
+    /// A rule on all that is assigned, or on all that is not, names none: it judges listeners, which are always
+    /// reported, and every connection to 443 or from an automatic port would come on top.
+    pub names_ports: bool,
+    /// The protocols.
+    pub protocols: Vec<Protocol>,
+    /// Whom the listener serves.
+    pub scope: Reach,
+    /// Whose network namespace it is in.
+    pub namespace: Namespace,
+    /// Who chose the port.
+    pub automatic: Automatic,
+    /// The executable is one of these; empty for any.
+    pub exe: Vec<Glob>,
+    /// The user is one of these; empty for any.
+    pub user: Vec<UserIs>,
+    /// The unit, or the service that a socket unit starts, is one of these; empty for any.
+    pub unit: Vec<Glob>,
+    /// The container's id, or its first twelve letters, is one of these; empty for any.
+    pub container: Vec<Glob>,
+}
+
+/// Whom a listener must be able to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Any.
+    Any,
+    /// Not loopback, and in the host's namespace.
+    Exposed,
+    /// This host alone.
+    Loopback,
+    /// Every address of its namespace.
+    Wildcard,
+}
+
+/// Whose network namespace a socket is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// Any.
+    Any,
+    /// The host's.
+    Host,
+    /// Any but the host's.
+    Other,
+}
+
+/// Whether it matters who chose the port. In the configuration: `"any"`, `true` or `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Automatic {
+    /// Any.
+    Any,
+    /// Only a port that the kernel chose (`true`), or only one that was asked for (`false`).
+    Only(bool),
+}
+
+/// A user, by number or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserIs {
+    /// This number.
+    Uid(u32),
+    /// This name.
+    Name(String),
+}
+
+/// A pattern: `*` and `?` stay within one part of a path, `**` is any number of parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(Pattern);
+
+/// Letters of a container's id that tools show.
+const CONTAINER_SHORT: usize = 12;
+
+/// Ports on which something can listen.
+const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
+
+/// How well a selector fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Something that is known speaks against it.
+    No,
+    /// What is known fits, and the rest belongs to a process that may not be seen.
+    Open,
+    /// All that it asks holds.
+    Full,
+}
+
+impl Selector {
+    /// Every socket.
+    pub fn all() -> Self {
+        Self {
+            ports: Vec::new(),
+            names_ports: false,
+            protocols: vec![Protocol::Tcp, Protocol::Udp],
+            scope: Reach::Any,
+            namespace: Namespace::Any,
+            automatic: Automatic::Any,
+            exe: Vec::new(),
+            user: Vec::new(),
+            unit: Vec::new(),
+            container: Vec::new(),
+        }
+    }
+
+    /// Every socket on these ports.
+    pub fn on(ports: Vec<PortSpec>) -> Self {
+        Self {
+            names_ports: true,
+            ports,
+            ..Self::all()
+        }
+    }
+
+    /// Whether it asks anything beside ports and protocols.
+    pub fn narrows(&self) -> bool {
+        let identity = [&self.exe, &self.unit, &self.container];
+        self.scope != Reach::Any
+            || self.namespace != Namespace::Any
+            || self.automatic != Automatic::Any
+            || !self.user.is_empty()
+            || identity.iter().any(|globs| !globs.is_empty())
+    }
+
+    /// The ports that it names.
+    pub fn named(&self) -> &[PortSpec] {
+        if self.names_ports { &self.ports } else { &[] }
+    }
+
+    /// Whether it names this port.
+    pub fn names(&self, protocol: Protocol, port: u16) -> bool {
+        self.names_ports && self.covers(protocol, port)
+    }
+
+    /// Whether it takes sockets on this port.
+    pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocols.contains(&protocol)
+            && (self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, protocol, port)))
+    }
+
+    /// How well it fits. Where nobody knows who chose the port, `otherwise` is taken for true.
+    pub fn fit(&self, facts: &Facts<'_>, otherwise: Option<bool>) -> Fit {
+        let automatic = match self.automatic {
+            Automatic::Any => true,
+            Automatic::Only(wanted) => facts
+                .automatic
+                .or(otherwise)
+                .is_none_or(|automatic| automatic == wanted),
+        };
+        let namespace = match self.namespace {
+            Namespace::Any => true,
+            Namespace::Host => facts.host_netns,
+            Namespace::Other => !facts.host_netns,
+        };
+        if !(automatic && namespace && self.reached(facts) && self.covers(facts.protocol, facts.port)) {
+            return Fit::No;
+        }
+        let container = facts.container.map(|id| [id, id.get(..CONTAINER_SHORT).unwrap_or(id)]);
+        let identity = [
+            one_of(&self.exe, facts.exe.as_slice()),
+            one_of(
+                &self.unit,
+                facts
+                    .unit
+                    .into_iter()
+                    .chain(facts.service)
+                    .collect::<Vec<_>>()
+                    .as_slice(),
+            ),
+            one_of(
+                &self.container,
+                container.as_ref().map_or(&[], |names| names.as_slice()),
+            ),
+            self.user_fits(facts),
+        ];
+        let worst = identity.into_iter().min().unwrap_or(Fit::Full);
+        // Only what may not be seen is open: what could not be learned of a process that may be is no proof.
+        if worst == Fit::Open && !facts.hidden {
+            Fit::No
+        } else {
+            worst
+        }
+    }
+
+    fn reached(&self, facts: &Facts<'_>) -> bool {
+        match self.scope {
+            Reach::Any => true,
+            Reach::Exposed => facts.scope != Scope::Loopback && facts.host_netns,
+            Reach::Loopback => facts.scope == Scope::Loopback,
+            Reach::Wildcard => facts.scope == Scope::Wildcard,
+        }
+    }
+
+    fn user_fits(&self, facts: &Facts<'_>) -> Fit {
+        let fits = |user: &UserIs| match user {
+            UserIs::Uid(uid) => facts.uid == Some(*uid),
+            UserIs::Name(name) => facts.user == Some(name),
+        };
+        if self.user.is_empty() || self.user.iter().any(fits) {
+            Fit::Full
+        } else if facts.uid.is_none() {
+            Fit::Open
+        } else {
+            Fit::No
+        }
+    }
+
+    /// Whether each socket that the other one takes is taken by this one.
+    pub fn takes_all_of(&self, other: &Self) -> bool {
+        let host_alone = other.namespace == Namespace::Host || other.scope == Reach::Exposed;
+        let namespace = match self.namespace {
+            Namespace::Any => true,
+            Namespace::Host => host_alone,
+            Namespace::Other => other.namespace == Namespace::Other,
+        };
+        let scope = self.scope == Reach::Any
+            || self.scope == other.scope
+            || (self.scope == Reach::Exposed && other.scope == Reach::Wildcard && host_alone);
+        let automatic = self.automatic == Automatic::Any || self.automatic == other.automatic;
+        let user =
+            self.user.is_empty() || (!other.user.is_empty() && other.user.iter().all(|user| self.user.contains(user)));
+        namespace
+            && scope
+            && automatic
+            && user
+            && takes_all(&self.exe, &other.exe)
+            && takes_all(&self.unit, &other.unit)
+            && takes_all(&self.container, &other.container)
+            && other.protocols.iter().all(|protocol| {
+                self.protocols.contains(protocol)
+                    && (self.ports.is_empty()
+                        || PORTS
+                            .clone()
+                            .all(|port| !other.covers(*protocol, port) || self.covers(*protocol, port)))
+            })
+    }
+
+    /// Whether there is a port and a protocol that it takes.
+    pub fn takes_any(&self) -> bool {
+        self.protocols
+            .iter()
+            .any(|protocol| self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, *protocol, spec.first)))
+    }
+}
+
+/// Whether one of the patterns takes one of the names, which are what is known.
+fn one_of(patterns: &[Glob], names: &[&str]) -> Fit {
+    if patterns.is_empty()
+        || names
+            .iter()
+            .any(|name| patterns.iter().any(|pattern| pattern.takes(name)))
+    {
+        Fit::Full
+    } else if names.is_empty() {
+        Fit::Open
+    } else {
+        Fit::No
+    }
+}
+
+/// Whether these patterns take all that those take, as far as that is plain to see.
+fn takes_all(these: &[Glob], those: &[Glob]) -> bool {
+    let plain = |glob: &Glob| !glob.as_str().contains(['*', '?', '[']);
+    let taken =
+        |glob: &Glob| these.contains(glob) || (plain(glob) && these.iter().any(|pattern| pattern.takes(glob.as_str())));
+    these.is_empty() || (!those.is_empty() && those.iter().all(taken))
+}
+
+/// Whether a port specification covers a port of this protocol.
+pub fn covers(spec: &PortSpec, protocol: Protocol, port: u16) -> bool {
+    (spec.first..=spec.last).contains(&port) && spec.transport.is_none_or(|asked| asked == protocol.into())
+}
+
+impl Glob {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// One sentence on what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("this pattern is empty; leave the key out where anything will do".to_owned());
+        }
+        Pattern::new(text)
+            .map(Self)
+            .map_err(|error| format!("`{}` is no pattern: {}", text.escape_debug(), error.msg))
+    }
+
+    /// Whether it takes a name as a whole.
+    pub fn takes(&self, name: &str) -> bool {
+        let options = MatchOptions {
+            case_sensitive: true,
+            require_literal_separator: true,
+            require_literal_leading_dot: false,
+        };
+        self.0.matches_with(name, options)
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for UserIs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "{uid}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
