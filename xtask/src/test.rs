@@ -13,7 +13,7 @@ use crate::payload::{self, Payload, TARGET, static_cargo};
 use crate::registry;
 use crate::report::{Outcome, Report};
 use crate::setup::apt::{self, Package};
-use crate::setup::{cargo_tools, guest_tools, programs, promtool, rust_components};
+use crate::setup::{amtool, cargo_tools, guest_tools, programs, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
 use crate::{deploy, protos, say, test_output, tidy};
@@ -190,6 +190,7 @@ fn native(workspace: &Workspace, payload: &Payload, report: &mut Report) {
             ("PROMTOOL", promtool::ensure(workspace)),
             ("PORTREEVE_BUSYBOX", guest_tools::ensure_busybox(workspace)),
             ("PORTREEVE_PROGRAMS", programs::ensure(workspace)),
+            ("PORTREEVE_ALERTMANAGER", amtool::ensure_package(workspace)),
         ] {
             match tool {
                 Ok(path) => {

@@ -115,7 +115,7 @@ impl Pipeline {
         let boot = boot.trim().to_owned();
         let history = Recorder::start(&settings.history, boot.clone());
         let state = State::new(&settings.state, settings.state_asked, boot);
-        let mut pipeline = Self {
+        Ok(Self {
             registry,
             policy: settings.policy.clone(),
             metrics,
@@ -150,15 +150,15 @@ impl Pipeline {
             look_every: settings.reconcile.as_secs().max(1),
             first_look: None,
             losses: BTreeMap::new(),
-        };
-        pipeline.restore_alerts();
-        Ok(pipeline)
+        })
     }
 
     /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
     pub(super) fn armed(&mut self, misses: HookMisses, sees_udp: bool) {
         self.misses = misses;
         self.sees_udp = sees_udp;
+        // Not before: an agent that cannot start must not speak for one that could.
+        self.restore_alerts();
     }
 
     /// Takes records of the ring, and looks for what they leave open.

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::duration;
+use super::{duration, selectors::At};
 use crate::{
     exit::ConfigError,
     output::{
@@ -73,9 +73,6 @@ pub struct Receivers {
     webhooks: Vec<Endpoint>,
     journal: Option<bool>,
 }
-
-/// Makes an error on what begins at a byte of the file.
-type At<'a> = dyn Fn(usize, &str) -> ConfigError + 'a;
 
 impl Receivers {
     /// Takes what one file says. A later value takes the place of an earlier one; webhooks add up.

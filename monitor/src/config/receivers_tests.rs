@@ -1,5 +1,10 @@
 use super::*;
-use crate::{config::file::tests::files, registry::Registry};
+use crate::{
+    config::file::tests::files,
+    output::samples,
+    policy::{Facts, Policy, Rule, Verdict},
+    registry::Registry,
+};
 
 fn receivers(text: &str) -> Result<Wanted, ConfigError> {
     Ok(files(text)?.resolve(Registry::embedded())?.receivers.wanted())
@@ -119,14 +124,25 @@ fn what_is_wrong_is_said_with_line_and_what_to_do_and_without_secrets() {
         ),
     ] {
         let error = receivers(text).unwrap_err().to_string();
-        let (line, sentence) = expected.split_once(": ").unwrap();
-        let (place, said) = error.split_once(": ").unwrap();
-        let has_column = place
-            .strip_prefix(line)
-            .is_some_and(|rest| rest.starts_with(" column "));
-        assert!(
-            has_column && said.starts_with(sentence) && !error.contains("hush"),
-            "{text}\n{error}"
-        );
+        // The column is where the key or its value begins, as of all others.
+        let (place, sentence) = error.split_once(": ").unwrap();
+        let line = place.split(" column ").next().unwrap();
+        let told = format!("{line}: {sentence}");
+        assert!(told.starts_with(expected) && !error.contains("hush"), "{text}\n{error}");
     }
+}
+
+#[test]
+fn the_block_of_an_alert_that_says_this_is_fine_is_taken_and_makes_it_expected() {
+    let event = samples::listen();
+    let report = samples::report(&event);
+    let block = samples::alert(0).notice.annotations["expect"].clone();
+    let expects = files(&block).unwrap().resolve(Registry::embedded()).unwrap().expects;
+    let policy = Policy::new(vec![Rule::dormant_port()], Verdict::Unruled).with_expectations(expects);
+    let facts = Facts::of_event(&event, &report.process, None, true);
+    assert_eq!(policy.judge(&facts, false).verdict, Verdict::Expected);
+    let mut elsewhere = event;
+    elsewhere.socket.port = 1991;
+    let facts = Facts::of_event(&elsewhere, &report.process, None, true);
+    assert_eq!(policy.judge(&facts, false).verdict, Verdict::Unexpected);
 }

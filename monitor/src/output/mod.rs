@@ -14,7 +14,7 @@ pub mod webhook;
 pub mod writer;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod scrape;
 

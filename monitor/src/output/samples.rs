@@ -30,7 +30,7 @@ pub(super) fn moment(clock: Clock, nanoseconds: i128) -> u64 {
 }
 
 /// `python3` (pid 812, root) listens on 1992/tcp on every IPv4 address.
-pub(super) fn listen() -> Event {
+pub(crate) fn listen() -> Event {
     RecordBytes::listen().decode()
 }
 
@@ -111,12 +111,12 @@ pub(super) fn report_of(event: &Event, process: ProcessIdentity) -> Report {
 }
 
 /// The report of an event by python3.
-pub(super) fn report(event: &Event) -> Report {
+pub(crate) fn report(event: &Event) -> Report {
     report_of(event, python())
 }
 
 /// The alert that python3 on 1992/tcp set off.
-pub(super) fn alert(fired: u64) -> Alert {
+pub(crate) fn alert(fired: u64) -> Alert {
     let event = listen();
     let report = report(&event);
     let key = AlertKey {

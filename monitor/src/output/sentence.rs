@@ -216,9 +216,12 @@ pub fn resolved(alert: &Alert, fired: &str) -> String {
         netns,
         ..
     } = &alert.key;
-    format!(
-        "alert resolved: {process} no longer listens on {port}/{protocol} in the network namespace {netns}; it fired {fired}"
-    )
+    let what = if alert.is_span() {
+        "did nothing more"
+    } else {
+        "no longer listens"
+    };
+    format!("alert resolved: {process} {what} on {port}/{protocol} in the network namespace {netns}; it fired {fired}")
 }
 
 /// Letters of a note that still fit into a sentence. Some of the registry's are a page.

@@ -373,6 +373,11 @@ impl Alert {
         self.delivered
     }
 
+    /// Whether things that opened no listener set it off.
+    pub fn is_span(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// How long it fires at least.
     pub fn keep(&self) -> Duration {
         self.terms.keep

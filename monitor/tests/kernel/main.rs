@@ -4,7 +4,8 @@
 //! Environment: `PORTREEVE_BIN` (the agent; cargo's own otherwise), `PORTREEVE_BUSYBOX` (a static busybox),
 //! `PORTREEVE_SCENARIOS` (the program that plays situations; without it none is played),
 //! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
-//! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker).
+//! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker),
+//! `PORTREEVE_ALERTMANAGER` (a folder with Alertmanager unpacked).
 //!
 //! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
 
@@ -20,6 +21,7 @@ mod kernel_fields;
 mod listeners;
 mod losses;
 mod programs;
+mod receivers;
 mod refusals;
 mod reload;
 mod scenarios;
@@ -109,7 +111,8 @@ fn main() -> ExitCode {
         .chain(refusals::ALL)
         .chain(reload::ALL)
         .chain(kernel_fields::ALL)
-        .chain(capabilities::ALL);
+        .chain(capabilities::ALL)
+        .chain(receivers::ALL);
     for (name, test) in singles {
         trials.push(Trial::test(*name, move || run(test)));
     }
@@ -122,6 +125,12 @@ fn main() -> ExitCode {
         } else {
             let reason = format!("{shown_by} is not here (PORTREEVE_PROGRAMS); it runs on the machine's own kernel");
             trials.push(not_run((*name).to_owned(), &reason));
+        }
+    }
+    for (name, test) in receivers::WITH_ALERTMANAGER {
+        match receivers::missing() {
+            None => trials.push(Trial::test(*name, move || run(test))),
+            Some(reason) => trials.push(not_run((*name).to_owned(), &reason)),
         }
     }
     match std::env::var("PROMTOOL") {

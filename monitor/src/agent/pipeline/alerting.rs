@@ -80,7 +80,7 @@ impl Pipeline {
                 process: report.label.clone(),
                 netns: event.socket.netns,
             };
-            let socket = event.opens_listener().then_some(event.socket.key);
+            let socket = (!finding.span).then_some(event.socket.key);
             let (severity, ours) = (finding.severity, &self.ours);
             let make = || notices::notice(event, report, rule, severity, ours);
             match self.alerts.matched(&key, severity, terms(rule), socket, now, make) {

@@ -8,7 +8,7 @@ use crate::{
     output::Report,
     output::samples::{end_of, listen, listen_at, listen_on, policy, report, report_of},
     output::scrape::{Sample, scrape},
-    policy::{Rule, Verdict},
+    policy::{Rule, Severity, Verdict},
     registry::{PortSpec, Transport},
 };
 
