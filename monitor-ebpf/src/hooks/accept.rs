@@ -2,7 +2,7 @@
 
 use monitor_common::{HOOK_ACCEPT, KIND_ACCEPT, WATCH_ACCEPT};
 
-use super::describe;
+use super::{Seen, describe};
 use crate::{
     emit::{Draft, Slot},
     filter,
@@ -70,7 +70,7 @@ fn taken<A: Access>(listener: &Sock<A>, child: &Sock<A>) {
         return;
     };
     let record = &mut draft.record;
-    describe(record, KIND_ACCEPT, listener);
+    describe(record, KIND_ACCEPT, &Seen::of(listener));
     let child = child.common();
     record.peer_port = child.peer_port();
     record.peer_address = child.peer_address(record.family);

@@ -6,7 +6,7 @@ use monitor_common::{
     WATCH_BIND,
 };
 
-use super::{describe, listen};
+use super::{Seen, describe, listen};
 use crate::{
     emit::{Draft, Slot, emit},
     filter,
@@ -57,13 +57,18 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
     count_run::<HOOK_BIND>();
     let Some(mut draft) = Draft::of(slot) else { return 0 };
     let record = &mut draft.record;
-    let executable = describe(record, KIND_BIND, &sock);
+    let seen = Seen {
+        sock: &sock,
+        common: sock.common(),
+        protocol,
+        port,
+    };
+    let executable = describe(record, KIND_BIND, &seen);
     record.result = result;
     if result != 0 {
         let (family, requested) = SockAddr(address).address();
         record.family = family;
         record.address = requested;
-        record.port = port;
         record.flags &= !FLAG_AUTOMATIC;
         if port == 0 {
             record.flags |= FLAG_AUTOMATIC;

@@ -6,7 +6,7 @@
 
 use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WATCH_CONNECT};
 
-use super::{Version, bind, describe, places, state};
+use super::{Seen, Version, bind, describe, places, state};
 use crate::{
     emit::{Draft, Slot, emit},
     filter,
@@ -119,7 +119,7 @@ pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, re
         if filter::passes(sock.peer_port(), WATCH_CONNECT) {
             count_run::<HOOK_CONNECT>();
             if let Some(mut draft) = Draft::of(slot) {
-                describe(&mut draft.record, KIND_CONNECT, &sock);
+                describe(&mut draft.record, KIND_CONNECT, &Seen::of(&sock));
                 draft.emit();
             }
         }
@@ -142,7 +142,7 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
     count_run::<HOOK_CONNECT>();
     let Some(mut draft) = Draft::of(slot) else { return };
     let record = &mut draft.record;
-    describe(record, KIND_CONNECT, sock);
+    describe(record, KIND_CONNECT, &Seen::of(sock));
     let (family, requested) = SockAddr(address).address();
     if family != record.family {
         // An IPv6 socket and an IPv4 destination.
@@ -171,7 +171,7 @@ fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
             None => return,
         },
     };
-    describe(record, KIND_CONNECT, sock);
+    describe(record, KIND_CONNECT, &Seen::of(sock));
     record.flags |= flags;
     if place.is_some() {
         return;

@@ -5,13 +5,13 @@ use monitor_common::{
     FLAG_CLOSED, FLAG_UNCONFIRMED, HOOK_LISTEN, HOOK_UNLISTEN, KIND_LISTEN, KIND_UNLISTEN, Record, WATCH_LISTEN,
 };
 
-use super::{describe_as, listeners, name_holder, state};
+use super::{Seen, describe, listeners, name_holder, state};
 use crate::{
     emit::{Slot, emit},
     filter,
     kernel::{
         Access, Probed, number,
-        sock::{Fields, IPPROTO_TCP, Sock},
+        sock::{IPPROTO_TCP, Sock},
         task,
     },
     maps::count_run,
@@ -76,8 +76,8 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
 fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record) -> bool) {
     count_run::<HOOK_LISTEN>();
     // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
-    let common = sock.common();
-    if sock.protocol() != IPPROTO_TCP || !filter::passes(common.port(), WATCH_LISTEN) {
+    let seen = Seen::of(sock);
+    if seen.protocol != IPPROTO_TCP || !filter::passes(seen.port, WATCH_LISTEN) {
         return;
     }
     let socket = number(sock.address());
@@ -85,7 +85,7 @@ fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend
         return;
     };
     let paper = entry.paper();
-    let executable = describe_as(&mut paper.record, KIND_LISTEN, sock, &common);
+    let executable = describe(&mut paper.record, KIND_LISTEN, &seen);
     let listens = amend(&mut paper.record);
     paper.emit_with_path(&executable);
     if listens {

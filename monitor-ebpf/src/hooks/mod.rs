@@ -10,7 +10,7 @@ pub mod listeners;
 pub mod places;
 pub mod snapshot;
 
-use monitor_common::{FLAG_KERNEL_THREAD, KIND_LISTEN, Record};
+use monitor_common::{FLAG_KERNEL_THREAD, KIND_CONNECT, KIND_LISTEN, Record};
 
 use crate::kernel::{
     Access, HAVE_TASK, Probed, Typed,
@@ -43,16 +43,31 @@ impl Version {
     }
 }
 
-/// Writes all that a socket and the task that acts on it tell, for an event that happens now. Gives what the task executes.
-#[inline(always)]
-fn describe<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>) -> Executable {
-    describe_as(record, kind, sock, &sock.common())
+/// A socket, and what of it decides whether it is reported: so that this is read once.
+struct Seen<'a, A: Access> {
+    sock: &'a Sock<A>,
+    common: Common<A>,
+    protocol: u16,
+    port: u16,
 }
 
-/// The same where a part of the socket was looked at already.
+impl<'a, A: Access> Seen<'a, A> {
+    #[inline(always)]
+    fn of(sock: &'a Sock<A>) -> Self {
+        let common = sock.common();
+        Self {
+            sock,
+            protocol: sock.protocol(),
+            port: common.port(),
+            common,
+        }
+    }
+}
+
+/// Writes all that a socket and the task that acts on it tell, for an event that happens now. Gives what the task executes.
 #[inline(always)]
-fn describe_as<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common: &Common<A>) -> Executable {
-    describe_socket(record, kind, sock, common);
+fn describe<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>) -> Executable {
+    describe_socket(record, kind, seen);
     // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
     if HAVE_TASK.load() != 0 {
         name_opener(record, &Task::<Typed>::current())
@@ -63,7 +78,8 @@ fn describe_as<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common
 
 /// Writes what the socket alone tells, and that it happens now.
 #[inline(always)]
-fn describe_socket<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, common: &Common<A>) {
+fn describe_socket<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>) {
+    let Seen { sock, common, .. } = seen;
     let family = common.family();
     let time = task::boot_time();
     let (inode, mptcp) = sock.file();
@@ -80,11 +96,14 @@ fn describe_socket<A: Access>(record: &mut Record, kind: u32, sock: &Sock<A>, co
     record.interface = common.interface();
     record.path_bytes = 0;
     record.family = family;
-    record.protocol = sock.protocol();
-    record.port = common.port();
-    record.peer_port = common.peer_port();
+    record.protocol = seen.protocol;
+    record.port = seen.port;
     record.address = common.local_address(family);
-    record.peer_address = common.peer_address(family);
+    // Of other events it says nothing; of an accept the connection that was taken knows it.
+    if kind == KIND_CONNECT {
+        record.peer_port = common.peer_port();
+        record.peer_address = common.peer_address(family);
+    }
 }
 
 /// Writes who acts.
@@ -100,10 +119,10 @@ where
     record.tid = ids.tid;
     record.uid = opener.uid();
     record.holder_tgid = ids.tgid;
-    record.thread = opener.thread_name();
     let name = opener.process_name();
     record.comm = name;
     record.holder_comm = name;
+    record.thread = if opener.is_leader() { name } else { opener.thread_name() };
     let executable = if opener.is_kernel_thread() {
         record.flags |= FLAG_KERNEL_THREAD;
         Executable::none()

@@ -4,7 +4,7 @@
 use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
 use monitor_common::{FLAG_EXISTING, FLAG_LATE, KIND_BIND, KIND_LISTEN, Record, WATCH_BIND};
 
-use super::{describe_socket, listeners, name_opener, state};
+use super::{Seen, describe_socket, listeners, name_opener, state};
 use crate::{
     emit::{Draft, Paper, Slot},
     filter,
@@ -69,7 +69,14 @@ pub fn descriptor(seq: *mut seq_file, task: *const u8, file: *const u8) {
         return;
     };
     let paper: &mut Paper = &mut draft;
-    describe_socket(&mut paper.record, kind, &sock, &sock.common());
+    let common = sock.common();
+    let seen = Seen {
+        sock: &sock,
+        protocol,
+        port: common.port(),
+        common,
+    };
+    describe_socket(&mut paper.record, kind, &seen);
     let executable: Executable = name_opener(&mut paper.record, &Task::<Typed>::new(task));
     let record = &mut paper.record;
     record.flags |= FLAG_EXISTING;

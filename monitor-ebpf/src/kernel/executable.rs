@@ -22,7 +22,9 @@ pub fn place(length: usize) -> usize {
     core::hint::black_box(length) & PLACE
 }
 
-/// Bytes of a name, with its NUL, that lie in the dentry itself: 32 or 40, by kernel.
+/// Bytes of a name, with its NUL, that lie in the dentry itself, at least: `DNAME_INLINE_LEN` is 32 or 40, by kernel. A
+/// shorter name never lies elsewhere: `__d_alloc` takes memory for a longer one alone, and a rename exchanges or shares it
+/// together with the length.
 const SHORT: u32 = 32;
 
 /// Mounts that are stepped over at most, on the way to the root.
@@ -166,32 +168,29 @@ impl Walk {
     #[inline(always)]
     unsafe fn plain(&mut self) -> bool {
         let dentry = self.dentry;
+        if dentry == self.root {
+            return false;
+        }
         // SAFETY: pointers and integers; the rest is the caller's.
         unsafe {
             let parent: *const u8 = Typed::field(dentry, field::DENTRY_PARENT);
-            let name: *const u8 = Typed::field(dentry, field::DENTRY_NAME);
             let bytes: u32 = Typed::field(dentry, field::DENTRY_LENGTH);
-            let short = field::DENTRY_SHORT.at(dentry);
             let before = ptr::read_volatile(self.length);
-            if dentry == self.root
-                || dentry == parent
-                || name != short
-                || bytes >= SHORT
-                || before as usize > PATH_MAX - COMPONENT_MAX
-            {
+            if dentry == parent || bytes >= SHORT || before as usize > PATH_MAX - COMPONENT_MAX {
                 return false;
             }
             let place = self.names.add(place(before as usize));
-            let ([first, second], [third, fourth]) = (Typed::sixteen(short), Typed::sixteen(short.wrapping_add(16)));
-            // The place of a name is any byte, and left to itself the compiler would store each byte.
-            asm!(
-                "*(u64 *)({place} + 0) = {first}",
-                "*(u64 *)({place} + 8) = {second}",
-                "*(u64 *)({place} + 16) = {third}",
-                "*(u64 *)({place} + 24) = {fourth}",
-                place = in(reg) place, first = in(reg) first, second = in(reg) second, third = in(reg) third,
-                fourth = in(reg) fourth, options(nostack)
-            );
+            let short = field::DENTRY_SHORT.at(dentry);
+            store(place, Typed::read(short));
+            // With its NUL, most names of folders are one word, and most of programs two.
+            if bytes >= 8 {
+                store(place.add(8), Typed::read(short.wrapping_add(8)));
+            }
+            if bytes >= 16 {
+                let [third, fourth] = Typed::sixteen(short.wrapping_add(16));
+                store(place.add(16), third);
+                store(place.add(24), fourth);
+            }
             ptr::write_volatile(self.length, before + bytes + 1);
             self.dentry = parent;
         }
@@ -253,6 +252,16 @@ impl Walk {
             (written != 0).then_some(())
         }
     }
+}
+
+/// Writes a word. The place of a name is any byte, and left to itself the compiler would store each byte.
+///
+/// # Safety
+/// `place` must have room for it.
+#[inline(always)]
+unsafe fn store(place: *mut u8, word: u64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("*(u64 *)({place} + 0) = {word}", place = in(reg) place, word = in(reg) word, options(nostack)) };
 }
 
 /// Writes a component with its NUL, and gives how many bytes that are; 0 where it is empty, may be cut, or cannot be read.

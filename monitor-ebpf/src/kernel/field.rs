@@ -1,7 +1,7 @@
 //! Where the fields of the kernel's structures lie: marks in the instructions that read them, which the agent replaces
 //! before the load (`monitor_common::mark`). The verifier and the processor see constants.
 
-use core::{arch::asm, mem};
+use core::{arch::asm, mem, ptr};
 
 use monitor_common::mark;
 
@@ -77,6 +77,13 @@ impl<const INDEX: i32> Field<INDEX> {
         };
         // SAFETY: BPF here is little-endian, so the value's bytes come first.
         unsafe { mem::transmute_copy(&value) }
+    }
+
+    /// Whether another field of the same structure lies in the same byte. The verifier reckons with constants: it leaves out
+    /// the way that is not taken.
+    #[inline(always)]
+    pub fn lies_in_byte_of<const OTHER: i32>(self, other: Field<OTHER>) -> bool {
+        self.owner(other.at(ptr::null())).is_null()
     }
 
     /// The value of a bit field, out of the byte that it lies in.

@@ -31,10 +31,16 @@ pub trait Fields {
     /// The value of a field: an integer or a pointer, which any bytes are.
     fn field<T: Copy, const INDEX: i32>(&self, field: Field<INDEX>) -> T;
 
-    /// The value of a bit field.
+    /// The values of two bit fields of one structure, most often of one byte.
     #[inline(always)]
-    fn bits<const INDEX: i32>(&self, field: Field<INDEX>) -> u64 {
-        field.bits(self.field(field))
+    fn two_bits<const ONE: i32, const OTHER: i32>(&self, one: Field<ONE>, other: Field<OTHER>) -> (u64, u64) {
+        let byte = self.field(one);
+        let other_byte = if other.lies_in_byte_of(one) {
+            byte
+        } else {
+            self.field(other)
+        };
+        (one.bits(byte), other.bits(other_byte))
     }
 
     #[inline(always)]
@@ -192,10 +198,11 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let mut flags = 0;
-        if self.bits(field::SOCK_USERLOCKS) & BINDPORT_LOCK == 0 {
+        let (locks, kernel) = self.two_bits(field::SOCK_USERLOCKS, field::SOCK_KERNEL);
+        if locks & BINDPORT_LOCK == 0 {
             flags |= FLAG_AUTOMATIC;
         }
-        if self.bits(field::SOCK_KERNEL) != 0 {
+        if kernel != 0 {
             flags |= FLAG_KERNEL_SOCKET;
         }
         flags
@@ -263,10 +270,11 @@ impl<A: Access> Common<A> {
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let mut flags = 0;
-        if self.bits(field::SOCK_V6ONLY) != 0 {
+        let (only, reuse) = self.two_bits(field::SOCK_V6ONLY, field::SOCK_REUSEPORT);
+        if only != 0 {
             flags |= FLAG_V6ONLY;
         }
-        if self.bits(field::SOCK_REUSEPORT) != 0 {
+        if reuse != 0 {
             flags |= FLAG_REUSEPORT;
         }
         flags

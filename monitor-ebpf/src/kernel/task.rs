@@ -82,6 +82,12 @@ impl<A: Access> Task<A> {
         unsafe { A::field(self.task, field) }
     }
 
+    /// Whether it is the only task of its process, or the first: then both have one number and one name.
+    #[inline(always)]
+    pub fn is_leader(&self) -> bool {
+        self.task == self.leader
+    }
+
     /// `group_leader->start_boottime`: nanoseconds since boot.
     #[inline(always)]
     pub fn start_time(&self) -> u64 {
@@ -119,9 +125,14 @@ impl<A: Access> Task<A> {
 impl Running for Task<Typed> {
     #[inline(always)]
     fn ids(&self) -> Ids {
+        let tgid = self.field(field::TASK_TGID);
         Ids {
-            tgid: self.field(field::TASK_TGID),
-            tid: self.field(field::TASK_PID),
+            tgid,
+            tid: if self.is_leader() {
+                tgid
+            } else {
+                self.field(field::TASK_PID)
+            },
         }
     }
 
