@@ -2,7 +2,7 @@
 
 mod group;
 pub(in crate::cli) mod json;
-mod moment;
+pub(in crate::cli) mod moment;
 pub(in crate::cli) mod text;
 
 use std::{

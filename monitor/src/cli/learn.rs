@@ -7,12 +7,14 @@ mod toml;
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use self::{
     group::group,
-    seen::{parse, read},
+    seen::{of_history, parse, read},
 };
 use super::{
+    history::{self, moment},
     list::{
         gather::{Looker, SourceArgs},
         json, now,
@@ -20,6 +22,7 @@ use super::{
     },
     print::{document, print, say},
 };
+use crate::history::read::Query;
 
 /// The flags of `learn`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +30,10 @@ pub struct Args {
     /// Learn from these documents of `portreeve list --json`, one a host, instead of from this host
     #[arg(long, value_name = "FILE", num_args = 1..)]
     merge: Vec<PathBuf>,
+
+    /// Learn from what listened in this span or after this time: 30d, 12h, 2026-11-23
+    #[arg(long, value_name = "SPAN|TIME", value_parser = moment::parse, conflicts_with = "merge")]
+    since: Option<moment::Moment>,
 
     /// Print one JSON document instead of TOML
     #[arg(long)]
@@ -41,9 +48,21 @@ pub struct Args {
 /// # Errors
 /// Where arguments, configuration or a document are wrong, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut looker = Looker::new(&args.sources, args.sources.read()?, false);
+    let configured = args.sources.read()?;
+    let path = configured.history().path.clone();
+    let mut looker = Looker::new(&args.sources, configured, false);
     let (mut hosts, mut seen) = (BTreeSet::new(), Vec::new());
-    let from = if args.merge.is_empty() {
+    let from = if let Some(since) = args.since {
+        let since = since.before(Timestamp::now());
+        let query = Query {
+            since: Some(since),
+            ..Query::default()
+        };
+        seen.extend(of_history(&looker.host, history::read(&path, &query)?));
+        hosts.insert(looker.host.clone());
+        let day = Timestamp::from_nanosecond(since.into()).map(|since| since.strftime("%Y-%m-%d").to_string());
+        format!("what listened on {} since {}", looker.host, day.unwrap_or_default())
+    } else if args.merge.is_empty() {
         let listing = now(&mut looker)?;
         unseen(&listing.unseen).iter().for_each(|part| say(part));
         let (host, found) = parse(json::render(&listing)?.as_bytes())?;

@@ -78,7 +78,7 @@ pub fn group(hosts: BTreeSet<String>, seen: &[Seen], is_automatic: impl Fn(u16) 
     for seen in seen {
         match &seen.owner {
             Ok(owner) => {
-                let automatic = is_automatic(seen.port);
+                let automatic = seen.automatic.unwrap_or_else(|| is_automatic(seen.port));
                 let key = (owner.clone(), !seen.host_netns, seen.unexpected.is_some(), automatic);
                 groups.entry(key).or_default().push(seen);
             }

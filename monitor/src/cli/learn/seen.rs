@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::output::report::process_name;
+use crate::{event::Protocol, history::read::Row, output::report::process_name, policy::Verdict};
 
 /// A document larger than this is none of `portreeve list --json`: some 2 KiB a listener.
 const DOCUMENT_MAX: u64 = 256 << 20;
@@ -18,6 +18,8 @@ pub struct Seen {
     pub host: String,
     pub protocol: String,
     pub port: u16,
+    /// Whether the kernel chose the port, where that is known.
+    pub automatic: Option<bool>,
     /// In the host's network namespace.
     pub host_netns: bool,
     /// Whose it is; an error says in a few words why that is not known.
@@ -53,6 +55,8 @@ struct Document {
 struct Listener {
     protocol: String,
     port: u16,
+    #[serde(default)]
+    automatic: Option<bool>,
     host_netns: bool,
     since: Option<String>,
     process: Option<Process>,
@@ -103,6 +107,31 @@ pub fn parse(document: &[u8]) -> serde_json::Result<(String, Vec<Seen>)> {
     Ok((host, seen))
 }
 
+/// What the history of this host has. A UDP socket on an automatic port belongs mostly to a program that only asks others.
+pub fn of_history(host: &str, rows: Vec<Row>) -> Vec<Seen> {
+    let rows = rows
+        .into_iter()
+        .filter(|row| row.protocol == Protocol::Tcp || row.automatic != Some(true));
+    rows.map(|row| of_row(host, row)).collect()
+}
+
+fn of_row(host: &str, row: Row) -> Seen {
+    let time = |nanoseconds: i64| Timestamp::from_nanosecond(nanoseconds.into()).ok();
+    Seen {
+        host: host.to_owned(),
+        protocol: row.protocol.as_str().to_owned(),
+        port: row.port,
+        automatic: row.automatic,
+        host_netns: row.host_netns,
+        owner: owner(row.exe, row.user, row.uid, row.unit, row.container.is_some()),
+        process: row.process,
+        unexpected: (row.verdict == Verdict::Unexpected).then(|| row.rule.unwrap_or_default()),
+        first: time(row.opened),
+        last: row.closed.and_then(|(at, _)| time(at)),
+        times: Some(1),
+    }
+}
+
 impl Listener {
     fn seen(self, host: &str) -> Seen {
         let hidden = self.missing.iter().any(|missing| missing == "process");
@@ -120,6 +149,7 @@ impl Listener {
             host: host.to_owned(),
             protocol: self.protocol,
             port: self.port,
+            automatic: self.automatic,
             host_netns: self.host_netns,
             owner,
             process,
