@@ -1,10 +1,13 @@
-//! The keys of a JSON document beside the table of them in docs/registry.md.
+//! The keys of a JSON document beside the table of them in docs/registry.md or docs/rules.md.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../../../docs/registry.md");
+const PAGES: &str = concat!(
+    include_str!("../../../docs/registry.md"),
+    include_str!("../../../docs/rules.md")
+);
 
 /// Checks that `schema` is the first key of a document, and that the section with this title has a row for each key and
 /// for no other. What lies below the keys `elsewhere` is explained in another place.
@@ -13,7 +16,7 @@ pub(super) fn check(title: &str, document: &str, elsewhere: &[&str]) {
     let mut real = BTreeSet::new();
     collect(&serde_json::from_str(document).unwrap(), "", elsewhere, &mut real);
     let heading = format!("### `{title}`\n");
-    let (_, section) = PAGE
+    let (_, section) = PAGES
         .split_once(&heading)
         .unwrap_or_else(|| panic!("no section {title}"));
     let section = section.split("\n#").next().unwrap();

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod check;
 mod doctor;
 #[cfg(test)]
 mod documented;
@@ -43,6 +44,11 @@ enum Command {
     Suggest(suggest::Args),
     /// Search the registry of ports, say which one is in use, and take a newer one
     Registry(registry::Args),
+    /// Check configuration files, and say all that is wrong with them
+    ///
+    /// The files are taken together, each with the conf.d/*.toml beside it, as `portreeve run --config.file` takes them.
+    /// Exits with 78 where something is wrong.
+    Check(check::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
 }
@@ -57,6 +63,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Suggest(args) => suggest::run(args),
             Command::Registry(args) => registry::run(args),
+            Command::Check(args) => check::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

@@ -180,7 +180,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn start(args: &Args) -> Result<ExitCode> {
-    let files = config::read(&args.config_file)?;
+    let files = config::gather(&args.config_file);
     let names = files.names().clone();
     let chosen = names.open(&args.paths.paths().rootfs);
     agent::warn_of_registry(&chosen);
@@ -197,6 +197,9 @@ fn start(args: &Args) -> Result<ExitCode> {
     };
     let settings = config::Settings::new(file, flags, names, &chosen.registry)?;
     args.paths.check()?;
+    if let Some(sentence) = config::waiting(&settings.policy) {
+        ::log::info!("{sentence}");
+    }
     if settings.events && stdout_leads_nowhere() {
         ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
     }

@@ -183,9 +183,10 @@ enum RawPrivacyOf {
 /// All that is wrong with the form of the files, and what cannot be read.
 pub fn read(paths: &[PathBuf]) -> Result<Files, ConfigError> {
     let mut files = gather(paths);
-    match files.wrong.is_empty() {
-        true => Ok(files),
-        false => Err(ConfigError(std::mem::take(&mut files.wrong))),
+    if files.wrong.is_empty() {
+        Ok(files)
+    } else {
+        Err(ConfigError(std::mem::take(&mut files.wrong)))
     }
 }
 
@@ -215,11 +216,18 @@ impl Files {
     /// All that is wrong.
     pub fn resolve(self, registry: &Registry) -> Result<File, ConfigError> {
         let (mut file, mut all, mut wrong) = (File::default(), All::default(), self.wrong);
+        let order: Vec<_> = self.written.iter().map(|written| written.path.clone()).collect();
         for written in self.written {
             wrong.extend(add_text(&mut file, &mut all, written, registry));
         }
         wrong.extend(rules::hidden(&all.rules, &all.expects).0);
         if !wrong.is_empty() {
+            // As whoever goes through the files comes by them.
+            wrong.sort_by_key(|problem| {
+                let place = problem.place.as_ref()?;
+                let file = order.iter().position(|path| *path == place.file);
+                Some((file, place.line, place.column))
+            });
             return Err(ConfigError(wrong));
         }
         file.rules = all.rules.into_iter().map(|rule| rule.value).collect();
@@ -383,3 +391,7 @@ fn add_agent(file: &mut File, raw: RawAgent, at: &At<'_>) -> Result<(), ConfigEr
 #[cfg(test)]
 #[path = "file_tests.rs"]
 pub(super) mod tests;
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod schema_tests;

@@ -21,7 +21,7 @@ use crate::{
     identity::{Paths, Privacy},
     kernel::Backend,
     output::notify::{Wanted, endpoint::Url},
-    policy::{Expect, Policy, Rule, Verdict},
+    policy::{Expect, Policy, Rule, UNEXPECTED, Verdict},
     registry::{PortSpec, Registry, Transport},
 };
 
@@ -156,11 +156,34 @@ impl Look {
     }
 }
 
-/// The rules of the files, with the built-in one and that of the watched ports.
+/// What is in force without a configuration, written as one.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// The policy that files without flags make.
+pub fn policy_of(file: &File) -> Policy {
+    policy(file.rules.clone(), file.expects.clone(), &file.watch, file.default)
+}
+
+/// Says which rules match nothing yet. That of the unexpected is meant to wait, whoever wrote it.
+pub fn waiting(policy: &Policy) -> Option<String> {
+    let names = policy.waiting().map(|rule| rule.name.as_str());
+    let names: Vec<_> = names.filter(|name| *name != UNEXPECTED).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "silent until there is an [[expect]]: {} (a rule on what is exposed, or without ports)",
+            names.join(", ")
+        )
+    })
+}
+
+/// The rules of the files, with the built-in ones and that of the watched ports.
 fn policy(mut rules: Vec<Rule>, expects: Vec<Expect>, watch: &[PortSpec], default: Option<Verdict>) -> Policy {
-    // A rule of the same name takes the place of the built-in one.
+    // A rule of the same name takes the place of a built-in one.
     if !rules.iter().any(|rule| rule.name == Rule::dormant_port().name) {
         rules.insert(0, Rule::dormant_port());
+    }
+    if !rules.iter().any(|rule| rule.name == UNEXPECTED) {
+        rules.push(Rule::unexpected());
     }
     if !watch.is_empty() {
         rules.push(Rule::watched(watch.to_vec()));

@@ -82,19 +82,34 @@ impl Names {
             self.path = Some(path);
         }
         self.etc_services = registry.etc_services.or(self.etc_services);
+        let mut wrong = Vec::new();
         for raw in services {
-            let start = raw.span().start;
-            let service = service(raw.into_inner(), start, at)?;
-            let conflict = self.services.iter().find_map(|other| other.conflict(&service));
-            if let Some((port, transport)) = conflict {
-                let text = format!("there is a service `{}` on {port}/{transport} already", service.name);
-                return Err(at(start, &text));
-            }
-            if self.services.len() >= SITE_MAX {
-                return Err(at(start, &format!("there are more than {SITE_MAX} services")));
-            }
-            self.services.push(service);
+            let added = self.add_service(raw, at);
+            wrong.extend(added.err().into_iter().flat_map(|error| error.0));
         }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(wrong))
+        }
+    }
+
+    fn add_service(
+        &mut self,
+        raw: Spanned<RawService>,
+        at: &dyn Fn(usize, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        let start = raw.span().start;
+        let service = service(raw.into_inner(), start, at)?;
+        let conflict = self.services.iter().find_map(|other| other.conflict(&service));
+        if let Some((port, transport)) = conflict {
+            let text = format!("there is a service `{}` on {port}/{transport} already", service.name);
+            return Err(at(start, &text));
+        }
+        if self.services.len() >= SITE_MAX {
+            return Err(at(start, &format!("there are more than {SITE_MAX} services")));
+        }
+        self.services.push(service);
         Ok(())
     }
 

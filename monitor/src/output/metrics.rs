@@ -138,6 +138,11 @@ impl Metrics {
                  and have none in portreeve_watched_port_*"
             );
         }
+        gauge(
+            "portreeve_expectations",
+            "Expectations in force, [[expect]] of the configuration.",
+        )?
+        .set(i64::try_from(policy.expectations().len()).unwrap_or(i64::MAX));
         let metrics = Self {
             watched,
             budget: Budget::new(max_series),

@@ -243,13 +243,20 @@ impl Selector {
             && takes_all(&self.exe, &other.exe)
             && takes_all(&self.unit, &other.unit)
             && takes_all(&self.container, &other.container)
-            && other.protocols.iter().all(|protocol| {
-                self.protocols.contains(protocol)
-                    && (self.ports.is_empty()
-                        || PORTS
-                            .clone()
-                            .all(|port| !other.covers(*protocol, port) || self.covers(*protocol, port)))
-            })
+            && other
+                .protocols
+                .iter()
+                .all(|protocol| self.covers_all_of(other, *protocol))
+    }
+
+    fn covers_all_of(&self, other: &Self, protocol: Protocol) -> bool {
+        let covers_all = |mut ports: RangeInclusive<u16>| ports.all(|port| self.covers(protocol, port));
+        if other.ports.is_empty() {
+            return self.protocols.contains(&protocol) && (self.ports.is_empty() || covers_all(PORTS));
+        }
+        // Port by port only where the other one has any: this is asked of each rule and each expectation.
+        let mut specs = other.ports.iter().filter(|spec| covers(spec, protocol, spec.first));
+        specs.all(|spec| covers_all(spec.first..=spec.last))
     }
 
     /// Whether there is a port and a protocol that it takes.

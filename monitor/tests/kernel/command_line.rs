@@ -25,6 +25,10 @@ pub const ALL: &[Named] = &[
         "list_shows_a_listener_with_its_process_and_fails_where_a_script_asks_it_to",
         list,
     ),
+    (
+        "an_expected_listener_passes_the_gate_and_another_program_on_its_port_does_not",
+        gate,
+    ),
     ("check_loads_everything_and_attaches_nothing", check_attaches_nothing),
     (
         "doctor_names_backends_blind_spots_capabilities_and_obstacles",
@@ -84,6 +88,34 @@ fn explain() -> Test {
     } else {
         Err(format!("{}", output.status).into())
     }
+}
+
+fn gate() -> Test {
+    let port = free_port()?;
+    let _listener = TcpListener::bind(("127.0.0.1", port))?;
+    let own = std::env::current_exe()?.display().to_string();
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("portreeve.toml").display().to_string();
+    for (exe, verdict, code) in [(own.as_str(), "expected", 0), ("/nonexistent", "unexpected", 3)] {
+        std::fs::write(&config, format!("[[expect]]\nports = [{port}]\nexe = {exe:?}\n"))?;
+        let checked = output(&["check", &config])?;
+        contains(&String::from_utf8(checked.stdout)?, &["ok, 0 rules, 1 expectation\n"])?;
+        let wanted = format!("tcp/{port}");
+        let found = output(&[
+            "list",
+            "--json",
+            "--config.file",
+            &config,
+            "--fail-on",
+            "unexpected",
+            &wanted,
+        ])?;
+        let document: Value = serde_json::from_slice(&found.stdout)?;
+        if document["listeners"][0]["verdict"] != verdict || found.status.code() != Some(code) {
+            return Err(format!("{exe}: {}: {document}", found.status).into());
+        }
+    }
+    Ok(())
 }
 
 fn list() -> Test {

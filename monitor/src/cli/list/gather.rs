@@ -61,7 +61,7 @@ impl SourceArgs {
     /// # Errors
     /// Where the configuration is wrong, or the paths are.
     pub fn read(&self) -> Result<Configured> {
-        let files = config::read(&self.config_file)?;
+        let files = config::gather(&self.config_file);
         let chosen = files.names().open(&self.paths.paths().rootfs);
         chosen.remarks.iter().for_each(|remark| say(remark));
         let look = config::Look::new(files.resolve(&chosen.registry)?)?;

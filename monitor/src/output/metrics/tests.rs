@@ -116,8 +116,8 @@ fn what_increases_are_taken_of_stands_at_0_before_anything_happens() {
         assert_eq!(values(&metrics, name, labels), [0.0], "{name} {labels:?}");
     }
     let zeros = samples(&metrics).iter().filter(|sample| sample.value == 0.0).count();
-    // Nobody read a configuration or looked at open files yet: four gauges more.
-    assert_eq!(zeros, expected.len() + 4);
+    // Nobody read a configuration, expects anything, or looked at open files yet: five gauges more.
+    assert_eq!(zeros, expected.len() + 5);
     for empty in ["listeners", "listens_total", "listener_opened_timestamp_seconds"] {
         assert!(values(&metrics, empty, &[]).is_empty(), "{empty}");
     }
