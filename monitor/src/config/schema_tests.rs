@@ -8,6 +8,7 @@ use super::*;
 use crate::{policy::RESERVED_LABELS, registry::Meaning};
 
 const README: &str = include_str!("../../../README.md");
+const ALERTS: &str = include_str!("../../../docs/alerts.md");
 const RULES: &str = include_str!("../../../docs/rules.md");
 
 fn schema() -> Value {
@@ -132,6 +133,7 @@ fn the_examples_are_right_by_the_schema_and_by_the_agent() {
     let schema = schema();
     let examples: Vec<_> = blocks(README)
         .chain(blocks(RULES))
+        .chain(blocks(ALERTS))
         .chain([crate::config::DEFAULT])
         .collect();
     assert!(examples.len() > 3);
