@@ -5,12 +5,12 @@ mod pipeline;
 mod processes;
 mod reload;
 mod selftest;
+mod serving;
 mod signals;
 mod state;
 
 use std::{
     future,
-    net::SocketAddr,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -19,10 +19,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTEN};
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
@@ -33,6 +32,7 @@ use self::{
     looks::{Done, Looks},
     pipeline::Pipeline,
     reload::Reloads,
+    serving::{bind, page, serve},
     signals::{Asked, Signals},
 };
 use crate::{
@@ -45,13 +45,12 @@ use crate::{
         give_back_memory,
     },
     output::{
-        http::{self, QUESTIONS_MAX, Question, Reload, Shared, lock},
+        http::{QUESTIONS_MAX, Question, Reload, Shared, lock},
         metrics::Metrics,
         writer::Writer,
     },
     policy::Policy,
     registry::PortSpec,
-    snapshot::owners,
 };
 
 /// Records that are worked off before the ring is emptied again and other work gets its turn: few, since a record can take
@@ -204,69 +203,6 @@ fn load(settings: &Settings) -> Result<Probe> {
     )
 }
 
-async fn bind(settings: &Settings) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in &settings.listen {
-        let listener = TcpListener::bind(*address)
-            .await
-            .map_err(|error| refused(settings, *address, &error))?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-fn refused(settings: &Settings, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    if error.kind() != std::io::ErrorKind::AddrInUse {
-        return anyhow::anyhow!("cannot serve HTTP on {address}: {error}");
-    }
-    let owner = owners::who_listens(&settings.paths, address.port(), address.ip());
-    let owner = owner.unwrap_or_else(|| "another socket, whose owner this process may not see".to_owned());
-    anyhow::anyhow!("cannot serve HTTP on {address}: {owner} has it; use --web.listen-address for another")
-}
-
-/// Where people reach the page: as the flag says, else at this host's name.
-fn page(settings: &Settings, listeners: &[TcpListener]) -> String {
-    if let Some(url) = &settings.external_url {
-        return url.clone();
-    }
-    let port = listeners
-        .first()
-        .and_then(|listener| listener.local_addr().ok())
-        .map_or(0, |address| address.port());
-    // A name can be anything, and a receiver may refuse what is no URL.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let host = settings.instance.bytes().map(|byte| {
-        if plain(byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    });
-    format!("http://{}:{port}", host.collect::<String>())
-}
-
-fn serve(
-    servers: &mut JoinSet<Result<()>>,
-    listeners: Vec<TcpListener>,
-    settings: &Settings,
-    shared: &Shared,
-    stopped: &watch::Receiver<bool>,
-) -> Result<()> {
-    for listener in listeners {
-        let address = listener
-            .local_addr()
-            .context("cannot learn the address that HTTP is served on")?;
-        let (path, shared, mut stopped) = (settings.telemetry_path.clone(), shared.clone(), stopped.clone());
-        ::log::info!(address = address.to_string(); "serving http://{address}{path}");
-        servers.spawn(async move {
-            // An error means that the sender is gone, which is a stop too.
-            let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-            http::serve(listener, &path, shared, stop).await
-        });
-    }
-    Ok(())
-}
-
 /// What runs, once the hooks are attached.
 struct Agent {
     settings: Settings,
@@ -322,8 +258,12 @@ impl Agent {
                     }
                 }
                 Some(question) = self.asked.recv() => {
+                    let (listing, asked) = match question {
+                        Question::Listeners(asked) => (self.pipeline.listing(), asked),
+                        Question::Alerts(asked) => (self.pipeline.alert_listing(), asked),
+                    };
                     // Whoever asked may be gone.
-                    let _ = question.send(self.pipeline.listing());
+                    let _ = asked.send(listing);
                 }
                 done = self.looks.done(&self.settings.paths) => self.end_look(done),
                 Some(asked) = self.reload_asked.recv() => self.reloads.start(Some(asked)),

@@ -5,6 +5,7 @@ mod looks;
 mod outputs;
 mod reconfigure;
 mod remember;
+mod told;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use self::told::Ledger;
 use super::{
     decode, host_netns,
     processes::Processes,
@@ -74,12 +76,16 @@ pub(super) struct Pipeline {
     host_netns: Option<u32>,
     /// The agent's own process id, as the kernel side sees it.
     own: u32,
+    /// The file that it executes, as the kernel side sees it: device and inode.
+    program: Option<(u32, u64)>,
     processes: Processes,
     pending: Pending,
     confirmer: Confirmer,
     inventory: Inventory<Known>,
     alerts: Alerts,
     receivers: Receivers,
+    /// What they were told.
+    ledger: Ledger,
     /// Alerts that were held back since that was last said, by rule.
     held_back: BTreeMap<String, u64>,
     /// Alerts of another boot, whose ends receivers are still to be told.
@@ -133,12 +139,14 @@ impl Pipeline {
             },
             host_netns: host_netns(&settings.paths.procfs),
             own: std::process::id(),
+            program: None,
             processes: Processes::new(Identity::new(&settings.paths).with_privacy(settings.privacy)),
             pending: Pending::default(),
             confirmer: Confirmer::new(&settings.paths),
             inventory: Inventory::default(),
             alerts: Alerts::default(),
             receivers,
+            ledger: Ledger::default(),
             held_back: BTreeMap::new(),
             before: Vec::new(),
             state,
@@ -428,6 +436,8 @@ impl Pipeline {
             Sighting::Proof => {
                 // In a pid namespace of its own the agent has another number than the kernel side reports.
                 self.own = event.opener.tgid;
+                let executable = event.opener.executable.as_ref();
+                self.program = executable.map(|executable| (executable.device, executable.inode));
                 lock(&self.metrics).selftest_succeeded(seconds(self.clock, clock::boot_now()));
                 ::log::debug!("the self-test saw its own listener");
                 true
@@ -437,9 +447,7 @@ impl Pipeline {
 
     /// Writes down which alerts fire, and gives up what writes, so that it can finish.
     pub(super) fn finish(mut self) -> (Option<Writer>, Recorder) {
-        for (key, severity, accepted) in self.receivers.look(clock::boot_now()) {
-            self.alerts.delivered(&key, severity, accepted);
-        }
+        self.note_accepted(clock::boot_now());
         self.keep_alerts();
         (self.writer, self.history)
     }

@@ -7,7 +7,8 @@ use serde_json::Value;
 const PAGES: &str = concat!(
     include_str!("../../../docs/registry.md"),
     include_str!("../../../docs/rules.md"),
-    include_str!("../../../docs/history.md")
+    include_str!("../../../docs/history.md"),
+    include_str!("../../../docs/alerts.md")
 );
 
 /// Checks that `schema` is the first key of a document, and that the section with this title has a row for each key and

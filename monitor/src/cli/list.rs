@@ -1,6 +1,6 @@
 //! `portreeve list`: what listens now, whose it is, and what is thought of it.
 
-mod agent;
+pub(super) mod agent;
 pub(in crate::cli) mod columns;
 pub(super) mod filters;
 pub(in crate::cli) mod gather;

@@ -14,6 +14,7 @@ mod registry;
 mod run;
 mod suggest;
 mod terminal;
+mod test_alert;
 mod watch;
 
 use std::process::ExitCode;
@@ -60,6 +61,11 @@ enum Command {
     /// The files are taken together, each with the conf.d/*.toml beside it, as `portreeve run --config.file` takes them.
     /// Exits with 78 where something is wrong.
     Check(check::Args),
+    /// Open a listener, and follow its alert from the kernel to the receivers and to its end
+    ///
+    /// It asks the agent that runs here. The rule that matches need not be one of a test: by default the port is 1992, which the
+    /// built-in rule is about.
+    TestAlert(test_alert::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
 }
@@ -77,6 +83,7 @@ impl Cli {
             Command::Suggest(args) => suggest::run(args),
             Command::Registry(args) => registry::run(args),
             Command::Check(args) => check::run(args),
+            Command::TestAlert(args) => test_alert::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Version of the lines' shape.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Makes the lines of one run of the agent: it holds what all have in common.
 #[derive(Debug)]
@@ -463,7 +463,7 @@ impl Lines {
 const LINE: usize = 1_536;
 
 /// A structure as one line. Strings and numbers: there is nothing in them that JSON cannot say.
-fn json(line: &impl Serialize) -> String {
+pub(super) fn json(line: &impl Serialize) -> String {
     let mut text = Vec::with_capacity(LINE);
     match serde_json::to_writer(&mut text, line) {
         Ok(()) => String::from_utf8(text).unwrap_or_default(),

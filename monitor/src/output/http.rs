@@ -65,11 +65,16 @@ pub struct Shared {
     pub instance: Arc<str>,
 }
 
-/// What listens now, still to be written down as JSON: that takes a while on a large host.
+/// An answer, still to be written down as JSON: that takes a while on a large host.
 pub type Listing = Box<dyn FnOnce() -> String + Send>;
 
-/// A question what listens, and where the answer goes.
-pub type Question = oneshot::Sender<Listing>;
+/// A question, and where the answer goes.
+pub enum Question {
+    /// What listens.
+    Listeners(oneshot::Sender<Listing>),
+    /// Which alerts fire, are pending, or ended lately.
+    Alerts(oneshot::Sender<Listing>),
+}
 
 /// Whoever waits for the configuration to be read again: told nothing, or one sentence on why the old one stays.
 pub type Reload = oneshot::Sender<Result<(), String>>;
@@ -157,7 +162,15 @@ fn router(telemetry_path: &str, exposed: bool) -> Router<Shared> {
             if exposed {
                 get(|| async { withheld() })
             } else {
-                get(listeners)
+                get(|state, headers| answer(state, headers, Question::Listeners))
+            },
+        )
+        .route(
+            ALERTS,
+            if exposed {
+                get(|| async { withheld() })
+            } else {
+                get(|state, headers| answer(state, headers, Question::Alerts))
             },
         );
     if telemetry_path != "/" {
@@ -168,6 +181,9 @@ fn router(telemetry_path: &str, exposed: bool) -> Router<Shared> {
 
 /// Where the listeners are.
 pub const LISTENERS: &str = "/api/v1/listeners";
+
+/// Where the alerts are.
+pub const ALERTS: &str = "/api/v1/alerts";
 
 fn withheld() -> Response {
     (
@@ -244,12 +260,16 @@ fn unavailable() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "portreeve is busy or stopping.\n").into_response()
 }
 
-async fn listeners(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+async fn answer(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    ask: fn(oneshot::Sender<Listing>) -> Question,
+) -> Response {
     if !is_meant_for_us(&headers, &shared.instance) {
         return misdirected();
     }
     let (question, answer) = oneshot::channel();
-    if shared.questions.send(question).await.is_err() {
+    if shared.questions.send(ask(question)).await.is_err() {
         return unavailable();
     }
     let Ok(listing) = answer.await else {

@@ -1,5 +1,6 @@
 //! What people and machines are told: JSON lines, the log, metrics, HTTP, and alerts that are sent.
 
+pub mod alert_states;
 pub mod alertmanager;
 pub mod events;
 pub mod http;

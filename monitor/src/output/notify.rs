@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use self::{
     client::Client,
     endpoint::Endpoint,
-    outbox::{Kept, Outbox, Outgoing, Style},
+    outbox::{Accepted, Kept, Outbox, Outgoing, Style},
     worker::{Deliver, Pauses, Postbox, Sent},
 };
 use super::{
@@ -274,19 +274,26 @@ impl Receivers {
         }
     }
 
-    /// The alerts that were accepted since this was last asked, and when. The lengths of the queues go to the metrics.
-    pub fn look(&self, now: u64) -> Vec<(AlertKey, Severity, u64)> {
+    /// What was accepted since this was last asked, and by whom. The lengths of the queues go to the metrics.
+    pub fn look(&self, now: u64) -> Vec<Told> {
         let mut all = Vec::new();
         for receiver in &self.all {
             let (accepted, waiting) = receiver
                 .postbox
                 .read(|outbox| (outbox.take_accepted(), outbox.waiting(now)));
             lock(&self.metrics).notifications_wait(&receiver.name, waiting);
-            if receiver.is_remote {
-                all.extend(accepted);
-            }
+            all.extend(accepted.into_iter().map(|accepted| Told {
+                receiver: receiver.name.clone(),
+                is_remote: receiver.is_remote,
+                accepted,
+            }));
         }
         all
+    }
+
+    /// The names of all of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|receiver| receiver.name.as_str())
     }
 
     /// What each of them knows, by name, to be kept on disk.
@@ -339,6 +346,17 @@ impl Receivers {
     pub fn have_ended(&self) -> bool {
         self.all.iter().all(|receiver| receiver.thread.is_finished())
     }
+}
+
+/// A receiver was told something, and accepted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The receiver.
+    pub receiver: String,
+    /// Whether that counts as delivered: what is written down here is not.
+    pub is_remote: bool,
+    /// What it accepted.
+    pub accepted: Accepted,
 }
 
 /// Receivers that are to take the place of others.

@@ -50,6 +50,7 @@ pub const ALL: &[Named] = &[
         "the_history_knows_a_listener_once_it_ended_and_when_the_agent_was_killed",
         history,
     ),
+    ("test_alert_follows_a_listener_to_the_end_of_its_alert", test_alert),
     ("a_reader_that_went_away_does_not_stop_the_agent", closed_stdout),
 ];
 
@@ -339,6 +340,52 @@ fn newer_csv() -> String {
     );
     csv.extend((4..15_000).map(|number| format!("n{number},,,,,,,,,,,\r\n")));
     csv
+}
+
+fn test_alert() -> Test {
+    let agent = Agent::start(&backend()?, &[])?;
+    let address = format!("127.0.0.1:{}", agent.port());
+    let run = |port: &str, timeout: &str| {
+        output(&[
+            "test-alert",
+            "--json",
+            "--agent",
+            &address,
+            "--port",
+            port,
+            "--timeout",
+            timeout,
+        ])
+    };
+    let followed = run("1994", "20s")?;
+    let document: Value = serde_json::from_slice(&followed.stdout)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&followed.stderr)))?;
+    let steps: Vec<_> = document["steps"].as_array().into_iter().flatten().collect();
+    let names: Vec<_> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    if names != ["hook", "rule", "resolved"] || document["rule"] != "dormant-port" {
+        return Err(document.to_string().into());
+    }
+    if !steps
+        .iter()
+        .all(|step| step["milliseconds"].as_f64().is_some_and(|time| time >= 0.0))
+    {
+        return Err(document.to_string().into());
+    }
+    agent.wait_for_metric(
+        "portreeve_alerts",
+        &[("rule", "dormant-port"), ("severity", "critical")],
+        Some(0.0),
+    )?;
+    let unruled = run(&free_port()?.to_string(), "1s")?;
+    contains(
+        &String::from_utf8(unruled.stderr)?,
+        &["no alert: the agent saw", "finds it unruled"],
+    )?;
+    if unruled.status.code() == Some(1) {
+        Ok(())
+    } else {
+        Err(unruled.status.to_string().into())
+    }
 }
 
 fn idle_connections() -> Test {

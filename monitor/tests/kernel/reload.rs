@@ -217,6 +217,6 @@ fn watched() -> Test {
     agent.wait_for_metric("portreeve_alerts", &[("rule", "by-itself")], Some(0.0))?;
     let beside = config.path.with_file_name("conf.d");
     fs::create_dir(&beside)?;
-    fs::write(beside.join("more.toml"), rule("beside", 1993))?;
+    fs::write(beside.join("more.toml"), rule("beside", 1995))?;
     agent.wait_for_metric("portreeve_alerts", &[("rule", "beside")], Some(0.0))
 }

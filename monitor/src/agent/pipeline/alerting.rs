@@ -1,11 +1,21 @@
 //! Alerts: what fires them, who is told, and what outlives the agent.
 
+use std::time::Duration;
+
 use super::Pipeline;
 use crate::{
     agent::state::{self, Stored},
     event::Event,
     identity::clock,
-    output::{Report, events::rfc3339, http::lock, notices, sentence},
+    output::{
+        Report,
+        alert_states::alerts as alerts_as_json,
+        events::rfc3339,
+        http::{Listing, lock},
+        notices,
+        notify::outbox::Status,
+        sentence,
+    },
     policy::{
         Rule,
         alerts::{Alert, AlertKey, Fired, RATE, Terms},
@@ -83,7 +93,16 @@ impl Pipeline {
             let socket = (!finding.span).then_some(event.socket.key);
             let (severity, ours) = (finding.severity, &self.ours);
             let make = || notices::notice(event, report, rule, severity, ours);
-            match self.alerts.matched(&key, severity, terms(rule), socket, now, make) {
+            let terms = Terms {
+                // Of its own `test-alert` it is to be seen that it ends.
+                keep: if self.is_test(event) {
+                    Duration::ZERO
+                } else {
+                    rule.keep_firing_for
+                },
+                ..terms(rule)
+            };
+            match self.alerts.matched(&key, severity, terms, socket, now, make) {
                 Fired::New => self.fired(&key),
                 Fired::Worse(before) => {
                     self.receivers.supersede(&before, now);
@@ -102,11 +121,19 @@ impl Pipeline {
         }
     }
 
+    /// Whether this program did that, and not this process: nothing of it but the agent and `test-alert` listens.
+    fn is_test(&self, event: &Event) -> bool {
+        let executable = event.opener.executable.as_ref();
+        let program = executable.map(|executable| (executable.device, executable.inode));
+        event.opener.tgid != self.own && program.is_some() && program == self.program
+    }
+
     /// Tells that an alert fires.
     fn fired(&mut self, key: &AlertKey) {
         let Some(alert) = self.alerts.get(key).cloned() else {
             return;
         };
+        self.ledger.fired(&alert);
         // The receivers first: they take the longest.
         self.receivers.fire(&alert, self.clock);
         if !self.receivers.are_remote() {
@@ -130,6 +157,7 @@ impl Pipeline {
     }
 
     pub(super) fn told_as_over(&mut self, alert: &Alert, now: u64) {
+        self.ledger.ended(alert, now);
         ::log::info!(
             rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
             protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str(),
@@ -142,9 +170,7 @@ impl Pipeline {
 
     /// Once a second: alerts whose time has come, and those that are over.
     pub(super) fn tick_alerts(&mut self, now: u64) {
-        for (key, severity, accepted) in self.receivers.look(now) {
-            self.alerts.delivered(&key, severity, accepted);
-        }
+        self.note_accepted(now);
         // Before the first look the listeners of alerts that fired before are still to be found.
         let resolved = match self.first_look {
             Some(_) => self.alerts.resolve(now),
@@ -173,6 +199,40 @@ impl Pipeline {
             }
         }
         self.keep_alerts();
+    }
+
+    /// Takes what receivers accepted.
+    pub(super) fn note_accepted(&mut self, now: u64) {
+        for told in self.receivers.look(now) {
+            self.ledger.note(&told);
+            let accepted = &told.accepted;
+            if told.is_remote && accepted.status == Status::Firing {
+                self.alerts.delivered(&accepted.key, accepted.severity, accepted.at);
+            }
+        }
+    }
+
+    /// The alerts that fire, are pending, or ended lately, to be written down by whoever asked.
+    pub(in crate::agent) fn alert_listing(&mut self) -> Listing {
+        self.note_accepted(clock::boot_now());
+        let names: Vec<String> = self.receivers.names().map(str::to_owned).collect();
+        let (host, clock) = (self.ours.instance.clone(), self.clock);
+        let now = self
+            .alerts
+            .all()
+            .map(|alert| (alert.clone(), None, self.ledger.of(alert)));
+        let ended = self.ledger.all_ended();
+        let ended = ended.map(|ended| (ended.alert.clone(), Some(ended.at), ended.told.clone()));
+        let all: Vec<_> = now.chain(ended).collect();
+        Box::new(move || {
+            let alerts = all.iter().map(|(alert, ended, told)| {
+                let told = told
+                    .iter()
+                    .map(|(name, times)| (name.as_str(), times.firing, times.resolved));
+                (alert, *ended, told.collect())
+            });
+            alerts_as_json(&host, clock::boot_now(), clock, &names, alerts)
+        })
     }
 
     pub(super) fn count_alerts(&self) {

@@ -141,7 +141,7 @@ impl Listener {
         );
         let in_container = self.container.is_some();
         let owner = match self.process {
-            None if hidden => Err("its process may not be seen; run this as root"),
+            None if hidden => Err("its process may not be seen"),
             None => Err("no process holds it: it is the kernel's own, or on its way from one process to another"),
             Some(process) => process.owner(self.unit, in_container),
         };
@@ -182,7 +182,7 @@ pub fn owner(
     in_container: bool,
 ) -> Result<Owner, &'static str> {
     let Some(exe) = exe else {
-        return Err("the path of its program is not known; run this as root");
+        return Err("the path of its program is not known");
     };
     let lasts = |unit: &String| !in_container && (unit.ends_with(".service") || unit.ends_with(".socket"));
     Ok(Owner {

@@ -40,28 +40,40 @@ struct Told {
 /// # Errors
 /// One sentence where there is none, or it is something else.
 pub fn since(address: SocketAddr) -> Result<Since, String> {
-    match ask(address).map(|answer| read(&answer)) {
+    match ask(address, LISTENERS).map(|answer| read(&answer)) {
         Ok(Some(since)) => Ok(since),
         Ok(None) => Err(format!("what answers at {address} is no agent of this version")),
         Err(error) => Err(format!("no agent answers at {address}: {error}")),
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+/// The body of the agent's answer to a question.
+///
+/// # Errors
+/// Where there is no agent, or it does not answer.
+pub(in crate::cli) fn get(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+    let answer = ask(address, path)?;
+    Ok(body(&answer).to_vec())
+}
+
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // Of this version the answer comes in one piece.
-    stream.write_all(format!("GET {LISTENERS} HTTP/1.0\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
     Ok(answer)
 }
 
-fn read(answer: &[u8]) -> Option<Since> {
+fn body(answer: &[u8]) -> &[u8] {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    let body = end.and_then(|end| answer.get(end + 4..)).unwrap_or_default();
-    let document = serde_json::from_slice::<Document>(body).ok()?;
+    end.and_then(|end| answer.get(end + 4..)).unwrap_or_default()
+}
+
+fn read(answer: &[u8]) -> Option<Since> {
+    let document = serde_json::from_slice::<Document>(body(answer)).ok()?;
     // Of one that a look found it is known only that it was there by then.
     let seen = document
         .listeners

@@ -126,6 +126,30 @@ pub struct Kept {
     pub ended: Option<u64>,
 }
 
+/// A receiver accepted that an alert fires, or that it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The alert.
+    pub key: AlertKey,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Which of the two.
+    pub status: Status,
+    /// When: nanoseconds since boot.
+    pub at: u64,
+}
+
+impl Accepted {
+    fn new((key, severity): Slot, status: Status, at: u64) -> Self {
+        Self {
+            key,
+            severity,
+            status,
+            at,
+        }
+    }
+}
+
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -140,7 +164,7 @@ pub enum Next {
 pub struct Outbox {
     style: Style,
     entries: BTreeMap<Slot, Entry>,
-    accepted: Vec<(AlertKey, Severity, u64)>,
+    accepted: Vec<Accepted>,
     changes: u64,
 }
 
@@ -308,13 +332,14 @@ impl Outbox {
                     if entry.accepted.is_none() {
                         self.changes += 1;
                         entry.accepted = Some(now);
-                        self.accepted.push((slot.0, slot.1, now));
+                        self.accepted.push(Accepted::new(slot, *status, now));
                     }
                     entry.resend = self.style.resend.map(|every| after(now, every));
                 }
                 (Status::Resolved, Some(_)) => {
                     self.changes += 1;
                     self.entries.remove(&slot);
+                    self.accepted.push(Accepted::new(slot, *status, now));
                 }
                 // It fired again while its end was on the way: now it is another one.
                 (Status::Resolved, None) => {
@@ -350,8 +375,8 @@ impl Outbox {
         self.entries.values().filter(waits).count()
     }
 
-    /// The alerts that were accepted as firing since this was last asked.
-    pub fn take_accepted(&mut self) -> Vec<(AlertKey, Severity, u64)> {
+    /// What was accepted for the first time since this was last asked.
+    pub fn take_accepted(&mut self) -> Vec<Accepted> {
         std::mem::take(&mut self.accepted)
     }
 
