@@ -17,12 +17,12 @@
 mod agent;
 mod capabilities;
 mod command_line;
+mod deployed_rules;
 mod kernel_fields;
 mod listeners;
 mod losses;
 mod outages;
 mod programs;
-mod prometheus;
 mod receivers;
 mod refusals;
 mod reload;
@@ -132,7 +132,7 @@ fn main() -> ExitCode {
     for (tests, missing) in [
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
-        (prometheus::WITH_PROMETHEUS, prometheus::missing()),
+        (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
     ] {
         for (name, test) in tests {
             match &missing {
