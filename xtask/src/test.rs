@@ -191,6 +191,7 @@ fn native(workspace: &Workspace, payload: &Payload, report: &mut Report) {
             ("PORTREEVE_BUSYBOX", guest_tools::ensure_busybox(workspace)),
             ("PORTREEVE_PROGRAMS", programs::ensure(workspace)),
             ("PORTREEVE_ALERTMANAGER", amtool::ensure_package(workspace)),
+            ("PORTREEVE_PROMETHEUS", promtool::ensure_package(workspace)),
         ] {
             match tool {
                 Ok(path) => {

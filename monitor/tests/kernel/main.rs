@@ -5,7 +5,7 @@
 //! `PORTREEVE_SCENARIOS` (the program that plays situations; without it none is played),
 //! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
 //! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker),
-//! `PORTREEVE_ALERTMANAGER` (a folder with Alertmanager unpacked).
+//! `PORTREEVE_ALERTMANAGER` and `PORTREEVE_PROMETHEUS` (folders with these unpacked).
 //!
 //! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
 
@@ -17,9 +17,11 @@
 mod agent;
 mod capabilities;
 mod command_line;
+mod deployed_rules;
 mod kernel_fields;
 mod listeners;
 mod losses;
+mod outages;
 mod programs;
 mod receivers;
 mod refusals;
@@ -127,10 +129,16 @@ fn main() -> ExitCode {
             trials.push(not_run((*name).to_owned(), &reason));
         }
     }
-    for (name, test) in receivers::WITH_ALERTMANAGER {
-        match receivers::missing() {
-            None => trials.push(Trial::test(*name, move || run(test))),
-            Some(reason) => trials.push(not_run((*name).to_owned(), &reason)),
+    for (tests, missing) in [
+        (receivers::WITH_ALERTMANAGER, receivers::missing()),
+        (outages::WITH_ALERTMANAGER, receivers::missing()),
+        (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
+    ] {
+        for (name, test) in tests {
+            match &missing {
+                None => trials.push(Trial::test(*name, move || run(test))),
+                Some(reason) => trials.push(not_run((*name).to_owned(), reason)),
+            }
         }
     }
     match std::env::var("PROMTOOL") {

@@ -1,6 +1,9 @@
-//! From the return of `listen()` to the JSON line at the other end of the agent's stdout.
+//! From the return of `listen()` to the JSON line at the other end of the agent's stdout, and to the message at a receiver
+//! of alerts.
 
+use std::fs;
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
@@ -11,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use super::agent::{Agent, LIMIT};
 use super::lines::{Lines, event};
 use super::listeners::Listener;
+use super::receiver;
 use super::sample::{Sample, Shown, ratio};
 use super::table::Table;
 
@@ -23,11 +27,26 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What 99 of 100 must stay below.
 const TARGET: Duration = Duration::from_millis(1);
 
-/// Measures both modes, each after the floor: the way there and back through a process that only copies.
+/// The rules whose alerts are timed, by their ports: below those that the kernel chooses.
+const ALERTED: [RangeInclusive<u16>; 2] = [20_000..=23_999, 24_000..=27_999];
+
+/// Alerts of each rule: fewer than the 60 that it may fire within a minute.
+const ALERTS: usize = 50;
+
+/// What 99 of 100 alerts must stay below.
+const ALERT_TARGET: Duration = Duration::from_millis(50);
+
+/// Measures lines, and then alerts.
 ///
 /// # Errors
-/// Where the agent or the copying process cannot be run, or a line does not come.
+/// Where the agent or the copying process cannot be run, or a line or an alert does not come.
 pub(super) fn measure(binary: &Path, table: &mut Table) -> Result<()> {
+    lines(binary, table)?;
+    alerts(binary, table)
+}
+
+/// Measures both modes, each after the floor: the way there and back through a process that only copies.
+fn lines(binary: &Path, table: &mut Table) -> Result<()> {
     let mut agent = Agent::start(binary)?;
     let lines = Lines::of(agent.stdout()?);
     for (mode, pause) in [("one after another", Duration::ZERO), ("with 1 ms between", PAUSE)] {
@@ -55,6 +74,52 @@ pub(super) fn measure(binary: &Path, table: &mut Table) -> Result<()> {
             ),
         );
     }
+    agent.stop()
+}
+
+/// Measures the way to an Alertmanager, each alert once the one before is there. The listeners stay open, so that nothing is
+/// told of their ends meanwhile.
+fn alerts(binary: &Path, table: &mut Table) -> Result<()> {
+    let (address, posts) = receiver::start()?;
+    let config = std::env::temp_dir().join(format!("portreeve-bench-{}.toml", std::process::id()));
+    let mut text = format!("[alertmanager]\nurls = [\"http://{address}\"]\n");
+    for (index, ports) in ALERTED.iter().enumerate() {
+        text += &format!(
+            "[[rule]]\nname = \"bench-{index}\"\nports = [\"{}-{}\"]\nseverity = \"warning\"\n",
+            ports.start(),
+            ports.end()
+        );
+    }
+    fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
+    let flags = ["--config.file", &config.to_string_lossy()];
+    let started = Agent::start_with(binary, &flags);
+    // It has read the file, or failed.
+    fs::remove_file(&config).with_context(|| format!("cannot remove {}", config.display()))?;
+    let mut agent = started?;
+    let _read = Lines::of(agent.stdout()?);
+    let (mut times, mut open) = (Vec::with_capacity(ALERTED.len() * ALERTS), Vec::new());
+    for mut ports in ALERTED {
+        for _ in 0..ALERTS {
+            thread::sleep(PAUSE);
+            let (listener, port) = Listener::among(&mut ports)?;
+            let label = format!("\"port\":\"{port}\"");
+            let post = posts.wait_for("the alert", LIMIT, |post| post.contains(&label))?;
+            times.push(post.arrived.saturating_duration_since(listener.listened));
+            open.push(listener);
+        }
+    }
+    let sample = Sample::new(times)?;
+    table.time(
+        "listen to the POST at a receiver, p99",
+        sample.per_mille(990),
+        ALERT_TARGET,
+        format!(
+            "p50 {}, {}; backend {}",
+            Shown(sample.median()),
+            sample.range(),
+            agent.backend
+        ),
+    );
     agent.stop()
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// Lines that may wait for who reads them; a pipe that is read more slowly is no measure of its writer.
-const QUEUE: usize = 65_536;
+pub(super) const QUEUE: usize = 65_536;
 
 /// A line, and when it had come in whole.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Stamped {
 
 /// The lines of a pipe, each stamped by the thread that reads it.
 #[derive(Debug)]
-pub(super) struct Lines(Receiver<Stamped>);
+pub(super) struct Lines(pub(super) Receiver<Stamped>);
 
 impl Lines {
     /// Starts to read, until the pipe is closed.

@@ -41,6 +41,21 @@ impl Listener {
         Self::open(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).context("cannot open a listener on 127.0.0.1")
     }
 
+    /// Opens the first that is free of these ports on the loopback interface, which it takes from them.
+    ///
+    /// # Errors
+    /// Where a call fails, or none is free.
+    pub(super) fn among(ports: &mut impl Iterator<Item = u16>) -> Result<(Self, u16)> {
+        for port in ports {
+            match Self::open(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+                Ok(listener) => return Ok((listener, port)),
+                Err(Errno::ADDRINUSE) => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
+            }
+        }
+        bail!("no port is free of those that a rule names")
+    }
+
     fn open(address: SocketAddrV4) -> Result<Self, Errno> {
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let inode = rustix::fs::fstat(&socket)?.st_ino;

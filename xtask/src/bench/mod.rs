@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
 //! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost, `snapshot` how
-//! long it takes to learn what listens, `registry` what it takes to name a port; `agent` and `lines` run the agent and read what it says, `guest` boots what measures
+//! long it takes to learn what listens, `registry` what it takes to name a port; `agent`, `lines` and `receiver` run the agent and read what it says, `guest` boots what measures
 //! by itself; `sample` and `table` turn times into rows.
 
 mod agent;
@@ -12,6 +12,7 @@ mod latency;
 mod lines;
 mod listeners;
 mod memory;
+mod receiver;
 mod registry;
 mod sample;
 mod snapshot;
@@ -65,7 +66,7 @@ pub(crate) struct BenchArgs {
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// From the return of `listen()` to the JSON line.
+    /// From the return of `listen()` to the JSON line, and to the message at a receiver of alerts.
     Latency,
     /// Resident memory, idle and with many listeners; a scrape then.
     Memory,
