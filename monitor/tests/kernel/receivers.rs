@@ -4,6 +4,7 @@
 
 use std::{
     error::Error,
+    fmt::Write as _,
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -22,7 +23,8 @@ use super::{
     agent::{Agent, DEADLINE},
 };
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+/// What a step of a test gives: an error is a sentence.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How fast an alert is to be at a receiver.
 const TARGET: Duration = Duration::from_millis(50);
@@ -150,26 +152,42 @@ fn message(mut stream: &TcpStream) -> Option<Value> {
 }
 
 /// An agent with these receivers, whose alerts last for two seconds, and the folder of its state.
-struct Setting {
+pub struct Setting {
     folder: tempfile::TempDir,
     config: String,
 }
 
 impl Setting {
     fn new(receivers: &str, ports: &str) -> Outcome<Self> {
+        Self::with_rules(receivers, &[("dormant-port".to_owned(), ports.to_owned())])
+    }
+
+    /// With these rules: the name of each, and its ports as in a list.
+    pub fn with_rules(receivers: &str, rules: &[(String, String)]) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("portreeve.toml");
-        let text = format!(
-            "[agent]\ninstance = \"web-7\"\nstate = \"{}\"\nlabels = {{ cluster = \"eu\" }}\n{receivers}\n[[rule]]\n\
-             name = \"dormant-port\"\nports = [{ports}]\nseverity = \"critical\"\nkeep_firing_for = \"2s\"\n",
+        let mut text = format!(
+            "[agent]\ninstance = \"web-7\"\nstate = \"{}\"\nlabels = {{ cluster = \"eu\" }}\n{receivers}\n",
             folder.path().display()
         );
+        for (name, ports) in rules {
+            writeln!(
+                text,
+                "[[rule]]\nname = \"{name}\"\nports = [{ports}]\nseverity = \"critical\"\nkeep_firing_for = \"2s\""
+            )?;
+        }
         fs::write(&config, text)?;
         let config = config.to_str().ok_or("a path that is not UTF-8")?.to_owned();
         Ok(Self { folder, config })
     }
 
-    fn agent(&self) -> Outcome<Agent> {
+    /// What the agent keeps of alerts, as it stands in its file.
+    pub fn kept(&self) -> Outcome<String> {
+        Ok(fs::read_to_string(self.folder.path().join("firing.json"))?)
+    }
+
+    /// An agent with this configuration.
+    pub fn agent(&self) -> Outcome<Agent> {
         let backend = BACKENDS
             .into_iter()
             .find(|backend| super::attaches(backend))
@@ -183,7 +201,7 @@ fn hook_at(address: SocketAddr) -> String {
 }
 
 /// A port of loopback that nothing has.
-fn free_port() -> Outcome<u16> {
+pub fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -223,13 +241,13 @@ fn webhook() -> Test {
     hook.is_quiet()
 }
 
-/// From when `listen()` returns to when the message is there whole.
+/// From when `listen()` returns to when the message is there whole. The ports lie below those that the kernel chooses: the
+/// webhook has one of these.
 fn soon() -> Test {
     let hook = Hook::start()?;
     let setting = Setting::new(&hook_at(hook.address), "\"26000-26999\"")?;
     let _agent = setting.agent()?;
     let (mut times, mut kept) = (Vec::new(), Vec::new());
-    // Where no other test listens: neither by itself nor on a port that the kernel chose.
     for port in 26_000..27_000 {
         let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) else {
             continue;
@@ -274,7 +292,7 @@ fn restart() -> Test {
     hook.expect("firing", untold)?;
     let away_name = [("receiver", "webhook/away")];
     agent.wait_for_metric("portreeve_notification_queue_length", &away_name, Some(2.0))?;
-    let firing = || fs::read_to_string(setting.folder.path().join("firing.json"));
+    let firing = || setting.kept();
     let end = Instant::now() + DEADLINE;
     while firing()?.matches("\"accepted\":null").count() != 2 || firing()?.matches("\"accepted\":").count() != 4 {
         if Instant::now() > end {
@@ -304,7 +322,7 @@ fn restart() -> Test {
 }
 
 /// A real Alertmanager that tells a webhook.
-struct Alertmanager {
+pub struct Alertmanager {
     programs: PathBuf,
     folder: tempfile::TempDir,
     port: u16,
@@ -313,7 +331,8 @@ struct Alertmanager {
 }
 
 impl Alertmanager {
-    fn new() -> Outcome<Self> {
+    /// Starts one on a free port.
+    pub fn new() -> Outcome<Self> {
         let (folder, hook) = (tempfile::tempdir()?, Hook::start()?);
         let text = format!(
             "route:\n  receiver: hook\n  group_by: [alertname, port]\n  group_wait: 200ms\n  group_interval: 500ms\n\
@@ -333,7 +352,7 @@ impl Alertmanager {
     }
 
     /// Debian's build reads its templates below /usr/share, so it gets a /usr/share of its own that nobody else sees.
-    fn start(&mut self) -> Test {
+    pub fn start(&mut self) -> Test {
         let script = r#"mount -t tmpfs none /usr/share && mkdir /usr/share/prometheus &&
             cp -r "$1/usr/share/prometheus/alertmanager" /usr/share/prometheus/ &&
             exec "$1/usr/bin/prometheus-alertmanager" --config.file="$2/alertmanager.yml" --storage.path="$2/data" \
@@ -355,7 +374,8 @@ impl Alertmanager {
         Ok(())
     }
 
-    fn kill(&mut self) {
+    /// Kills it, so that it forgets what it was told.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -375,14 +395,28 @@ impl Alertmanager {
     }
 
     /// The labels of the alerts that it shows.
-    fn shown(&self) -> Outcome<Vec<Value>> {
+    pub fn shown(&self) -> Outcome<Vec<Value>> {
         let alerts: Vec<Value> = serde_json::from_str(&self.amtool(&["alert", "query", "--output=json"])?)?;
         Ok(alerts.into_iter().map(|mut alert| alert["labels"].take()).collect())
     }
 
+    /// What its webhook gets next.
+    pub fn told(&self) -> Outcome<Value> {
+        Ok(self.hook.next()?.document)
+    }
+
+    /// As the agent's configuration names it.
+    pub fn receiver(&self) -> String {
+        format!("[alertmanager]\nurls = [\"http://127.0.0.1:{}\"]", self.port)
+    }
+
+    /// As the agent's metrics name it.
+    pub fn name(&self) -> String {
+        format!("alertmanager/127.0.0.1:{}", self.port)
+    }
+
     fn setting(&self, port: u16) -> Outcome<Setting> {
-        let receivers = format!("[alertmanager]\nurls = [\"http://127.0.0.1:{}\"]", self.port);
-        Setting::new(&receivers, &port.to_string())
+        Setting::new(&self.receiver(), &port.to_string())
     }
 }
 
@@ -444,7 +478,7 @@ fn outage() -> Test {
     let agent = setting.agent()?;
     alertmanager.kill();
     drop(TcpListener::bind(("127.0.0.1", port))?);
-    let name = format!("alertmanager/127.0.0.1:{}", alertmanager.port);
+    let name = alertmanager.name();
     let failed = [("receiver", name.as_str()), ("result", "error")];
     agent.wait_for_metric_of("portreeve_notifications_total", &failed, |value| value >= Some(1.0))?;
     alertmanager.start()?;
