@@ -71,6 +71,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let outcome = files.resolve(&chosen.registry);
     if let Ok(file) = &outcome {
         remarks.extend(config::waiting(&config::policy_of(file)));
+        remarks.extend(file.receivers.clone().wanted().unreadable());
     }
     let code = ExitCode::from(if outcome.is_ok() { 0 } else { CONFIG });
     if args.json {

@@ -336,6 +336,10 @@ fn contradictions_and_what_can_never_match_are_refused() {
             rule("ports = [1]\nautomatic = true\nautomatic = true"),
             "line 6 column 1: ",
         ),
+        (
+            rule("exe = \"sshd\""),
+            "line 4 column 7: `sshd` matches no path, which begins with /",
+        ),
         (rule("exe = \"/a**\""), "line 4 column 7: `/a**` is no pattern: "),
         (rule("exe = []"), "line 4 column 7: this list is empty"),
         (rule("user = [1, -1]"), "line 4 column 12: `-1` is no user"),

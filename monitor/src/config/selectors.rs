@@ -163,7 +163,7 @@ impl Asked {
             ports,
             protocols: protocols(self.protocols),
             automatic: automatic(self.automatic.as_ref(), at)?,
-            exe: globs(self.exe.as_ref(), at)?,
+            exe: paths(self.exe.as_ref(), at)?,
             user: users(self.user.as_ref(), at)?,
             unit: globs(self.unit.as_ref(), at)?,
             container: globs(self.container.as_ref(), at)?,
@@ -228,6 +228,21 @@ fn words<'a>(raw: Option<&'a Words>, at: &At<'_>) -> Result<&'a [Spanned<Word>],
 fn globs(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<Glob>, ConfigError> {
     let glob = |word: &Spanned<Word>| Glob::parse(&word.as_ref().text()).map_err(|error| at(word.span().start, &error));
     words(raw, at)?.iter().map(glob).collect()
+}
+
+/// Patterns for whole paths. One that begins with a name matches none, which is easily written.
+fn paths(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<Glob>, ConfigError> {
+    for word in raw.into_iter().flat_map(|words| &words.words) {
+        let text = word.as_ref().text();
+        if !text.starts_with('/') && !text.starts_with("**") {
+            let text = format!(
+                "`{}` matches no path, which begins with /; write /usr/sbin/sshd, or **/sshd for any folder",
+                text.escape_debug()
+            );
+            return Err(at(word.span().start, &text));
+        }
+    }
+    globs(raw, at)
 }
 
 fn users(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<UserIs>, ConfigError> {

@@ -91,6 +91,19 @@ struct Receiver {
 }
 
 impl Wanted {
+    /// What cannot be read of the files that they need, a sentence each: it may be another host that is to have them.
+    pub fn unreadable(&self) -> Vec<String> {
+        let endpoints = self.alertmanagers.iter().chain(&self.webhooks);
+        let problems = endpoints.flat_map(|endpoint| {
+            let wrong = [Client::new(endpoint.clone()).err(), endpoint.credentials.header().err()];
+            wrong
+                .into_iter()
+                .flatten()
+                .map(|problem| format!("{}: {problem}", endpoint.name))
+        });
+        problems.collect()
+    }
+
     /// The names of all of them, as metrics have them.
     #[cfg(test)]
     pub fn names(&self) -> impl Iterator<Item = String> {

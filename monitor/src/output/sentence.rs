@@ -207,21 +207,37 @@ fn container(container: &Container) -> String {
     }
 }
 
+/// Why an alert is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// What it was about has ended.
+    Ended,
+    /// One that is more severe fires in its place.
+    Worse,
+    /// By the configuration that is in use now, it is none.
+    Unruled,
+}
+
 /// The sentence at the end of an alert.
-pub fn resolved(alert: &Alert, fired: &str) -> String {
+pub fn resolved(alert: &Alert, why: Over, fired: &str) -> String {
     let AlertKey {
+        rule,
         protocol,
         port,
         process,
         netns,
         ..
     } = &alert.key;
-    let what = if alert.is_span() {
-        "did nothing more"
-    } else {
-        "no longer listens"
+    let place = format!("{port}/{protocol} in the network namespace {netns}");
+    let what = match why {
+        Over::Ended if alert.is_span() => format!("{process} did nothing more on {place}"),
+        Over::Ended => format!("{process} no longer listens on {place}"),
+        Over::Worse => format!("a more severe alert takes its place, of {process} on {place}"),
+        Over::Unruled => {
+            format!("the configuration has changed, and {rule} no longer speaks of {process} on {place}")
+        }
     };
-    format!("alert resolved: {process} {what} on {port}/{protocol} in the network namespace {netns}; it fired {fired}")
+    format!("alert resolved: {what}; it fired {fired}")
 }
 
 /// Letters of a note that still fit into a sentence. Some of the registry's are a page.

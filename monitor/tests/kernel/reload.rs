@@ -103,6 +103,8 @@ fn judged_anew() -> Test {
     agent.wait_for_metric("portreeve_watched_port_listeners", &on_port, None)?;
     agent.wait_for_metric("portreeve_listeners", &unexpected, None)?;
     agent.event_on("alert_resolved", port)?;
+    // It listens still, and nothing may say otherwise.
+    agent.wait_for_log("the configuration has changed, and new-rule no longer speaks of")?;
     if agent
         .seen()
         .iter()

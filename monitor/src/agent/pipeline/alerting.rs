@@ -14,7 +14,7 @@ use crate::{
         http::{Listing, lock},
         notices,
         notify::outbox::Status,
-        sentence,
+        sentence::{self, Over},
     },
     policy::{
         Rule,
@@ -106,7 +106,7 @@ impl Pipeline {
                 Fired::New => self.fired(&key),
                 Fired::Worse(before) => {
                     self.receivers.supersede(&before, now);
-                    self.told_as_over(&before, now);
+                    self.told_as_over(&before, Over::Worse, now);
                     self.fired(&key);
                 }
                 Fired::Already => {
@@ -156,13 +156,13 @@ impl Pipeline {
         self.write(line);
     }
 
-    pub(super) fn told_as_over(&mut self, alert: &Alert, now: u64) {
+    pub(super) fn told_as_over(&mut self, alert: &Alert, why: Over, now: u64) {
         self.ledger.ended(alert, now);
         ::log::info!(
             rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
             protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str(),
             netns = alert.key.netns;
-            "{}", sentence::resolved(alert, &rfc3339(self.clock, alert.fired))
+            "{}", sentence::resolved(alert, why, &rfc3339(self.clock, alert.fired))
         );
         let line = self.lines.alert_resolved(alert, now, self.clock);
         self.write(line);
@@ -178,7 +178,7 @@ impl Pipeline {
         };
         for alert in &resolved {
             self.receivers.end(alert, now);
-            self.told_as_over(alert, now);
+            self.told_as_over(alert, Over::Ended, now);
         }
         for alert in self.alerts.fire_due(now) {
             self.fired(&alert.key);

@@ -12,6 +12,7 @@ use crate::{
     config::Settings,
     event::SocketKey,
     identity::clock,
+    output::sentence::Over,
     policy::{Facts, Finding},
     registry::{Registry, name_matches},
 };
@@ -78,7 +79,7 @@ impl Pipeline {
         );
         for alert in &over {
             self.receivers.supersede(alert, now);
-            self.told_as_over(alert, now);
+            self.told_as_over(alert, Over::Unruled, now);
         }
     }
 }
