@@ -351,36 +351,6 @@ impl Metrics {
         self.registry_in_use(registry);
     }
 
-    /// The series of ports that are watched.
-    fn prepare_ports(&self, watched: &[(Protocol, u16)]) {
-        for (protocol, port) in watched {
-            let (protocol, port) = (protocol.as_str(), port.to_string());
-            let labels = [protocol, &port];
-            self.watched_listeners.with_label_values(&labels).set(0);
-            self.watched_listens.with_label_values(&labels).reset();
-            for result in ["ok", "error"] {
-                self.watched_binds.with_label_values(&[protocol, &port, result]).reset();
-            }
-        }
-    }
-
-    /// The series of rules.
-    fn prepare_rules(&self, policy: &Policy) {
-        self.expect(policy);
-        for labels in policy.rules().iter().flat_map(series_of) {
-            self.alerts.with_label_values(&labels).set(0);
-            self.alerts_fired.with_label_values(&labels).reset();
-        }
-        for rule in policy.rules() {
-            self.alerts_held_back.with_label_values(&[&rule.name]).reset();
-        }
-    }
-
-    fn expect(&self, policy: &Policy) {
-        let expectations = policy.expectations().len();
-        self.expectations.set(i64::try_from(expectations).unwrap_or(i64::MAX));
-    }
-
     /// The configuration was not read: the one before stays.
     pub fn config_refused(&self) {
         self.config_reload_successful.set(0);

@@ -6,6 +6,36 @@ use super::{Metrics, ports, series_of};
 use crate::{event::Protocol, policy::Policy, registry::Registry};
 
 impl Metrics {
+    /// The series of ports that are watched.
+    pub(super) fn prepare_ports(&self, watched: &[(Protocol, u16)]) {
+        for (protocol, port) in watched {
+            let (protocol, port) = (protocol.as_str(), port.to_string());
+            let labels = [protocol, &port];
+            self.watched_listeners.with_label_values(&labels).set(0);
+            self.watched_listens.with_label_values(&labels).reset();
+            for result in ["ok", "error"] {
+                self.watched_binds.with_label_values(&[protocol, &port, result]).reset();
+            }
+        }
+    }
+
+    /// The series of rules.
+    pub(super) fn prepare_rules(&self, policy: &Policy) {
+        self.expect(policy);
+        for labels in policy.rules().iter().flat_map(series_of) {
+            self.alerts.with_label_values(&labels).set(0);
+            self.alerts_fired.with_label_values(&labels).reset();
+        }
+        for rule in policy.rules() {
+            self.alerts_held_back.with_label_values(&[&rule.name]).reset();
+        }
+    }
+
+    fn expect(&self, policy: &Policy) {
+        let expectations = policy.expectations().len();
+        self.expectations.set(i64::try_from(expectations).unwrap_or(i64::MAX));
+    }
+
     /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
     /// by [`Metrics::shown`].
     pub fn reconfigure(&mut self, before: &Policy, policy: &Policy, registry: &Registry, max_series: usize) {
