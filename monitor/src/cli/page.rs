@@ -8,6 +8,21 @@ pub const WIDTH: usize = 80;
 /// Below this a page is no longer made narrower: the terminal wraps it.
 const NARROWEST: usize = 60;
 
+/// Letters in a line below a table at least: what is narrower cuts lines by itself.
+const NARROWEST_BELOW: usize = 40;
+
+/// What is said below a table of this width: in lines that fit, or in one where the width is not known.
+pub(super) fn below_table(text: &str, width: Option<usize>) -> String {
+    match width {
+        Some(width) => {
+            let mut page = Page::of_width(width.max(NARROWEST_BELOW));
+            page.paragraph(0, text);
+            page.into_text()
+        }
+        None => format!("{text}\n"),
+    }
+}
+
 /// A port or a range: `1992`, `6000–6063`.
 pub fn numbers(ports: Ports) -> String {
     if ports.first == ports.last {

@@ -9,16 +9,13 @@ use crate::{
             columns::{Cell, Kind, Leaves, Room, Table},
             text::paint_of,
         },
-        page::Page,
+        page::below_table,
         terminal::Paint,
     },
     exit::printable,
     history::End,
     output::Origin,
 };
-
-/// Columns below which the terminal wraps the lines below the table.
-const NARROWEST: usize = 40;
 
 const fn column(title: &'static str, usual: usize, floor: usize, leaves: Leaves) -> Kind {
     Kind {
@@ -48,17 +45,7 @@ pub(super) fn render(listing: &Listing, width: Option<usize>, color: bool) -> St
         text.push('\n');
     }
     let below = summary(listing);
-    match width {
-        Some(width) => {
-            let mut page = Page::of_width(width.max(NARROWEST));
-            page.paragraph(0, &below);
-            text.push_str(&page.into_text());
-        }
-        None => {
-            text.push_str(&below);
-            text.push('\n');
-        }
-    }
+    text.push_str(&below_table(&below, width));
     text
 }
 

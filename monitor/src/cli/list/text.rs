@@ -9,14 +9,12 @@ use super::{
     row::{Listing, Owner, Row, Unseen, What},
 };
 use crate::{
-    cli::{page::Page, terminal::Paint},
+    cli::{page::below_table, terminal::Paint},
     exit::printable,
     identity::{Container, ExeState, Pod},
     policy::Verdict,
 };
 
-/// Columns below which the terminal wraps the lines below the table.
-const NARROWEST: usize = 40;
 /// A width that is never cut.
 const WHOLE: usize = usize::MAX;
 
@@ -71,17 +69,7 @@ pub fn render(listing: &Listing, options: &Options) -> String {
         text = table(&lines, listing, options.wide).render(room, options.color);
         text.push('\n');
     }
-    match options.width {
-        Some(width) => {
-            let mut page = Page::of_width(width.max(NARROWEST));
-            page.paragraph(0, &below);
-            text.push_str(&page.into_text());
-        }
-        None => {
-            text.push_str(&below);
-            text.push('\n');
-        }
-    }
+    text.push_str(&below_table(&below, options.width));
     text
 }
 
