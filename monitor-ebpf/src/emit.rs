@@ -147,10 +147,11 @@ pub fn emit(record: &Record) {
 /// all that lay there before.
 #[inline(always)]
 fn wake(time: u64) -> u64 {
-    match ATTENTION.get_ptr(0) {
-        // SAFETY: an integer, which is written whole.
-        Some(until) if time < unsafe { ptr::read_volatile(until) } => u64::from(BPF_RB_NO_WAKEUP),
-        _ => 0,
+    // SAFETY: an integer, which is written whole.
+    if time < unsafe { ptr::read_volatile(ATTENTION.as_ptr()) } {
+        u64::from(BPF_RB_NO_WAKEUP)
+    } else {
+        0
     }
 }
 

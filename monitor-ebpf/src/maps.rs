@@ -1,19 +1,39 @@
 //! The maps that kernel side and agent share, and the counters in them.
+//!
+//! What has one value is a [`Global`]: a map too, but its value's address stands in the instructions, where an array is asked
+//! for it each time.
+
+use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{CALLS_MAX, CONNECTS_MAX, Counters, LISTENERS_MAX, PORTS, RING_BYTES, Record, UDP_MAX};
 
 use crate::{
     atomic,
     emit::{DRAFTS_MAX, Draft, Paper},
-    hooks::{
-        call::Call,
-        places::{PLACES_MAX, Places},
-    },
+    hooks::{call::Call, places::Places},
 };
+
+/// One value that all processors share, zeroes at first. Each has a section of its own, and by its name the agent finds the
+/// map that the library makes of it.
+#[repr(transparent)]
+pub struct Global<T>(UnsafeCell<MaybeUninit<T>>);
+
+// SAFETY: it hands out a pointer; how that is used is for the caller to answer.
+unsafe impl<T> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    const ZEROED: Self = Self(UnsafeCell::new(MaybeUninit::zeroed()));
+
+    /// Where the value is: any bytes that agent and programs wrote.
+    #[inline(always)]
+    pub fn as_ptr(&self) -> *mut T {
+        self.0.get().cast()
+    }
+}
 
 /// The ring to the agent. Written by `emit` alone.
 #[map]
@@ -22,18 +42,17 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// Until when the agent looks at the ring by itself, in nanoseconds since boot. To wake it means an interrupt, which costs
 /// whoever makes the call as much as all the rest: so it is woken for the first record of a burst, and for the next ones it
 /// has said that it will come.
-#[map]
-pub static ATTENTION: Array<u64> = Array::with_max_entries(1, 0);
+#[unsafe(link_section = ".bss.attention")]
+pub static ATTENTION: Global<u64> = Global::ZEROED;
 
 /// What is reported for each port; written by the agent. One value, so that a look-up costs the same for one port
 /// that is watched and for all of them.
-#[map]
-pub static FILTER: Array<[u8; PORTS]> = Array::with_max_entries(1, 0);
+#[unsafe(link_section = ".bss.filter")]
+pub static FILTER: Global<[u8; PORTS]> = Global::ZEROED;
 
-/// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`. An
-/// array is read and written without a call.
-#[map]
-pub static LISTENER_PLACES: Places<Paper> = Places::with_max_entries(PLACES_MAX, 0);
+/// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`.
+#[unsafe(link_section = ".bss.listeners")]
+pub static LISTENER_PLACES: Global<Places<Paper>> = Global::ZEROED;
 
 /// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
 /// where memory may not be allocated.
@@ -46,8 +65,8 @@ pub static LISTENERS: HashMap<u64, Record> = HashMap::with_max_entries(LISTENERS
 pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 0);
 
 /// Connections that were begun, with who began them, until their outcome is known, each at its place.
-#[map]
-pub static CONNECT_PLACES: Places<Record> = Places::with_max_entries(PLACES_MAX, 0);
+#[unsafe(link_section = ".bss.connects")]
+pub static CONNECT_PLACES: Global<Places<Record>> = Global::ZEROED;
 
 /// The connections whose place another one has. The one that has waited longest goes where there are too many: a host that
 /// swallows SYNs must not keep the next connection from being seen.
@@ -67,22 +86,18 @@ pub static ACCEPTS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(CALLS_MA
 #[map]
 pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(DRAFTS_MAX, 0);
 
-/// One for all CPUs: a number that is added to at once is right wherever a program is interrupted, and an array is reached
-/// without a call, which a `listen()` or a `connect()` would wait for.
-#[map]
-static COUNTERS: Array<Counters> = Array::with_max_entries(1, 0);
+/// One for all CPUs: a number that is added to at once is right wherever a program is interrupted, and it is reached without
+/// a call, which a `listen()` or a `connect()` would wait for.
+#[unsafe(link_section = ".bss.counters")]
+static COUNTERS: Global<Counters> = Global::ZEROED;
 
 /// Adds 1 to one of the counters, and returns what it was before.
 #[inline(always)]
 fn count(counter: impl FnOnce(*mut Counters) -> *mut u64) -> u64 {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
-        return 0;
-    };
-    let counter = counter(counters);
+    let counter = counter(COUNTERS.as_ptr());
     // SAFETY: an integer in the map's value, which each CPU adds to at once.
     unsafe {
-        // Left out where nobody asks for it.
-        let before = *counter;
+        let before = ptr::read_volatile(counter);
         atomic::add(counter, 1);
         before
     }

@@ -70,7 +70,7 @@ fn taken<A: Access>(listener: &Sock<A>, child: &Sock<A>) {
         return;
     };
     let record = &mut draft.record;
-    describe(record, KIND_ACCEPT, &Seen::of(listener));
+    describe(record, KIND_ACCEPT, &Seen::of(listener, &listener.common()));
     let child = child.common();
     record.peer_port = child.peer_port();
     record.peer_address = child.peer_address(record.family);

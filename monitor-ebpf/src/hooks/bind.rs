@@ -59,7 +59,7 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
     let record = &mut draft.record;
     let seen = Seen {
         sock: &sock,
-        common: sock.common(),
+        common: &sock.common(),
         protocol,
         port,
     };

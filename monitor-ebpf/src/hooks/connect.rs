@@ -4,6 +4,8 @@
 //! lock, so no answer can have been processed; and a call that fails is reported from its return, the only place that
 //! knows why. Whoever takes the stored entry out reports.
 
+use core::ptr::NonNull;
+
 use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WATCH_CONNECT};
 
 use super::{Seen, Version, bind, describe, places, state};
@@ -78,11 +80,11 @@ pub fn ended(sk: *const u8, old: u32, new: u32) {
     }
     let key = sock.address_of();
     let place = places::find(&CONNECT_PLACES, key);
-    let Some(record) = place.or_else(|| CONNECTS.get_ptr_mut(key)) else {
+    let Some(record) = place.or_else(|| NonNull::new(CONNECTS.get_ptr_mut(key)?)) else {
         return;
     };
     // SAFETY: a record in a map. The socket is locked, so no other CPU has it.
-    let record = unsafe { &mut *record };
+    let record = unsafe { &mut *record.as_ptr() };
     count_run::<HOOK_CONNECT>();
     record.time = task::boot_time();
     record.address = sock.common().local_address(record.family);
@@ -99,9 +101,9 @@ pub fn ended(sk: *const u8, old: u32, new: u32) {
         }
     }
     emit(record);
-    if place.is_some() {
+    if let Some(place) = place {
         // SAFETY: it was found there.
-        unsafe { places::leave(record) };
+        unsafe { places::leave(place) };
     } else if CONNECTS.remove(key).is_ok() {
         count_connect_ended();
     }
@@ -119,7 +121,7 @@ pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, re
         if filter::passes(sock.peer_port(), WATCH_CONNECT) {
             count_run::<HOOK_CONNECT>();
             if let Some(mut draft) = Draft::of(slot) {
-                describe(&mut draft.record, KIND_CONNECT, &Seen::of(&sock));
+                describe(&mut draft.record, KIND_CONNECT, &Seen::of(&sock, &sock.common()));
                 draft.emit();
             }
         }
@@ -142,7 +144,7 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
     count_run::<HOOK_CONNECT>();
     let Some(mut draft) = Draft::of(slot) else { return };
     let record = &mut draft.record;
-    describe(record, KIND_CONNECT, &Seen::of(sock));
+    describe(record, KIND_CONNECT, &Seen::of(sock, &sock.common()));
     let (family, requested) = SockAddr(address).address();
     if family != record.family {
         // An IPv6 socket and an IPv4 destination.
@@ -165,13 +167,13 @@ fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
     let mut draft = None;
     let record = match place {
         // SAFETY: the place is this connect's.
-        Some(record) => unsafe { &mut *record },
+        Some(record) => unsafe { &mut *record.as_ptr() },
         None => match Draft::of(slot) {
             Some(free) => &mut draft.insert(free).record,
             None => return,
         },
     };
-    describe(record, KIND_CONNECT, &Seen::of(sock));
+    describe(record, KIND_CONNECT, &Seen::of(sock, &sock.common()));
     record.flags |= flags;
     if place.is_some() {
         return;

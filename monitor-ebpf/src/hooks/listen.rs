@@ -38,7 +38,12 @@ pub fn is_listening(sk: *const u8) -> bool {
 #[inline(always)]
 pub fn stopped(sk: *const u8) -> u32 {
     count_run::<HOOK_UNLISTEN>();
-    forget(sk, |_| {});
+    // Of a socket that was not reported nothing is said.
+    if let Some(mut reported) = listeners::Reported::find(number(sk)) {
+        end(reported.record());
+        emit(reported.record());
+        reported.forget();
+    }
     0
 }
 
@@ -57,17 +62,22 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
     } else if old == state::LISTEN && new == state::CLOSE {
         // A change from LISTEN to anything else is a child's, one for each connection.
         count_run::<HOOK_UNLISTEN>();
-        forget(sk, |record| {
-            let sock = Sock::<Probed>::new(sk);
-            // `skc_num` is already 0 where the port was automatic.
-            let port = sock.source_port();
-            if port != 0 {
-                record.port = port;
-            }
-            if sock.is_closed() {
-                record.flags |= FLAG_CLOSED;
-            }
-        });
+        let Some(mut reported) = listeners::Reported::find(number(sk)) else {
+            return;
+        };
+        let record = reported.record();
+        end(record);
+        let sock = Sock::<Probed>::new(sk);
+        // `skc_num` is already 0 where the port was automatic.
+        let port = sock.source_port();
+        if port != 0 {
+            record.port = port;
+        }
+        if sock.is_closed() {
+            record.flags |= FLAG_CLOSED;
+        }
+        emit(record);
+        reported.forget();
     }
 }
 
@@ -76,7 +86,8 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
 fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record) -> bool) {
     count_run::<HOOK_LISTEN>();
     // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
-    let seen = Seen::of(sock);
+    let common = sock.common();
+    let seen = Seen::of(sock, &common);
     if seen.protocol != IPPROTO_TCP || !filter::passes(seen.port, WATCH_LISTEN) {
         return;
     }
@@ -93,16 +104,6 @@ fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend
     } else {
         entry.leave();
     }
-}
-
-/// Reports the end of a listener that had been reported; says nothing of any other socket.
-#[inline(always)]
-fn forget(sk: *const u8, amend: impl FnOnce(&mut Record)) {
-    listeners::forget(number(sk), |record| {
-        end(record);
-        amend(record);
-        emit(record);
-    });
 }
 
 /// Makes the record of an opening that of its end: now, and by whoever runs.

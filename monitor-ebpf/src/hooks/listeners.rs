@@ -1,6 +1,6 @@
 //! The listeners that were reported, so that their end can name who opened them.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
@@ -15,7 +15,7 @@ use crate::{
 /// Where a listener is described.
 pub enum Entry {
     /// At its place, where its record will be kept.
-    Place(*mut Paper),
+    Place(NonNull<Paper>),
     /// On a draft: another one has its place.
     Draft(Writing),
 }
@@ -33,7 +33,7 @@ impl Entry {
     pub fn paper(&mut self) -> &mut Paper {
         match self {
             // SAFETY: the place is this listener's.
-            Self::Place(paper) => unsafe { &mut **paper },
+            Self::Place(paper) => unsafe { paper.as_mut() },
             Self::Draft(draft) => draft,
         }
     }
@@ -69,7 +69,7 @@ pub fn remember(record: &Record) {
     }
     match places::claim(&LISTENER_PLACES, socket) {
         // SAFETY: the place is this listener's; both are records.
-        Some(paper) => unsafe { copy(record, &raw mut (*paper).record) },
+        Some(paper) => unsafe { copy(record, &raw mut (*paper.as_ptr()).record) },
         None => {
             // What does not fit is told at its end by the reconcile.
             let _ = LISTENERS.insert(socket, record, 0);
@@ -93,22 +93,40 @@ unsafe fn copy(from: *const Record, to: *mut Record) {
     }
 }
 
-/// Hands out the record of a listener, if it was reported, and forgets it then.
-#[inline(always)]
-pub fn forget(socket: u64, report: impl FnOnce(&mut Record)) {
-    let place = places::find(&LISTENER_PLACES, socket);
-    let record = match place {
-        Some(paper) => Some(paper.cast::<Record>()),
-        None => LISTENERS.get_ptr_mut(socket),
-    };
-    let Some(record) = record else { return };
-    // SAFETY: a record in a map, of a listener that is the caller's.
-    unsafe { report(&mut *record) };
-    if let Some(paper) = place {
-        // SAFETY: it was found there.
-        unsafe { places::leave(paper) };
-    } else {
-        // An entry that is gone already is no loss.
-        let _ = LISTENERS.remove(socket);
+/// A listener that was reported.
+pub struct Reported {
+    socket: u64,
+    place: Option<NonNull<Paper>>,
+    record: *mut Record,
+}
+
+impl Reported {
+    /// The one with this socket, which is the caller's.
+    #[inline(always)]
+    pub fn find(socket: u64) -> Option<Self> {
+        let place = places::find(&LISTENER_PLACES, socket);
+        let record = match place {
+            Some(paper) => paper.cast::<Record>().as_ptr(),
+            None => LISTENERS.get_ptr_mut(socket)?,
+        };
+        Some(Self { socket, place, record })
+    }
+
+    #[inline(always)]
+    pub fn record(&mut self) -> &mut Record {
+        // SAFETY: a record in a map, of a listener that is the caller's.
+        unsafe { &mut *self.record }
+    }
+
+    /// It listens no more.
+    #[inline(always)]
+    pub fn forget(self) {
+        if let Some(paper) = self.place {
+            // SAFETY: it was found there.
+            unsafe { places::leave(paper) };
+        } else {
+            // An entry that is gone already is no loss.
+            let _ = LISTENERS.remove(self.socket);
+        }
     }
 }

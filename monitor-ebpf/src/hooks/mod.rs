@@ -46,20 +46,20 @@ impl Version {
 /// A socket, and what of it decides whether it is reported: so that this is read once.
 struct Seen<'a, A: Access> {
     sock: &'a Sock<A>,
-    common: Common<A>,
+    /// Apart, since where it is read at once, a value that is moved is copied.
+    common: &'a Common<A>,
     protocol: u16,
     port: u16,
 }
 
 impl<'a, A: Access> Seen<'a, A> {
     #[inline(always)]
-    fn of(sock: &'a Sock<A>) -> Self {
-        let common = sock.common();
+    fn of(sock: &'a Sock<A>, common: &'a Common<A>) -> Self {
         Self {
             sock,
+            common,
             protocol: sock.protocol(),
             port: common.port(),
-            common,
         }
     }
 }

@@ -4,12 +4,15 @@
 //! it already, a map takes it, which costs a tenth of a `listen()`. Whoever calls holds the socket's lock, so no other CPU
 //! looks for the same socket; of the same place it may.
 
-use core::{mem::offset_of, ptr};
+use core::{
+    arch::asm,
+    mem::offset_of,
+    ptr::{self, NonNull},
+};
 
-use aya_ebpf::maps::Array;
 use monitor_common::Record;
 
-use crate::{atomic, emit::Paper};
+use crate::{atomic, emit::Paper, maps::Global};
 
 /// Bits of a place.
 const BITS: u32 = 11;
@@ -26,11 +29,8 @@ const WITHIN_BITS: u32 = SLAB_BITS - SOCKET_BITS;
 /// Added, it takes one away.
 const MINUS_ONE: u64 = u64::MAX;
 
-/// Places there are in an array.
-pub const PLACES_MAX: u32 = 1 << BITS;
-
-/// An array of places.
-pub type Places<T> = Array<Place<T>>;
+/// The places.
+pub type Places<T> = [Place<T>; 1 << BITS];
 
 /// Room for what is kept of one socket: a record, or what begins with one.
 #[repr(C)]
@@ -57,12 +57,17 @@ unsafe impl Kept for Paper {}
 /// those of one slab have places side by side. Strewn over the whole array, each next listener of a busy host would be the
 /// first to touch a page of it.
 #[inline(always)]
-fn of<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut Place<T>> {
+fn of<T: Kept>(places: &Global<Places<T>>, socket: u64) -> *mut Place<T> {
     // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
     let slab = (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
     let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
-    #[expect(clippy::cast_possible_truncation, reason = "a place has BITS bits")]
-    places.get_ptr_mut(((slab << WITHIN_BITS) | within) as u32)
+    // SAFETY: a place has BITS bits, and there are as many places.
+    unsafe {
+        places
+            .as_ptr()
+            .cast::<Place<T>>()
+            .add(((slab << WITHIN_BITS) | within) as usize)
+    }
 }
 
 /// Which socket is in a place; 0 where none is.
@@ -75,24 +80,39 @@ unsafe fn socket_of<T: Kept>(place: *mut Place<T>) -> *mut u64 {
     unsafe { &raw mut (*(&raw mut (*place).kept).cast::<Record>()).socket }
 }
 
+/// What is kept in a place, as a pointer that the compiler thinks may be null. So it asks the pointer whether something was
+/// found. Else it asks once more what the place holds, and the verifier does not know that the answer is the same.
+///
+/// # Safety
+/// A pointer into a map.
+#[inline(always)]
+unsafe fn kept<T>(place: *mut Place<T>) -> Option<NonNull<T>> {
+    // SAFETY: the caller's; no instruction.
+    unsafe {
+        let mut kept = &raw mut (*place).kept;
+        asm!("/* {kept} */", kept = inout(reg) kept, options(pure, nomem, nostack));
+        NonNull::new(kept)
+    }
+}
+
 /// The place of a socket, if it is free or nobody else's, for whoever keeps something of it there.
 #[inline(always)]
-pub fn claim<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
-    let place = of(places, socket)?;
+pub fn claim<T: Kept>(places: &Global<Places<T>>, socket: u64) -> Option<NonNull<T>> {
+    let place = of(places, socket);
     // SAFETY: the map's value is a `Place`.
     unsafe {
         // A socket that is here under this address has ended unseen.
         let is_own = *socket_of(place) == socket || claim_alone(&raw mut (*place).claims);
-        is_own.then_some(&raw mut (*place).kept)
+        if is_own { kept(place) } else { None }
     }
 }
 
 /// What is kept of a socket in its place.
 #[inline(always)]
-pub fn find<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
-    let place = of(places, socket)?;
+pub fn find<T: Kept>(places: &Global<Places<T>>, socket: u64) -> Option<NonNull<T>> {
+    let place = of(places, socket);
     // SAFETY: the map's value is a `Place`.
-    unsafe { (*socket_of(place) == socket).then_some(&raw mut (*place).kept) }
+    unsafe { if *socket_of(place) == socket { kept(place) } else { None } }
 }
 
 /// Leaves a place.
@@ -100,10 +120,10 @@ pub fn find<T: Kept>(places: &Places<T>, socket: u64) -> Option<*mut T> {
 /// # Safety
 /// What [`claim`] or [`find`] gave.
 #[inline(always)]
-pub unsafe fn leave<T: Kept>(kept: *mut T) {
+pub unsafe fn leave<T: Kept>(kept: NonNull<T>) {
     // SAFETY: what is kept lies in its place.
     unsafe {
-        let place = kept.byte_sub(offset_of!(Place<T>, kept)).cast::<Place<T>>();
+        let place = kept.as_ptr().byte_sub(offset_of!(Place<T>, kept)).cast::<Place<T>>();
         *socket_of(place) = 0;
         atomic::add(&raw mut (*place).claims, MINUS_ONE);
     }

@@ -74,7 +74,7 @@ pub fn descriptor(seq: *mut seq_file, task: *const u8, file: *const u8) {
         sock: &sock,
         protocol,
         port: common.port(),
-        common,
+        common: &common,
     };
     describe_socket(&mut paper.record, kind, &seen);
     let executable: Executable = name_opener(&mut paper.record, &Task::<Typed>::new(task));

@@ -31,8 +31,8 @@ pub(super) struct Attention {
 impl Attention {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let told = ebpf
-            .take_map("ATTENTION")
-            .context("the kernel object has no map ATTENTION")?;
+            .take_map(".bss.attention")
+            .context("the kernel object has no map .bss.attention")?;
         // tokio's own timers count in milliseconds.
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
@@ -40,7 +40,7 @@ impl Attention {
         )
         .context("cannot make a timer")?;
         Ok(Self {
-            told: Array::try_from(told).context("cannot use the map ATTENTION")?,
+            told: Array::try_from(told).context("cannot use the map .bss.attention")?,
             until: 0,
             timer: super::ring::readable(timer).context("cannot wait for a timer")?,
         })

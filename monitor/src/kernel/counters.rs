@@ -95,7 +95,7 @@ impl CountersReader {
                 .with_context(|| format!("the kernel object has no map {name}"))
         };
         Ok(Self {
-            map: Array::try_from(take("COUNTERS")?).context("cannot use the map COUNTERS")?,
+            map: Array::try_from(take(".bss.counters")?).context("cannot use the map .bss.counters")?,
             calls: BpfMap::try_from(take("CALLS")?).context("cannot use the map CALLS")?,
             connects: BpfMap::try_from(take("CONNECTS")?).context("cannot use the map CONNECTS")?,
         })

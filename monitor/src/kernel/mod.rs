@@ -110,8 +110,10 @@ impl Probe {
         let level = log::level();
         loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(&object).map_err(|error| memory::explain(&error, memlock))?;
-        let filter = ebpf.take_map("FILTER").context("the kernel object has no map FILTER")?;
-        let filter = Array::try_from(filter).context("cannot use the map FILTER")?;
+        let filter = ebpf
+            .take_map(".bss.filter")
+            .context("the kernel object has no map .bss.filter")?;
+        let filter = Array::try_from(filter).context("cannot use the map .bss.filter")?;
         let listeners = ebpf
             .take_map("LISTENERS")
             .context("the kernel object has no map LISTENERS")?;
