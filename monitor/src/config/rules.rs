@@ -313,12 +313,7 @@ fn never(name: &str, owner: &str, selector: &Selector, on: &[On]) -> Option<Stri
             "{begin} but listens: binds, connects and accepts are reported of named ports alone; give it `ports`"
         ));
     }
-    let tcp = Selector {
-        protocols: vec![Protocol::Tcp],
-        ..selector.clone()
-    };
-    let has_tcp = selector.protocols.contains(&Protocol::Tcp) && tcp.takes_any();
-    if !has_tcp && on.iter().all(|on| matches!(on, On::Bind | On::Accept)) {
+    if !selector.takes_some_of(Protocol::Tcp) && on.iter().all(|on| matches!(on, On::Bind | On::Accept)) {
         return Some(format!(
             "{begin}: UDP accepts nothing, and what it binds is a listener; write on = [\"listen\"]"
         ));

@@ -236,9 +236,13 @@ impl Selector {
 
     /// Whether there is a port and a protocol that it takes.
     pub fn takes_any(&self) -> bool {
-        self.protocols
-            .iter()
-            .any(|protocol| self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, *protocol, spec.first)))
+        self.protocols.iter().any(|protocol| self.takes_some_of(*protocol))
+    }
+
+    /// Whether there is a port that it takes of this protocol.
+    pub fn takes_some_of(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+            && (self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, protocol, spec.first)))
     }
 }
 
