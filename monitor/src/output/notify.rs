@@ -396,3 +396,7 @@ pub fn outgoing(alert: &Alert, clock: Clock) -> Outgoing {
         starts_at: alertmanager::wall(clock, alert.fired),
     }
 }
+
+#[cfg(test)]
+#[path = "notify/exchange_tests.rs"]
+mod exchange_tests;
