@@ -141,10 +141,9 @@ impl<'a> Table<'a> {
                 start,
                 format!("there is one table of this name: write it with one bracket, [{key}]"),
             )),
-            _ => Err(self.wrong.note(
-                start,
-                format!("this is a table: write [{key}], and what it says on the lines below"),
-            )),
+            _ => Err(self
+                .wrong
+                .note(start, format!("this is a table: write {key} = {{ … }}"))),
         }
     }
 

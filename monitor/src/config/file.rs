@@ -158,6 +158,17 @@ impl Files {
     /// # Errors
     /// All that is wrong.
     pub fn resolve(self, registry: &Registry) -> Result<File, ConfigError> {
+        let (file, wrong) = self.draft(registry);
+        if wrong.is_empty() {
+            Ok(file)
+        } else {
+            Err(ConfigError(wrong))
+        }
+    }
+
+    /// What the files say, and all that is wrong, as whoever goes through them comes by it. What is wrong is missing in the rest.
+    #[must_use]
+    pub fn draft(self, registry: &Registry) -> (File, Vec<Problem>) {
         let (mut file, mut all) = (File::default(), All::default());
         for written in &self.written {
             let tables = Tables::of(written);
@@ -170,17 +181,13 @@ impl Files {
         }
         let mut wrong = self.wrong();
         wrong.extend(all.hidden());
-        if !wrong.is_empty() {
-            // As whoever goes through the files comes by them.
-            wrong.sort_by_key(|problem| {
-                let place = problem.place.as_ref()?;
-                let file = self.written.iter().position(|written| written.path() == place.file);
-                Some((file, place.line, place.column))
-            });
-            return Err(ConfigError(wrong));
-        }
+        wrong.sort_by_key(|problem| {
+            let place = problem.place.as_ref()?;
+            let file = self.written.iter().position(|written| written.path() == place.file);
+            Some((file, place.line, place.column))
+        });
         (file.rules, file.expects) = all.into_parts();
-        Ok(file)
+        (file, wrong)
     }
 
     /// What is wrong as far as it was found.

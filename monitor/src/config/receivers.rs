@@ -67,11 +67,9 @@ impl Receivers {
         }
         let access = Access::of(&mut alertmanager);
         alertmanager.end();
-        if let Ok(access) = access {
-            self.timeout = access.timeout.or(self.timeout);
-            self.ca_file = access.ca_file.or(self.ca_file.take());
-            self.credentials = access.credentials.or(self.credentials.take());
-        }
+        self.timeout = access.timeout.or(self.timeout);
+        self.ca_file = access.ca_file.or(self.ca_file.take());
+        self.credentials = access.credentials.or(self.credentials.take());
         for webhook in webhooks {
             self.add_webhook(webhook);
         }
@@ -101,7 +99,7 @@ impl Receivers {
             return;
         }
         self.names.push(name.clone());
-        if let (Ok(url), Ok(access)) = (url, access) {
+        if let Ok(url) = url {
             self.webhooks.push(Endpoint {
                 name,
                 url,
@@ -140,15 +138,17 @@ impl Receivers {
 }
 
 impl Access {
-    fn of(table: &mut Table<'_>) -> Result<Self, Noted> {
-        let timeout = table.take("timeout", timeout);
-        let ca_file = table.take("ca_file", |text| absolute("ca_file", text));
-        let credentials = credentials(table);
-        Ok(Self {
-            timeout: timeout?,
-            ca_file: ca_file?,
-            credentials: credentials?,
-        })
+    /// What is wrong is left out.
+    fn of(table: &mut Table<'_>) -> Self {
+        let (mut timeout, mut ca_file, mut credentials) = (None, None, None);
+        replace(&mut timeout, table.take("timeout", self::timeout));
+        replace(&mut ca_file, table.take("ca_file", |text| absolute("ca_file", text)));
+        replace(&mut credentials, self::credentials(table));
+        Self {
+            timeout,
+            ca_file,
+            credentials,
+        }
     }
 }
 
