@@ -1,5 +1,6 @@
 //! The wiring: from the probe to the outputs, until somebody says stop.
 
+mod blind;
 mod looks;
 mod pipeline;
 mod processes;
@@ -29,6 +30,7 @@ use tokio::{
 
 pub(crate) use self::reload::warn as warn_of_registry;
 use self::{
+    blind::warn_of_blind_rules,
     looks::{Done, Looks},
     pipeline::Pipeline,
     reload::Reloads,
@@ -322,6 +324,7 @@ impl Agent {
         let blind_spots = service.blind_spots();
         let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
         ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
+        warn_of_blind_rules(&self.settings.policy, service);
         ::log::info!(backend = service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
         give_back_memory();
     }

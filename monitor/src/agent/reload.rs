@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Agent, clock, filter, seconds};
+use super::{Agent, blind::warn_of_blind_rules, clock, filter, seconds};
 use crate::{
     config::{Chosen, Mark, Settings, Sources},
     kernel::give_back_memory,
@@ -139,16 +139,24 @@ impl Agent {
 
     /// Takes over a configuration whole. What can fail comes first.
     fn reconfigure(&mut self, settings: Settings, chosen: &Chosen) -> Result<(), String> {
-        let named = filter(&settings.policy, &settings);
         let sentence = |error: anyhow::Error| format!("{error:#}");
+        // A receiver's file that cannot be read must not cost a port its events, however shortly.
+        let exchange = self
+            .pipeline
+            .receivers()
+            .exchange(&settings.receivers)
+            .map_err(sentence)?;
+        let named = filter(&settings.policy, &settings);
         // What is watched from now on is reported from now on; what no longer is can do no harm.
-        self.armed.set_filter(&named).map_err(sentence)?;
-        let taken = self.pipeline.reconfigure(&settings, Arc::clone(&chosen.registry));
-        if let Err(error) = taken {
+        if let Err(error) = self.armed.set_filter(&named) {
+            self.pipeline.receivers().give_up(&exchange);
+            // A part of it may be written.
             let before = filter(&self.settings.policy, &self.settings);
             self.armed.set_filter(&before).map_err(sentence)?;
             return Err(sentence(error));
         }
+        self.pipeline
+            .reconfigure(&settings, Arc::clone(&chosen.registry), exchange);
         for kept in self.settings.kept_until_restart(&settings) {
             ::log::warn!("{kept} has changed, which the agent takes at its next start");
         }
@@ -164,6 +172,7 @@ impl Agent {
             privacy: self.settings.privacy,
             ..settings
         };
+        warn_of_blind_rules(&self.settings.policy, &self.armed.service);
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! `portreeve check`: whether configuration files are right.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -65,14 +68,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let text = "check: name the files, or ask for the built-in configuration with --print-default";
         return Err(UsageError(text.to_owned()).into());
     }
-    let files = config::gather(&args.files);
-    let chosen = files.names().open(&args.rootfs);
-    let mut remarks = chosen.remarks.clone();
-    let outcome = files.resolve(&chosen.registry);
-    if let Ok(file) = &outcome {
-        remarks.extend(config::waiting(&config::policy_of(file)));
-        remarks.extend(file.receivers.clone().wanted().unreadable());
-    }
+    let (outcome, remarks) = examine(&args.files, &args.rootfs);
     let code = ExitCode::from(if outcome.is_ok() { 0 } else { CONFIG });
     if args.json {
         let text = print::document(&document(outcome, remarks))?;
@@ -86,6 +82,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     remarks.iter().for_each(|remark| say(remark));
     Ok(code)
+}
+
+/// What the files say, or what is wrong with them; and what is right and may surprise.
+fn examine(files: &[PathBuf], rootfs: &Path) -> (Result<File, ConfigError>, Vec<String>) {
+    let files = config::gather(files);
+    let chosen = files.names().open(rootfs);
+    let mut remarks = chosen.remarks;
+    let (file, problems) = files.draft(&chosen.registry);
+    remarks.extend(file.receivers.wanted().unreadable());
+    if !problems.is_empty() {
+        return (Err(ConfigError(problems)), remarks);
+    }
+    // From rules and expectations of which some are missing nothing would follow.
+    remarks.extend(config::waiting(&config::policy_of(&file)));
+    (Ok(file), remarks)
 }
 
 /// A line for each file.

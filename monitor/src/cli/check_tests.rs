@@ -38,3 +38,21 @@ fn the_document_has_each_problem_with_its_place() {
     whole.problems = wrong.problems;
     documented::check("check --json", &print::document(&whole).unwrap(), &[]);
 }
+
+#[test]
+fn a_file_of_a_receiver_that_cannot_be_read_is_told_beside_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.toml");
+    let text = "[alertmanager]\nurls = [\"https://a:1\"]\nca_file = \"/nowhere/ca.pem\"\ntimeout = \"99h\"\n";
+    fs::write(&path, text).unwrap();
+    let (outcome, remarks) = examine(&[path], Path::new("/nowhere"));
+    let ConfigError(problems) = outcome.unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let [remark] = remarks.as_slice() else {
+        panic!("{remarks:?}")
+    };
+    assert!(
+        remark.starts_with("alertmanager/a:1: cannot read /nowhere/ca.pem"),
+        "{remark}"
+    );
+}

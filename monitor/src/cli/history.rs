@@ -87,7 +87,7 @@ struct Listing {
 /// # Errors
 /// Where arguments or configuration are wrong, there is no history, it cannot be read, or stdout cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let files = config::read(&args.config_file)?;
+    let files = config::gather(&args.config_file);
     let chosen = files.names().open(&args.rootfs);
     chosen.remarks.iter().for_each(|remark| say(remark));
     let history = files.resolve(&chosen.registry)?.history();

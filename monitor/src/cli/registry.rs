@@ -47,7 +47,7 @@ struct Places {
 
 impl Places {
     fn names(&self) -> Result<config::Names> {
-        Ok(config::read(&self.config_file)?.names().clone())
+        Ok(config::read_names(&self.config_file)?)
     }
 }
 

@@ -9,18 +9,20 @@ use std::{
 };
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::{
-    document, duration,
-    history::{HistoryFile, RawHistory},
-    names::{Names, RawRegistry, RawService},
-    receivers::{RawAlertmanager, RawJournal, RawWebhook, Receivers},
-    rules::{self, Placed, RawExpect, RawRule},
-    selectors::{self, At},
+    absolute,
+    document::{self, Table, any, replace},
+    duration,
+    history::HistoryFile,
+    names::Names,
+    receivers::Receivers,
+    rules::{self, All},
+    selectors,
+    wrong::Wrong,
 };
 use crate::{
-    exit::{ConfigError, Place, Problem},
+    exit::{ConfigError, Problem},
     identity::Privacy,
     policy::{Expect, Rule, Verdict},
     registry::{PortSpec, Registry},
@@ -74,65 +76,30 @@ pub struct ReadFile {
     pub expectations: usize,
 }
 
-/// The rules and expectations of all files, with their places.
-#[derive(Default)]
-struct All {
-    rules: Vec<Placed<Rule>>,
-    expects: Vec<Placed<Expect>>,
-}
-
 /// The files as they are written. What they say of names comes first, since rules may name ports by them.
 #[derive(Default)]
 pub struct Files {
-    written: Vec<Written>,
+    written: Vec<Wrong>,
     names: Names,
-    /// What is wrong with their form.
-    wrong: Vec<Problem>,
+    /// Those that cannot be read.
+    unread: Vec<Problem>,
 }
 
-struct Written {
-    path: PathBuf,
-    text: String,
-    raw: Raw,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct Raw {
-    agent: RawAgent,
-    watch: RawWatch,
-    policy: RawPolicy,
-    rule: Vec<Spanned<RawRule>>,
-    expect: Vec<Spanned<RawExpect>>,
-    metrics: RawMetrics,
-    privacy: RawPrivacy,
-    history: RawHistory,
-    registry: RawRegistry,
-    service: Vec<Spanned<RawService>>,
-    alertmanager: RawAlertmanager,
-    webhook: Vec<Spanned<RawWebhook>>,
-    journal: RawJournal,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawAgent {
-    instance: Option<Spanned<String>>,
-    reconcile: Option<Spanned<String>>,
-    state: Option<Spanned<String>>,
-    labels: BTreeMap<Spanned<String>, Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawWatch {
-    ports: Vec<Spanned<RawPort>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawPolicy {
-    default: Option<RawDefault>,
+/// A file, in its tables.
+struct Tables<'a> {
+    registry: Table<'a>,
+    services: Vec<Table<'a>>,
+    agent: Table<'a>,
+    watch: Table<'a>,
+    policy: Table<'a>,
+    rules: Vec<Table<'a>>,
+    expects: Vec<Table<'a>>,
+    metrics: Table<'a>,
+    privacy: Table<'a>,
+    history: Table<'a>,
+    alertmanager: Table<'a>,
+    webhooks: Vec<Table<'a>>,
+    journal: Table<'a>,
 }
 
 #[derive(Deserialize)]
@@ -140,36 +107,6 @@ struct RawPolicy {
 enum RawDefault {
     Unruled,
     Unexpected,
-}
-
-/// A port: a number, or text as on the command line.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "write a port (8080), or a text: \"8000-8010\", \"tcp/8080\" or a service name"
-)]
-pub(super) enum RawPort {
-    Number(i64),
-    Text(String),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawProtocol {
-    Tcp,
-    Udp,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawMetrics {
-    max_series: Option<usize>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RawPrivacy {
-    cmdline: Option<RawPrivacyOf>,
 }
 
 #[derive(Deserialize)]
@@ -181,30 +118,32 @@ enum RawPrivacyOf {
 }
 
 /// Reads the files in order, each with the `*.toml` of a `conf.d` beside it, in the order of their names. A later value
-/// takes the place of an earlier one; ports, rules and expectations add up.
-///
-/// # Errors
-/// All that is wrong with the form of the files, and what cannot be read.
-pub fn read(paths: &[PathBuf]) -> Result<Files, ConfigError> {
-    let mut files = gather(paths);
-    if files.wrong.is_empty() {
-        Ok(files)
-    } else {
-        Err(ConfigError(std::mem::take(&mut files.wrong)))
-    }
-}
-
-/// Reads the files as [`read`] does, and keeps what is wrong for [`Files::resolve`] to tell with the rest.
+/// takes the place of an earlier one; ports, rules and expectations add up. What is wrong is kept, for [`Files::resolve`] to tell
+/// with the rest.
 pub fn gather(paths: &[PathBuf]) -> Files {
     let mut files = Files::default();
     for path in paths {
         files.take(path);
         match beside(path) {
             Ok(beside) => beside.iter().for_each(|path| files.take(path)),
-            Err(error) => files.wrong.extend(error.0),
+            Err(error) => files.unread.extend(error.0),
         }
     }
     files
+}
+
+/// Reads the files as [`gather`] does, for whoever needs nothing but names.
+///
+/// # Errors
+/// What cannot be read, is no TOML, or is wrong with names and with what stands beside them.
+pub fn read_names(paths: &[PathBuf]) -> Result<Names, ConfigError> {
+    let files = gather(paths);
+    let wrong = files.wrong();
+    if wrong.is_empty() {
+        Ok(files.names)
+    } else {
+        Err(ConfigError(wrong))
+    }
 }
 
 impl Files {
@@ -219,63 +158,57 @@ impl Files {
     /// # Errors
     /// All that is wrong.
     pub fn resolve(self, registry: &Registry) -> Result<File, ConfigError> {
-        let (mut file, mut all, mut wrong) = (File::default(), All::default(), self.wrong);
-        let order: Vec<_> = self.written.iter().map(|written| written.path.clone()).collect();
-        for written in self.written {
-            wrong.extend(add_text(&mut file, &mut all, written, registry));
+        let (file, wrong) = self.draft(registry);
+        if wrong.is_empty() {
+            Ok(file)
+        } else {
+            Err(ConfigError(wrong))
         }
-        wrong.extend(rules::hidden(&all.rules, &all.expects).0);
-        if !wrong.is_empty() {
-            // As whoever goes through the files comes by them.
-            wrong.sort_by_key(|problem| {
-                let place = problem.place.as_ref()?;
-                let file = order.iter().position(|path| *path == place.file);
-                Some((file, place.line, place.column))
+    }
+
+    /// What the files say, and all that is wrong, as whoever goes through them comes by it. What is wrong is missing in the rest.
+    #[must_use]
+    pub fn draft(self, registry: &Registry) -> (File, Vec<Problem>) {
+        let (mut file, mut all) = (File::default(), All::default());
+        for written in &self.written {
+            let tables = Tables::of(written);
+            file.read.push(ReadFile {
+                path: written.path().to_owned(),
+                rules: tables.rules.len(),
+                expectations: tables.expects.len(),
             });
-            return Err(ConfigError(wrong));
+            tables.add_to(&mut file, &mut all, registry);
         }
-        file.rules = all.rules.into_iter().map(|rule| rule.value).collect();
-        file.expects = all.expects.into_iter().map(|expect| expect.value).collect();
-        Ok(file)
+        let mut wrong = self.wrong();
+        wrong.extend(all.hidden());
+        wrong.sort_by_key(|problem| {
+            let place = problem.place.as_ref()?;
+            let file = self.written.iter().position(|written| written.path() == place.file);
+            Some((file, place.line, place.column))
+        });
+        (file.rules, file.expects) = all.into_parts();
+        (file, wrong)
+    }
+
+    /// What is wrong as far as it was found.
+    fn wrong(&self) -> Vec<Problem> {
+        let of_files = self.written.iter().flat_map(Wrong::problems);
+        self.unread.iter().cloned().chain(of_files).collect()
     }
 
     fn take(&mut self, path: &Path) {
         match text_of(path) {
             Ok(text) => self.add(path, text),
-            Err(error) => self.wrong.extend(error.0),
+            Err(error) => self.unread.extend(error.0),
         }
     }
 
     fn add(&mut self, path: &Path, text: String) {
-        let (mut raw, wrong): (Raw, _) = document::read(&text);
-        let at = |start: usize, problem: &str| at(path, &text, start, problem);
-        self.wrong
-            .extend(wrong.iter().flat_map(|(start, problem)| at(*start, problem).0));
-        let named = self
-            .names
-            .add(std::mem::take(&mut raw.registry), std::mem::take(&mut raw.service), &at);
-        self.wrong.extend(named.err().into_iter().flat_map(|error| error.0));
-        self.written.push(Written {
-            path: path.to_owned(),
-            text,
-            raw,
-        });
+        let wrong = Wrong::new(path, text);
+        let tables = Tables::of(&wrong);
+        self.names.add(tables.registry, tables.services);
+        self.written.push(wrong);
     }
-}
-
-/// The error on what begins at this byte of a file.
-fn at(path: &Path, text: &str, start: usize, problem: &str) -> ConfigError {
-    let before = text.get(..start).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    let place = Place {
-        file: path.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: line.chars().count() + 1,
-    };
-    ConfigError(vec![Problem {
-        place: Some(place),
-        sentence: problem.to_owned(),
-    }])
 }
 
 /// The `conf.d/*.toml` beside a file.
@@ -319,83 +252,102 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(refuse)
 }
 
-/// Takes what one file says into `file`; what is wrong comes back.
-fn add_text(file: &mut File, all: &mut All, written: Written, registry: &Registry) -> Vec<Problem> {
-    let Written { path, text, raw } = written;
-    let at = |start: usize, problem: &str| at(&path, &text, start, problem);
-    let mut wrong = Vec::new();
-    let mut note = |outcome: Result<(), ConfigError>| wrong.extend(outcome.err().into_iter().flat_map(|error| error.0));
-    note(add_agent(file, raw.agent, &at));
-    note(file.receivers.add(raw.alertmanager, raw.webhook, &raw.journal, &at));
-    note(file.history.add(raw.history, &at));
-    note(selectors::ports(&raw.watch.ports, registry, &at).map(|ports| file.watch.extend(ports)));
-    if let Some(default) = raw.policy.default {
-        file.default = Some(match default {
-            RawDefault::Unruled => Verdict::Unruled,
-            RawDefault::Unexpected => Verdict::Unexpected,
+impl<'a> Tables<'a> {
+    fn of(written: &'a Wrong) -> Self {
+        let mut root = document::read(written);
+        let tables = Self {
+            agent: root.section("agent"),
+            watch: root.section("watch"),
+            policy: root.section("policy"),
+            rules: root.sections("rule"),
+            expects: root.sections("expect"),
+            metrics: root.section("metrics"),
+            privacy: root.section("privacy"),
+            history: root.section("history"),
+            registry: root.section("registry"),
+            services: root.sections("service"),
+            alertmanager: root.section("alertmanager"),
+            webhooks: root.sections("webhook"),
+            journal: root.section("journal"),
+        };
+        root.end();
+        tables
+    }
+
+    /// Takes what it says into `file`, and its rules and expectations into `all`.
+    fn add_to(self, file: &mut File, all: &mut All, registry: &Registry) {
+        add_agent(file, self.agent);
+        file.receivers.add(self.alertmanager, self.webhooks, self.journal);
+        file.history.add(self.history);
+        let mut watch = self.watch;
+        file.watch
+            .extend(selectors::ports(&mut watch, "ports", registry).unwrap_or_default());
+        watch.end();
+        let mut policy = self.policy;
+        let default = policy.take("default", |raw| {
+            Ok(match raw {
+                RawDefault::Unruled => Verdict::Unruled,
+                RawDefault::Unexpected => Verdict::Unexpected,
+            })
         });
-    }
-    if let Some(max_series) = raw.metrics.max_series {
-        file.max_series = Some(max_series);
-    }
-    if let Some(privacy) = raw.privacy.cmdline {
-        file.privacy = Some(match privacy {
-            RawPrivacyOf::Masked => Privacy::Masked,
-            RawPrivacyOf::Full => Privacy::Full,
-            RawPrivacyOf::None => Privacy::None,
+        replace(&mut file.default, default);
+        policy.end();
+        let mut metrics = self.metrics;
+        replace(&mut file.max_series, metrics.take("max_series", any));
+        metrics.end();
+        let mut privacy = self.privacy;
+        let cmdline = privacy.take("cmdline", |raw| {
+            Ok(match raw {
+                RawPrivacyOf::Masked => Privacy::Masked,
+                RawPrivacyOf::Full => Privacy::Full,
+                RawPrivacyOf::None => Privacy::None,
+            })
         });
+        replace(&mut file.privacy, cmdline);
+        privacy.end();
+        for rule in self.rules {
+            all.add_rule(rule, registry);
+        }
+        for expect in self.expects {
+            all.add_expect(expect, registry);
+        }
     }
-    let before = (all.rules.len(), all.expects.len());
-    for raw in raw.rule {
-        note(rules::rule(raw, &all.rules, registry, &at).map(|rule| all.rules.push(rule)));
-    }
-    for raw in raw.expect {
-        note(rules::expect(raw, &all.expects, registry, &at).map(|expect| all.expects.push(expect)));
-    }
-    file.read.push(ReadFile {
-        rules: all.rules.len() - before.0,
-        expectations: all.expects.len() - before.1,
-        path,
-    });
-    wrong
 }
 
-fn add_agent(file: &mut File, raw: RawAgent, at: &At<'_>) -> Result<(), ConfigError> {
-    if let Some(instance) = raw.instance {
-        if instance.as_ref().is_empty() || instance.as_ref().contains(char::is_control) {
+fn add_agent(file: &mut File, mut table: Table<'_>) {
+    let instance = table.take("instance", |instance: String| {
+        if instance.is_empty() || instance.contains(char::is_control) {
             let text = "[agent] instance is empty or has control characters in it; leave it out to use the host's name";
-            return Err(at(instance.span().start, text));
+            return Err(text.to_owned());
         }
-        file.instance = Some(instance.into_inner());
-    }
-    if let Some(raw) = raw.reconcile {
-        let reconcile = duration::parse(raw.as_ref()).filter(|reconcile| RECONCILE.contains(reconcile));
-        file.reconcile = Some(reconcile.ok_or_else(|| {
-            let text = format!(
+        Ok(instance)
+    });
+    replace(&mut file.instance, instance);
+    let reconcile = table.take("reconcile", |text: String| {
+        let reconcile = duration::parse(&text).filter(|reconcile| RECONCILE.contains(reconcile));
+        reconcile.ok_or_else(|| {
+            format!(
                 "[agent] reconcile is `{}`; write a duration from 1s to 1h, like 60s",
-                raw.as_ref().escape_debug()
-            );
-            at(raw.span().start, &text)
-        })?);
-    }
-    if let Some(raw) = raw.state {
-        let folder = PathBuf::from(raw.as_ref());
-        if !folder.is_absolute() {
-            let text = format!(
-                "[agent] state is `{}`; write a path that begins with /",
-                raw.as_ref().escape_debug()
-            );
-            return Err(at(raw.span().start, &text));
-        }
-        file.state = Some(folder);
-    }
-    file.labels.extend(rules::labels(raw.labels, at)?);
-    Ok(())
+                text.escape_debug()
+            )
+        })
+    });
+    replace(&mut file.reconcile, reconcile);
+    replace(
+        &mut file.state,
+        table.take("state", |text| absolute("[agent] state", text)),
+    );
+    file.labels.extend(rules::labels(&mut table).unwrap_or_default());
+    table.end();
 }
 
 #[cfg(test)]
 #[path = "file_tests.rs"]
 pub(super) mod tests;
+
+#[cfg(test)]
+#[path = "mistakes_tests.rs"]
+mod mistakes_tests;
 
 #[cfg(test)]
 #[path = "schema_tests.rs"]

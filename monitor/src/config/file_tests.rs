@@ -7,20 +7,22 @@ use std::time::Duration;
 
 /// One file of this text.
 pub(in crate::config) fn files(text: &str) -> Result<Files, ConfigError> {
-    let mut files = gathered(text);
-    match files.wrong.is_empty() {
-        true => Ok(files),
-        false => Err(ConfigError(std::mem::take(&mut files.wrong))),
+    let files = gathered(text);
+    let wrong = files.wrong();
+    if wrong.is_empty() {
+        Ok(files)
+    } else {
+        Err(ConfigError(wrong))
     }
 }
 
-fn gathered(text: &str) -> Files {
+pub(super) fn gathered(text: &str) -> Files {
     let mut files = Files::default();
     files.add(Path::new("p.toml"), text.to_owned());
     files
 }
 
-fn parse(text: &str) -> Result<File, ConfigError> {
+pub(super) fn parse(text: &str) -> Result<File, ConfigError> {
     gathered(text).resolve(Registry::embedded())
 }
 
@@ -144,7 +146,7 @@ fn what_is_wrong_is_said_with_file_line_and_what_to_do() {
         ),
         (
             "[watch]\nports = \"8080\"".to_owned(),
-            "p.toml line 2 column 9: invalid type: string \"8080\": write a list",
+            "p.toml line 2 column 9: this is a list: write it in brackets, ports = [ … ]",
         ),
         (
             "[watch]\nports = [\"sctp/80\"]".to_owned(),
@@ -243,14 +245,17 @@ fn files_beside_are_read_in_the_order_of_their_names_and_later_values_win() {
     write("conf.d/20.toml", "[agent]\ninstance = \"three\"");
     write("conf.d/10.toml", "[agent]\ninstance = \"two\"\n[watch]\nports = [2]");
     write("conf.d/30.toml.bak", "nonsense");
-    let file = read(&[main]).unwrap().resolve(Registry::embedded()).unwrap();
+    let file = gather(&[main]).resolve(Registry::embedded()).unwrap();
     assert_eq!((file.instance.as_deref(), file.watch.len()), (Some("three"), 2));
-    let error = read(&[folder.path().join("gone.toml")]).err().unwrap().to_string();
+    let error = read_names(&[folder.path().join("gone.toml")])
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
 }
 
 /// All that is wrong, a line each.
-fn wrong(text: &str) -> Vec<String> {
+pub(super) fn wrong(text: &str) -> Vec<String> {
     let error = parse(text).unwrap_err();
     error.0.iter().map(ToString::to_string).collect()
 }
@@ -294,150 +299,4 @@ fn expectations_are_understood() {
     assert!(file.rules[0].selector.covers(Protocol::Udp, 1));
     let read = (file.read[0].rules, file.read[0].expectations);
     assert_eq!(read, (1, 4));
-}
-
-#[test]
-fn contradictions_and_what_can_never_match_are_refused() {
-    let rule = |rest: &str| format!("[[rule]]\nname = \"r\"\nseverity = \"info\"\n{rest}\n");
-    let expect = |rest: &str| format!("[[expect]]\n{rest}\n");
-    let twice = rule("ports = [1]") + &rule("ports = [1]").replace("\"r\"", "\"s\"");
-    let hiding =
-        rule("ports = [5005]\non = [\"listen\", \"bind\"]") + &expect("name = \"all\"\nports = [\"5000-5009\"]");
-    for (text, expected) in [
-        (
-            rule("scope = \"exposed\"\nnamespace = \"other\""),
-            "line 5 column 13: the rule `r` can never match: scope = \"exposed\" is about the host's namespace",
-        ),
-        (
-            rule("exe = \"/x\"\non = [\"connect\"]"),
-            "line 1 column 1: the rule `r` can never match but listens: binds, connects and accepts",
-        ),
-        (
-            rule("ports = [\"udp/53\"]\non = [\"accept\", \"bind\"]"),
-            "line 1 column 1: the rule `r` can never match: UDP accepts nothing",
-        ),
-        (
-            rule(""),
-            "line 1 column 1: the rule `r` names neither ports nor a status, nor anything else",
-        ),
-        (
-            rule("ports = [1]\nautomatic = false\nautomatic_severity = \"info\""),
-            "line 6 column 22: automatic_severity is of no use",
-        ),
-        (
-            rule("ports = [1]\non = [\"accept\"]\nfor = \"5m\""),
-            "line 6 column 7: `for` is about what lasts",
-        ),
-        (
-            rule("ports = [1]\non = [\"acept\"]"),
-            "line 5 column 7: `acept` is not known here; did you mean `accept`?",
-        ),
-        (
-            rule("ports = [1]\nautomatic = true\nautomatic = true"),
-            "line 6 column 1: ",
-        ),
-        (
-            rule("exe = \"sshd\""),
-            "line 4 column 7: `sshd` matches no path, which begins with /",
-        ),
-        (rule("exe = \"/a**\""), "line 4 column 7: `/a**` is no pattern: "),
-        (rule("exe = []"), "line 4 column 7: this list is empty"),
-        (rule("user = [1, -1]"), "line 4 column 12: `-1` is no user"),
-        (
-            rule("user = [1, true]"),
-            "line 4 column 8: write a text, or a list of texts",
-        ),
-        (
-            rule("names = [\"http\", \"80\"]"),
-            "line 4 column 18: `80` is no name of a service",
-        ),
-        (
-            rule("names = [\"htpp\"]"),
-            "line 4 column 10: no service is registered as `htpp`",
-        ),
-        (
-            twice,
-            "line 5 column 1: but for its name this is the rule `r` (p.toml line 1 column 1)",
-        ),
-        (
-            hiding,
-            "line 6 column 1: the expectation `all` takes all that the rule `r` (p.toml line 1 column 1) is about",
-        ),
-        (
-            expect("protocols = [\"udp\"]"),
-            "line 1 column 1: this expectation takes every listener",
-        ),
-        (
-            expect("name = \"a\"\nports = [1]") + &expect("name = \"a\"\nports = [2]"),
-            "line 5 column 8: there is an expectation `a` already (p.toml line 1 column 1)",
-        ),
-        (
-            expect("ports = [1]") + &expect("ports = [1]"),
-            "line 3 column 1: this is the expectation `1` (p.toml line 1 column 1) again",
-        ),
-        (
-            expect("status = [\"dormant\"]"),
-            "line 2 column 1: unknown key `status`",
-        ),
-    ] {
-        let wrong = wrong(&text);
-        let [error] = wrong.as_slice() else { panic!("{wrong:?}") };
-        assert!(error.starts_with(&format!("p.toml {expected}")), "{text}\n{error}");
-    }
-    let not_whole = rule("ports = [5005]") + &expect("ports = [5005]\nexe = \"/usr/bin/java\"");
-    assert!(parse(&not_whole).is_ok());
-    // Who asks for each accept hears of an expected listener's too.
-    let accepts = rule("ports = [5005]\non = [\"accept\"]") + &expect("ports = [5005]");
-    assert!(parse(&accepts).is_ok());
-}
-
-#[test]
-fn one_slip_does_not_hide_the_next_and_none_is_told_twice() {
-    let text = r#"
-[agent]
-instanse = "x"
-state = "here"
-[watch]
-ports = [70000]
-[[rule]]
-name = "a"
-ports = [1]
-severity = "loud"
-[[rule]]
-name = "b"
-prots = [2]
-severity = "info"
-fro = "5m"
-[[rule]]
-name = "c"
-severity = "info"
-[[rule]]
-ports = [3]
-severity = "info"
-"#;
-    let expected = [
-        "line 3 column 1: unknown key `instanse`; did you mean `instance`?",
-        "line 10 column 12: `loud` is not known here; write one of info, warning, critical",
-        "line 13 column 1: unknown key `prots`; did you mean `ports`?",
-        "line 15 column 1: unknown key `fro`; did you mean `for`?",
-        "line 19 column 1: the key `name` is missing here",
-        "line 4 column 9: [agent] state is `here`",
-        "line 6 column 10: port 70000 is out of range",
-        "line 16 column 1: the rule `c` names neither ports",
-    ];
-    let wrong = wrong(text);
-    assert_eq!(wrong.len(), expected.len(), "{wrong:#?}");
-    for expected in expected {
-        let begin = format!("p.toml {expected}");
-        assert!(
-            wrong.iter().any(|wrong| wrong.starts_with(&begin)),
-            "{expected}\n{wrong:#?}"
-        );
-    }
-    let error = files(text).err().unwrap().to_string();
-    assert!(
-        error.ends_with(" (and 4 more: `portreeve check` tells them all)"),
-        "{error}"
-    );
-    assert_eq!(self::wrong("[agent\n[watch\nports = [").len(), 3);
 }

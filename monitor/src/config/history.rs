@@ -1,21 +1,21 @@
 //! `[history]`: whether what listens is kept in a file, and how much of it.
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::{duration, size};
-use crate::exit::ConfigError;
+use super::{
+    document::{Table, any, replace},
+    duration, size,
+};
 
 /// How long what ended is kept where the configuration does not say: 30 days.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 
-/// Less would be gone before somebody can look.
-const KEEP_MIN: Duration = Duration::from_secs(3_600);
+/// Less would be gone before somebody can look, and more is a slip: from an hour to ten years.
+const KEEPS: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(3_650 * 86_400);
 
 /// What the file may take where the configuration does not say: 64 MiB.
 const MAX_SIZE: u64 = 64 << 20;
@@ -41,16 +41,6 @@ pub struct History {
     pub max_size: u64,
 }
 
-/// `[history]` as it is written, in one file.
-#[derive(Clone, Debug, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawHistory {
-    enabled: Option<bool>,
-    path: Option<Spanned<String>>,
-    keep: Option<Spanned<String>>,
-    max_size: Option<Spanned<String>>,
-}
-
 /// What all files together say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryFile {
@@ -61,41 +51,13 @@ pub struct HistoryFile {
 }
 
 impl HistoryFile {
-    /// Takes what one more file says; `at` makes the error on what begins at a byte of it.
-    pub(super) fn add(&mut self, raw: RawHistory, at: &dyn Fn(usize, &str) -> ConfigError) -> Result<(), ConfigError> {
-        self.enabled = raw.enabled.or(self.enabled);
-        if let Some(raw) = raw.path {
-            let path = PathBuf::from(raw.as_ref());
-            if !path.is_absolute() || path.file_name().is_none() || raw.as_ref().ends_with('/') {
-                let text = format!(
-                    "[history] path is `{}`; write the path of a file that begins with /, like /var/lib/portreeve/{FILE}",
-                    raw.as_ref()
-                );
-                return Err(at(raw.span().start, &text));
-            }
-            self.path = Some(path);
-        }
-        if let Some(raw) = raw.keep {
-            let keep = duration::parse(raw.as_ref()).filter(|keep| *keep >= KEEP_MIN);
-            self.keep = Some(keep.ok_or_else(|| {
-                let text = format!(
-                    "[history] keep is `{}`; write a duration from 1h on, like 30d",
-                    raw.as_ref()
-                );
-                at(raw.span().start, &text)
-            })?);
-        }
-        if let Some(raw) = raw.max_size {
-            let bytes = size::parse(raw.as_ref()).filter(|bytes| *bytes >= MAX_SIZE_MIN);
-            self.max_size = Some(bytes.ok_or_else(|| {
-                let text = format!(
-                    "[history] max_size is `{}`; write a size from 1MiB on, like 64MiB",
-                    raw.as_ref()
-                );
-                at(raw.span().start, &text)
-            })?);
-        }
-        Ok(())
+    /// Takes what one more file says.
+    pub(super) fn add(&mut self, mut table: Table<'_>) {
+        replace(&mut self.enabled, table.take("enabled", any));
+        replace(&mut self.path, table.take("path", path));
+        replace(&mut self.keep, table.take("keep", keep));
+        replace(&mut self.max_size, table.take("max_size", max_size));
+        table.end();
     }
 
     /// What holds, with the folder of what outlives the agent, and whether the configuration names that.
@@ -110,11 +72,42 @@ impl HistoryFile {
     }
 }
 
+fn path(text: String) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&text);
+    if path.is_absolute() && path.file_name().is_some() && !text.ends_with('/') {
+        return Ok(path);
+    }
+    Err(format!(
+        "[history] path is `{}`; write the path of a file that begins with /, like /var/lib/portreeve/{FILE}",
+        text.escape_debug()
+    ))
+}
+
+fn keep(text: String) -> Result<Duration, String> {
+    let keep = duration::parse(&text).filter(|keep| KEEPS.contains(keep));
+    keep.ok_or_else(|| {
+        format!(
+            "[history] keep is `{}`; write a duration from 1h to 3650d, like 30d",
+            text.escape_debug()
+        )
+    })
+}
+
+fn max_size(text: String) -> Result<u64, String> {
+    let bytes = size::parse(&text).filter(|bytes| *bytes >= MAX_SIZE_MIN);
+    bytes.ok_or_else(|| {
+        format!(
+            "[history] max_size is `{}`; write a size from 1MiB on, like 64MiB",
+            text.escape_debug()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::file::tests::files;
     use super::*;
-    use crate::registry::Registry;
+    use crate::{exit::ConfigError, registry::Registry};
 
     fn settled(text: &str) -> Result<History, ConfigError> {
         let file = files(text)?.resolve(Registry::embedded())?;
@@ -145,9 +138,10 @@ mod tests {
             ("path = \"/var/lib/\"", "write the path of a file"),
             (
                 "keep = \"30 days\"",
-                "[history] keep is `30 days`; write a duration from 1h on, like 30d",
+                "[history] keep is `30 days`; write a duration from 1h to 3650d, like 30d",
             ),
-            ("keep = \"5s\"", "from 1h on"),
+            ("keep = \"5s\"", "from 1h to 3650d"),
+            ("keep = \"3651d\"", "from 1h to 3650d"),
             (
                 "max_size = \"1023KiB\"",
                 "[history] max_size is `1023KiB`; write a size from 1MiB on, like 64MiB",

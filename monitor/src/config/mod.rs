@@ -11,6 +11,7 @@ mod selectors;
 mod size;
 mod sources;
 mod status;
+mod wrong;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-pub use file::{File, Files, ReadFile, gather, read};
+pub use file::{File, Files, ReadFile, gather, read_names};
 pub use history::{History, HistoryFile};
 pub use names::{Chosen, Names};
 pub use sources::{Mark, Sources};
@@ -253,6 +254,18 @@ fn external_url(text: &str) -> Result<String, UsageError> {
         ))),
         Err(error) => Err(UsageError(format!("--web.external-url: {error}"))),
     }
+}
+
+/// A path that means the same wherever the agent was started; `key` is what it is the value of.
+fn absolute(key: &str, text: String) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&text);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{key} is `{}`; write a path that begins with /",
+        text.escape_debug()
+    ))
 }
 
 /// The host's name: that of the files, else its own.

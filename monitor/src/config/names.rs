@@ -2,16 +2,15 @@
 
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc};
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::file::{RawPort, RawProtocol};
-use crate::{
-    exit::ConfigError,
-    registry::{
-        Authority, Ports, Registry, Table, Transport,
-        overlay::{self, Service, is_name, read_services},
-    },
+use super::{
+    absolute,
+    document::{self, any, replace},
+    selectors::{RawPort, RawProtocol},
+    wrong::Noted,
+};
+use crate::registry::{
+    Authority, Ports, Registry, Table, Transport,
+    overlay::{self, Service, is_name, read_services},
 };
 
 /// Where an updated registry lies, unless the configuration says otherwise.
@@ -25,23 +24,6 @@ const SERVICES_MAX: u64 = 4 << 20;
 
 /// Services that the site may name.
 const SITE_MAX: usize = 10_000;
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawRegistry {
-    path: Option<Spanned<String>>,
-    etc_services: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawService {
-    name: Spanned<String>,
-    port: Option<Spanned<RawPort>>,
-    ports: Option<Spanned<Vec<Spanned<RawPort>>>>,
-    protocol: Option<RawProtocol>,
-    description: Option<Spanned<String>>,
-}
 
 /// What the files say of names.
 #[derive(Clone, Debug, Default)]
@@ -66,51 +48,32 @@ pub struct Chosen {
 }
 
 impl Names {
-    /// Takes what one file says. `at` makes an error on what begins at a byte of it.
-    pub(super) fn add(
-        &mut self,
-        registry: RawRegistry,
-        services: Vec<Spanned<RawService>>,
-        at: &dyn Fn(usize, &str) -> ConfigError,
-    ) -> Result<(), ConfigError> {
-        if let Some(raw) = registry.path {
-            let path = PathBuf::from(raw.as_ref());
-            if !path.is_absolute() {
-                let text = format!("[registry] path is `{}`; write a path that begins with /", raw.as_ref());
-                return Err(at(raw.span().start, &text));
-            }
-            self.path = Some(path);
-        }
-        self.etc_services = registry.etc_services.or(self.etc_services);
-        let mut wrong = Vec::new();
-        for raw in services {
-            let added = self.add_service(raw, at);
-            wrong.extend(added.err().into_iter().flat_map(|error| error.0));
-        }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(wrong))
+    /// Takes what one file says.
+    pub(super) fn add(&mut self, mut registry: document::Table<'_>, services: Vec<document::Table<'_>>) {
+        let path = registry.take("path", |text| absolute("[registry] path", text));
+        replace(&mut self.path, path);
+        replace(&mut self.etc_services, registry.take("etc_services", any));
+        registry.end();
+        for table in services {
+            self.add_service(table);
         }
     }
 
-    fn add_service(
-        &mut self,
-        raw: Spanned<RawService>,
-        at: &dyn Fn(usize, &str) -> ConfigError,
-    ) -> Result<(), ConfigError> {
-        let start = raw.span().start;
-        let service = service(raw.into_inner(), start, at)?;
+    fn add_service(&mut self, mut table: document::Table<'_>) {
+        let service = service(&mut table);
+        table.end();
+        let Ok(service) = service else { return };
         let conflict = self.services.iter().find_map(|other| other.conflict(&service));
         if let Some((port, transport)) = conflict {
-            let text = format!("there is a service `{}` on {port}/{transport} already", service.name);
-            return Err(at(start, &text));
+            table.note(format!(
+                "there is a service `{}` on {port}/{transport} already",
+                service.name
+            ));
+        } else if self.services.len() >= SITE_MAX {
+            table.note(format!("there are more than {SITE_MAX} services"));
+        } else {
+            self.services.push(service);
         }
-        if self.services.len() >= SITE_MAX {
-            return Err(at(start, &format!("there are more than {SITE_MAX} services")));
-        }
-        self.services.push(service);
-        Ok(())
     }
 
     /// Where the file of the registry is, or would be.
@@ -235,50 +198,52 @@ fn etc_services(path: &Path) -> Result<Table, String> {
     overlay::table(&services, Authority::Services).map_err(|error| refuse(&error))
 }
 
-fn service(raw: RawService, start: usize, at: &dyn Fn(usize, &str) -> ConfigError) -> Result<Service, ConfigError> {
-    let name = raw.name.as_ref();
-    if !is_name(name) {
-        let text = format!(
-            "`{}` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
-            name.escape_debug()
-        );
-        return Err(at(raw.name.span().start, &text));
-    }
-    let ports = match (raw.port, raw.ports) {
-        (Some(port), None) => vec![ports(&port, at)?],
-        (None, Some(list)) if !list.as_ref().is_empty() => list
-            .as_ref()
-            .iter()
-            .map(|port| ports(port, at))
-            .collect::<Result<_, _>>()?,
-        _ => {
-            return Err(at(
-                start,
-                &format!("the service `{name}` needs `port = 8080`, or `ports` with a list of them, and not both"),
-            ));
+fn service(table: &mut document::Table<'_>) -> Result<Service, Noted> {
+    let name = table.need("name", name);
+    let port = table.take("port", ports);
+    let list = table.list("ports", ports);
+    let protocol = table.take("protocol", any::<RawProtocol>);
+    let description = table.take("description", |text: String| {
+        if text.contains(char::is_control) {
+            return Err("the description has control characters in it".to_owned());
         }
+        Ok(text)
+    });
+    let ports = match (port, list) {
+        (Ok(Some(port)), Ok(None)) => Ok(vec![port]),
+        (Ok(None), Ok(Some(list))) if !list.is_empty() => Ok(list),
+        (Err(noted), _) | (_, Err(noted)) => Err(noted),
+        _ => Err(table.note(format!(
+            "{} needs `port = 8080`, or `ports` with a list of them, and not both",
+            match &name {
+                Ok(name) => format!("the service `{name}`"),
+                Err(_) => "this service".to_owned(),
+            }
+        ))),
     };
-    let description = raw.description.as_ref();
-    if let Some(text) = description.filter(|text| text.as_ref().contains(char::is_control)) {
-        return Err(at(text.span().start, "the description has control characters in it"));
-    }
     Ok(Service {
-        ports,
-        transports: match raw.protocol {
+        name: name?,
+        ports: ports?,
+        transports: match protocol? {
             None => vec![Transport::Tcp, Transport::Udp],
-            Some(RawProtocol::Tcp) => vec![Transport::Tcp],
-            Some(RawProtocol::Udp) => vec![Transport::Udp],
+            Some(protocol) => vec![protocol.into()],
         },
-        description: description.map(|text| text.as_ref().clone()).unwrap_or_default(),
-        name: raw.name.into_inner(),
+        description: description?.unwrap_or_default(),
     })
 }
 
-fn ports(raw: &Spanned<RawPort>, at: &dyn Fn(usize, &str) -> ConfigError) -> Result<Ports, ConfigError> {
-    let text = match raw.as_ref() {
-        RawPort::Number(number) => number.to_string(),
-        RawPort::Text(text) => text.clone(),
-    };
+fn name(name: String) -> Result<String, String> {
+    if is_name(&name) {
+        return Ok(name);
+    }
+    Err(format!(
+        "`{}` is no name for a service: use letters, digits and - _ . +, with a letter among them, 40 at most",
+        name.escape_debug()
+    ))
+}
+
+fn ports(raw: RawPort) -> Result<Ports, String> {
+    let text = raw.text();
     let (first, last) = text.split_once('-').unwrap_or((&text, &text));
     // A sign would pass for a part of the number.
     let port = |digits: &str| -> Option<u16> {
@@ -287,12 +252,9 @@ fn ports(raw: &Spanned<RawPort>, at: &dyn Fn(usize, &str) -> ConfigError) -> Res
     };
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok(Ports { first, last }),
-        _ => Err(at(
-            raw.span().start,
-            &format!(
-                "`{}` is neither a port from 1 to 65535 nor a range such as \"8000-8010\"",
-                text.escape_debug()
-            ),
+        _ => Err(format!(
+            "`{}` is neither a port from 1 to 65535 nor a range such as \"8000-8010\"",
+            text.escape_debug()
         )),
     }
 }

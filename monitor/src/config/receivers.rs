@@ -2,18 +2,17 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::{duration, selectors::At};
-use crate::{
-    exit::ConfigError,
-    output::{
-        alertmanager, journal,
-        notify::{
-            Wanted,
-            endpoint::{Credentials, Endpoint, Url},
-        },
+use super::{
+    absolute,
+    document::{Table, any, replace},
+    duration,
+    wrong::Noted,
+};
+use crate::output::{
+    alertmanager, journal,
+    notify::{
+        Wanted,
+        endpoint::{Credentials, Endpoint, Url},
     },
 };
 
@@ -29,40 +28,6 @@ const RECEIVERS_MAX: usize = 32;
 /// Letters of a webhook's name at most.
 const NAME_MAX: usize = 40;
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawAlertmanager {
-    urls: Option<Vec<Spanned<String>>>,
-    timeout: Option<Spanned<String>>,
-    ca_file: Option<Spanned<String>>,
-    basic_auth: Option<RawBasicAuth>,
-    bearer_token_file: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawWebhook {
-    url: Spanned<String>,
-    name: Option<Spanned<String>>,
-    timeout: Option<Spanned<String>>,
-    ca_file: Option<Spanned<String>>,
-    basic_auth: Option<RawBasicAuth>,
-    bearer_token_file: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBasicAuth {
-    username: Spanned<String>,
-    password_file: Spanned<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawJournal {
-    enabled: Option<bool>,
-}
-
 /// What the files say of receivers.
 #[derive(Clone, Debug, Default)]
 pub struct Receivers {
@@ -71,54 +36,78 @@ pub struct Receivers {
     ca_file: Option<PathBuf>,
     credentials: Option<Credentials>,
     webhooks: Vec<Endpoint>,
+    /// Their names, also of those that are wrong otherwise.
+    names: Vec<String>,
     journal: Option<bool>,
+}
+
+/// What the tables of receivers have in common.
+struct Access {
+    timeout: Option<Duration>,
+    ca_file: Option<PathBuf>,
+    credentials: Option<Credentials>,
 }
 
 impl Receivers {
     /// Takes what one file says. A later value takes the place of an earlier one; webhooks add up.
-    pub(super) fn add(
-        &mut self,
-        raw: RawAlertmanager,
-        webhooks: Vec<Spanned<RawWebhook>>,
-        journal: &RawJournal,
-        at: &At<'_>,
-    ) -> Result<(), ConfigError> {
-        if let Some(urls) = raw.urls {
-            self.urls = Vec::new();
-            for raw in &urls {
-                let url = url(raw, at)?.below(alertmanager::PATH).ok_or_else(|| {
-                    at(
-                        raw.span().start,
-                        "an Alertmanager's URL has no `?`; write one like http://127.0.0.1:9093",
-                    )
-                })?;
-                if self.urls.contains(&url) {
-                    return Err(at(raw.span().start, "this Alertmanager is named twice"));
-                }
-                self.urls.push(url);
+    pub(super) fn add(&mut self, mut alertmanager: Table<'_>, webhooks: Vec<Table<'_>>, mut journal: Table<'_>) {
+        let mut urls = Vec::new();
+        let each = alertmanager.list("urls", |text: String| {
+            let url = Url::parse(&text)?
+                .below(alertmanager::PATH)
+                .ok_or("an Alertmanager's URL has no `?`; write one like http://127.0.0.1:9093")?;
+            if urls.contains(&url) {
+                return Err("this Alertmanager is named twice".to_owned());
             }
+            urls.push(url);
+            Ok(())
+        });
+        if let Ok(Some(_)) = each {
+            self.urls = urls;
         }
-        self.timeout = timeout(raw.timeout.as_ref(), at)?.or(self.timeout);
-        self.ca_file = path("ca_file", raw.ca_file.as_ref(), at)?.or(self.ca_file.take());
-        let credentials = credentials(raw.basic_auth, raw.bearer_token_file, at)?;
-        self.credentials = credentials.or(self.credentials.take());
-        for spanned in webhooks {
-            let start = spanned.span().start;
-            let webhook = webhook(spanned.into_inner(), at)?;
-            if self.webhooks.iter().any(|other| other.name == webhook.name) {
-                let text = format!(
-                    "there is a receiver `{}` already; give each a `name` of its own",
-                    webhook.name
-                );
-                return Err(at(start, &text));
-            }
-            if self.webhooks.len() + self.urls.len() >= RECEIVERS_MAX {
-                return Err(at(start, &format!("there are more than {RECEIVERS_MAX} receivers")));
-            }
-            self.webhooks.push(webhook);
+        let access = Access::of(&mut alertmanager);
+        alertmanager.end();
+        self.timeout = access.timeout.or(self.timeout);
+        self.ca_file = access.ca_file.or(self.ca_file.take());
+        self.credentials = access.credentials.or(self.credentials.take());
+        for webhook in webhooks {
+            self.add_webhook(webhook);
         }
-        self.journal = journal.enabled.or(self.journal);
-        Ok(())
+        replace(&mut self.journal, journal.take("enabled", any));
+        journal.end();
+    }
+
+    fn add_webhook(&mut self, mut table: Table<'_>) {
+        let url = table.need("url", |text: String| Url::parse(&text));
+        let name = table.take("name", webhook_name);
+        let access = Access::of(&mut table);
+        table.end();
+        let name = match (name, &url) {
+            (Ok(Some(name)), _) => name,
+            (Ok(None), Ok(url)) => url.host().to_owned(),
+            _ => return,
+        };
+        let name = format!("webhook/{name}");
+        if self.names.contains(&name) {
+            table.note(format!(
+                "there is a receiver `{name}` already; give each a `name` of its own"
+            ));
+            return;
+        }
+        if self.names.len() + self.urls.len() >= RECEIVERS_MAX {
+            table.note(format!("there are more than {RECEIVERS_MAX} receivers"));
+            return;
+        }
+        self.names.push(name.clone());
+        if let Ok(url) = url {
+            self.webhooks.push(Endpoint {
+                name,
+                url,
+                timeout: access.timeout.unwrap_or(TIMEOUT),
+                ca_file: access.ca_file,
+                credentials: access.credentials.unwrap_or_default(),
+            });
+        }
     }
 
     /// Who is to be told.
@@ -148,78 +137,62 @@ impl Receivers {
     }
 }
 
-fn webhook(raw: RawWebhook, at: &At<'_>) -> Result<Endpoint, ConfigError> {
-    let url = url(&raw.url, at)?;
-    let name = match &raw.name {
-        None => url.host().to_owned(),
-        Some(name) => {
-            let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            if name.as_ref().is_empty() || name.as_ref().len() > NAME_MAX || !name.as_ref().chars().all(letter) {
-                let text = format!("a webhook's name has a-z, A-Z, 0-9 and - _ . in it, {NAME_MAX} at most, like chat");
-                return Err(at(name.span().start, &text));
-            }
-            name.as_ref().clone()
+impl Access {
+    /// What is wrong is left out.
+    fn of(table: &mut Table<'_>) -> Self {
+        let (mut timeout, mut ca_file, mut credentials) = (None, None, None);
+        replace(&mut timeout, table.take("timeout", self::timeout));
+        replace(&mut ca_file, table.take("ca_file", |text| absolute("ca_file", text)));
+        replace(&mut credentials, self::credentials(table));
+        Self {
+            timeout,
+            ca_file,
+            credentials,
         }
-    };
-    Ok(Endpoint {
-        name: format!("webhook/{name}"),
-        url,
-        timeout: timeout(raw.timeout.as_ref(), at)?.unwrap_or(TIMEOUT),
-        ca_file: path("ca_file", raw.ca_file.as_ref(), at)?,
-        credentials: credentials(raw.basic_auth, raw.bearer_token_file, at)?.unwrap_or_default(),
-    })
+    }
 }
 
-fn url(raw: &Spanned<String>, at: &At<'_>) -> Result<Url, ConfigError> {
-    Url::parse(raw.as_ref()).map_err(|error| at(raw.span().start, &error))
+fn webhook_name(name: String) -> Result<String, String> {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(letter) {
+        return Err(format!(
+            "a webhook's name has a-z, A-Z, 0-9 and - _ . in it, {NAME_MAX} at most, like chat"
+        ));
+    }
+    Ok(name)
 }
 
-fn timeout(raw: Option<&Spanned<String>>, at: &At<'_>) -> Result<Option<Duration>, ConfigError> {
-    let Some(raw) = raw else { return Ok(None) };
-    let timeout = duration::parse(raw.as_ref()).filter(|timeout| TIMEOUTS.contains(timeout));
-    timeout.map(Some).ok_or_else(|| {
-        let text = format!(
+fn timeout(text: String) -> Result<Duration, String> {
+    let timeout = duration::parse(&text).filter(|timeout| TIMEOUTS.contains(timeout));
+    timeout.ok_or_else(|| {
+        format!(
             "timeout is `{}`; write a duration from 100ms to 60s, like 10s",
-            raw.as_ref()
-        );
-        at(raw.span().start, &text)
+            text.escape_debug()
+        )
     })
 }
 
-fn path(key: &str, raw: Option<&Spanned<String>>, at: &At<'_>) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(raw) = raw else { return Ok(None) };
-    let path = PathBuf::from(raw.as_ref());
-    if path.is_absolute() {
-        return Ok(Some(path));
-    }
-    let text = format!("{key} is `{}`; write a path that begins with /", raw.as_ref());
-    Err(at(raw.span().start, &text))
-}
-
-fn credentials(
-    basic: Option<RawBasicAuth>,
-    bearer: Option<Spanned<String>>,
-    at: &At<'_>,
-) -> Result<Option<Credentials>, ConfigError> {
-    let token_file = path("bearer_token_file", bearer.as_ref(), at)?;
-    let Some(basic) = basic else {
-        return Ok(token_file.map(|token_file| Credentials::Bearer { token_file }));
+fn credentials(table: &mut Table<'_>) -> Result<Option<Credentials>, Noted> {
+    let token_file = table.take("bearer_token_file", |text| absolute("bearer_token_file", text));
+    let Some(mut basic) = table.table("basic_auth")? else {
+        return Ok(token_file?.map(|token_file| Credentials::Bearer { token_file }));
     };
-    let (name, start) = (basic.username.as_ref(), basic.username.span().start);
-    if token_file.is_some() {
+    let username = basic.need("username", |name: String| {
+        if name.is_empty() || name.contains(':') || name.contains(char::is_control) {
+            return Err("the username of basic_auth is empty, or has a colon or control characters in it".to_owned());
+        }
+        Ok(name)
+    });
+    let password_file = basic.need("password_file", |text| absolute("password_file", text));
+    basic.end();
+    if token_file != Ok(None) {
         let text = "there are basic_auth and bearer_token_file; a message has one of the two";
-        return Err(at(start, text));
+        return Err(basic.note(text));
     }
-    if name.is_empty() || name.contains(':') || name.contains(char::is_control) {
-        let text = "the username of basic_auth is empty, or has a colon or control characters in it";
-        return Err(at(start, text));
-    }
-    Ok(
-        path("password_file", Some(&basic.password_file), at)?.map(|password_file| Credentials::Basic {
-            username: basic.username.into_inner(),
-            password_file,
-        }),
-    )
+    Ok(Some(Credentials::Basic {
+        username: username?,
+        password_file: password_file?,
+    }))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     config::file::tests::files,
+    exit::ConfigError,
     output::samples,
     policy::{Facts, Policy, Rule, Verdict},
     registry::Registry,

@@ -2,20 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
-use toml::Spanned;
-
 use super::{
+    document::{Table, any},
     duration,
-    file::{RawPort, RawProtocol},
-    selectors::{Asked, At, RawAutomatic, Words},
+    selectors::{Of, selector},
+    wrong::Noted,
 };
 use crate::{
     event::Protocol,
-    exit::{ConfigError, Place},
+    exit::{Place, Problem},
     policy::{
-        Automatic, Expect, KEEP_FIRING_FOR, Namespace, On, RESERVED_LABELS, Reach, Rule, Selector, Severity, Template,
-        UNEXPECTED, WATCHED,
+        Automatic, Expect, KEEP_FIRING_FOR, On, RESERVED_LABELS, Rule, Selector, Severity, Template, UNEXPECTED,
+        WATCHED, hiding,
     },
     registry::Registry,
 };
@@ -23,247 +21,281 @@ use crate::{
 /// Letters of a name at most.
 const NAME_MAX: usize = 64;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRule {
-    name: Spanned<String>,
-    #[serde(default)]
-    ports: Vec<Spanned<RawPort>>,
-    #[serde(default)]
-    names: Vec<Spanned<String>>,
-    #[serde(default)]
-    status: Vec<Spanned<String>>,
-    protocols: Option<Vec<RawProtocol>>,
-    on: Option<Vec<On>>,
-    scope: Option<Spanned<Reach>>,
-    namespace: Option<Spanned<Namespace>>,
-    automatic: Option<Spanned<RawAutomatic>>,
-    exe: Option<Words>,
-    user: Option<Words>,
-    unit: Option<Words>,
-    container: Option<Words>,
-    severity: Severity,
-    automatic_severity: Option<Spanned<Severity>>,
-    #[serde(rename = "for")]
-    for_: Option<Spanned<String>>,
-    keep_firing_for: Option<Spanned<String>>,
-    summary: Option<Spanned<String>>,
-    description: Option<Spanned<String>>,
-    runbook_url: Option<Spanned<String>>,
-    #[serde(default)]
-    labels: BTreeMap<Spanned<String>, Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawExpect {
-    name: Option<Spanned<String>>,
-    #[serde(default)]
-    ports: Vec<Spanned<RawPort>>,
-    #[serde(default)]
-    names: Vec<Spanned<String>>,
-    protocols: Option<Vec<RawProtocol>>,
-    scope: Option<Spanned<Reach>>,
-    namespace: Option<Spanned<Namespace>>,
-    automatic: Option<Spanned<RawAutomatic>>,
-    exe: Option<Words>,
-    user: Option<Words>,
-    unit: Option<Words>,
-    container: Option<Words>,
-}
+/// `for` and `keep_firing_for` at most: 365 days.
+const TIME_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// A rule or an expectation, and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Placed<T> {
-    pub(super) place: Option<Place>,
-    pub(super) value: T,
+struct Placed<T> {
+    place: Place,
+    /// Its name; empty where that is wrong.
+    name: String,
+    /// What is wrong with it but for its selector has its default here.
+    value: T,
+    /// Whether nothing was wrong with it.
+    is_sound: bool,
 }
 
-/// The rule that is meant, beside those that are there already.
-pub(super) fn rule(
-    spanned: Spanned<RawRule>,
-    others: &[Placed<Rule>],
-    registry: &Registry,
-    at: &At<'_>,
-) -> Result<Placed<Rule>, ConfigError> {
-    let start = spanned.span().start;
-    let raw = spanned.into_inner();
-    let (name, name_start) = (raw.name.as_ref(), raw.name.span().start);
+/// The rules and expectations of all files, with their places.
+#[derive(Default)]
+pub(super) struct All {
+    rules: Vec<Placed<Rule>>,
+    expects: Vec<Placed<Expect>>,
+    /// The names that are taken, also by those whose selector is wrong.
+    rule_names: Vec<(String, Place)>,
+    expect_names: Vec<(String, Place)>,
+}
+
+impl All {
+    /// The rules and expectations, in the order of the files.
+    pub(super) fn into_parts(self) -> (Vec<Rule>, Vec<Expect>) {
+        let rules = self.rules.into_iter().map(|rule| rule.value).collect();
+        let expects = self.expects.into_iter().map(|expect| expect.value).collect();
+        (rules, expects)
+    }
+
+    /// Takes one more `[[rule]]`.
+    pub(super) fn add_rule(&mut self, mut table: Table<'_>, registry: &Registry) {
+        let before = table.wrong_so_far();
+        let name = table.need("name", rule_name);
+        taken(&mut self.rule_names, name.as_ref().ok(), "a rule", &table);
+        let name = name.unwrap_or_default();
+        let owner = owner("rule", &name);
+        let selector = selector(&mut table, Of::Rule, &owner, registry);
+        let on = table.list("on", any::<On>);
+        let severity = table.need("severity", any::<Severity>);
+        let automatic_severity = table.take("automatic_severity", any::<Severity>);
+        let for_ = table.take("for", time);
+        let keep = table.take("keep_firing_for", time);
+        let summary = table.take("summary", |text: String| Template::parse(&text));
+        let description = table.take("description", |text: String| Template::parse(&text));
+        let runbook = table.take("runbook_url", runbook);
+        let labels = labels(&mut table);
+        let is_whole = table.end();
+        let for_ = for_.map(Option::unwrap_or_default);
+        if let (Ok(on), Ok(for_)) = (&on, for_)
+            && !for_.is_zero()
+            && on.as_ref().is_some_and(|on| !on.contains(&On::Listen))
+        {
+            let text =
+                "`for` is about what lasts, and a rule that is not on listen has nothing that does; leave it out";
+            table.note_at("for", text);
+        }
+        // A key that is misspelt may be one of the selector's.
+        let (Ok(selector), Ok(on), true) = (selector, on, is_whole) else {
+            return;
+        };
+        let on = on.unwrap_or_else(|| vec![On::Listen]);
+        if let Some(problem) = never(&name, &owner, &selector, &on) {
+            table.note(problem);
+        }
+        if let (Ok(Some(_)), Automatic::Only(false)) = (automatic_severity, selector.automatic) {
+            let text = "automatic_severity is of no use beside automatic = false; leave one of them out";
+            table.note_at("automatic_severity", text);
+        }
+        let rule = Rule {
+            name: name.clone(),
+            selector,
+            on,
+            severity: severity.unwrap_or(Severity::Critical),
+            automatic_severity: or_default(automatic_severity),
+            for_: for_.unwrap_or_default(),
+            keep_firing_for: or_default(keep).unwrap_or(KEEP_FIRING_FOR),
+            summary: or_default(summary),
+            description: or_default(description),
+            runbook: or_default(runbook),
+            labels: or_default(labels),
+        };
+        let is_sound = table.wrong_so_far() == before;
+        let named_as = |other: &Placed<Rule>| Rule {
+            name: other.name.clone(),
+            ..rule.clone()
+        };
+        let same = |other: &&Placed<Rule>| is_sound && other.is_sound && other.value == named_as(other);
+        if let Some(other) = self.rules.iter().find(same) {
+            table.note(format!(
+                "but for its name this is the rule `{}` ({}); leave one of them out",
+                other.name, other.place
+            ));
+        }
+        self.rules.push(Placed {
+            place: table.place(),
+            name,
+            value: rule,
+            is_sound,
+        });
+    }
+
+    /// Takes one more `[[expect]]`.
+    pub(super) fn add_expect(&mut self, mut table: Table<'_>, registry: &Registry) {
+        let before = table.wrong_so_far();
+        let name = table.take("name", expect_name);
+        taken(
+            &mut self.expect_names,
+            name.as_ref().ok().and_then(Option::as_ref),
+            "an expectation",
+            &table,
+        );
+        let selector = selector(&mut table, Of::Expectation, "this expectation", registry);
+        let is_whole = table.end();
+        let (Ok(selector), true) = (selector, is_whole) else {
+            return;
+        };
+        if selector.ports.is_empty() && !selector.narrows() {
+            let text =
+                "this expectation takes every listener; name ports, exe, user, unit, container, scope or namespace";
+            table.note(text);
+            return;
+        }
+        if let Some(other) = self.expects.iter().find(|other| other.value.selector == selector) {
+            table.note(format!(
+                "this is the expectation `{}` ({}) again; leave one of them out",
+                other.name, other.place
+            ));
+        }
+        let name = or_default(name).unwrap_or_else(|| {
+            let free = self.free_name(&selector);
+            self.expect_names.push((free.clone(), table.place()));
+            free
+        });
+        self.expects.push(Placed {
+            place: table.place(),
+            name: name.clone(),
+            value: Expect { name, selector },
+            is_sound: table.wrong_so_far() == before,
+        });
+    }
+
+    /// A name that no other expectation has.
+    fn free_name(&self, selector: &Selector) -> String {
+        let name = Expect::name_of(selector);
+        let is_taken = |name: &str| self.expect_names.iter().any(|(other, _)| other == name);
+        let mut number = 1;
+        let mut free = name.clone();
+        while is_taken(&free) {
+            number += 1;
+            free = format!("{name}-{number}");
+        }
+        free
+    }
+
+    /// What is wrong with rules that expectations hide whole, one alone or some together: nobody would ever hear of them.
+    pub(super) fn hidden(&self) -> Vec<Problem> {
+        let mut wrong = Vec::new();
+        let of_files = self.rules.iter().map(|rule| (&rule.value, Some(&rule.place)));
+        let built_in = Rule::dormant_port();
+        let is_replaced = self.rule_names.iter().any(|(name, _)| *name == built_in.name);
+        let built_in = (!is_replaced).then_some((&built_in, None));
+        for (rule, place) in of_files.chain(built_in) {
+            let spoken_of = |on: &On| matches!(on, On::Listen | On::Bind | On::BindFailed);
+            // The rule on what is unexpected takes what is left.
+            if rule.name == UNEXPECTED || !rule.on.iter().all(spoken_of) {
+                continue;
+            }
+            let about = match place {
+                Some(place) => format!("{} ({place})", owner("rule", &rule.name)),
+                None => format!("the built-in rule `{}`", rule.name),
+            };
+            let selectors: Vec<_> = self.expects.iter().map(|expect| &expect.value.selector).collect();
+            for group in hiding(&rule.selector, &selectors) {
+                let group: Vec<_> = group.into_iter().filter_map(|index| self.expects.get(index)).collect();
+                wrong.extend(of_group(&group, &about, place.is_none()));
+            }
+        }
+        wrong
+    }
+}
+
+/// What is wrong where these expectations take all that a rule is about: said of the last one, since without it they would not.
+fn of_group(group: &[&Placed<Expect>], about: &str, is_built_in: bool) -> Option<Problem> {
+    let (last, others) = group.split_last()?;
+    let who = match others {
+        [] => format!("the expectation `{}` takes", last.name),
+        [other] => format!(
+            "the expectations `{}` ({}) and `{}` together take",
+            other.name, other.place, last.name
+        ),
+        [first, rest @ ..] => format!(
+            "the expectations `{}` ({}), {} more and `{}` together take",
+            first.name,
+            first.place,
+            rest.len(),
+            last.name
+        ),
+    };
+    let narrow = if others.is_empty() {
+        "the expectation"
+    } else {
+        "one of them"
+    };
+    let way_out = if is_built_in {
+        "write a rule of that name"
+    } else {
+        "leave out the rule"
+    };
+    Some(Problem {
+        place: Some(last.place.clone()),
+        sentence: format!(
+            "{who} all that {about} is about, so that it can never fire; narrow {narrow} (exe, user, unit), or {way_out}"
+        ),
+    })
+}
+
+/// `the rule `x``, if it has a name.
+fn owner(what: &str, name: &str) -> String {
+    if name.is_empty() {
+        format!("this {what}")
+    } else {
+        format!("the {what} `{name}`")
+    }
+}
+
+/// Adds a name, which nobody else may have.
+fn taken(names: &mut Vec<(String, Place)>, name: Option<&String>, what: &str, table: &Table<'_>) {
+    let Some(name) = name else { return };
+    match names.iter().find(|(other, _)| other == name) {
+        Some((_, place)) => {
+            table.note_at("name", format!("there is {what} `{name}` already ({place})"));
+        }
+        None => names.push((name.clone(), table.place())),
+    }
+}
+
+/// What was read, or its default where it is wrong: the configuration as a whole is refused then.
+fn or_default<T: Default>(read: Result<T, Noted>) -> T {
+    read.unwrap_or_default()
+}
+
+fn rule_name(name: String) -> Result<String, String> {
     let lower = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(lower) {
-        let text = format!(
+        return Err(format!(
             "`{}` is no name for a rule: use a-z, 0-9 and -, like dormant-port",
             name.escape_debug()
-        );
-        return Err(at(name_start, &text));
+        ));
     }
     if name == WATCHED {
-        let text = format!("`{WATCHED}` is the rule of --watch and [watch]; choose another name");
-        return Err(at(name_start, &text));
+        return Err(format!(
+            "`{WATCHED}` is the rule of --watch and [watch]; choose another name"
+        ));
     }
-    if let Some(other) = others.iter().find(|other| other.value.name == *name) {
-        return Err(at(name_start, &already(&format!("a rule `{name}`"), other)));
-    }
-    let asked = Asked {
-        ports: raw.ports,
-        names: raw.names,
-        status: raw.status,
-        protocols: raw.protocols,
-        scope: raw.scope,
-        namespace: raw.namespace,
-        automatic: raw.automatic,
-        exe: raw.exe,
-        user: raw.user,
-        unit: raw.unit,
-        container: raw.container,
-    };
-    let selector = asked.selector(&format!("the rule `{name}`"), start, registry, at)?;
-    let on = raw.on.unwrap_or_else(|| vec![On::Listen]);
-    if let Some(problem) = never(name, &selector, &on) {
-        return Err(at(start, &problem));
-    }
-    if let (Some(severity), Automatic::Only(false)) = (&raw.automatic_severity, selector.automatic) {
-        let text = "automatic_severity is of no use beside automatic = false; leave one of them out";
-        return Err(at(severity.span().start, text));
-    }
-    let for_ = time(raw.for_.as_ref(), at)?.unwrap_or_default();
-    if let (Some(raw), false, false) = (&raw.for_, for_.is_zero(), on.contains(&On::Listen)) {
-        let text = "`for` is about what lasts, and a rule that is not on listen has nothing that does; leave it out";
-        return Err(at(raw.span().start, text));
-    }
-    let rule = Rule {
-        selector,
-        on,
-        severity: raw.severity,
-        automatic_severity: raw.automatic_severity.map(Spanned::into_inner),
-        for_,
-        keep_firing_for: time(raw.keep_firing_for.as_ref(), at)?.unwrap_or(KEEP_FIRING_FOR),
-        summary: template(raw.summary.as_ref(), at)?,
-        description: template(raw.description.as_ref(), at)?,
-        runbook: raw.runbook_url.map(|raw| runbook(raw, at)).transpose()?,
-        labels: labels(raw.labels, at)?,
-        name: raw.name.into_inner(),
-    };
-    let named_as = |other: &Placed<Rule>| Rule {
-        name: other.value.name.clone(),
-        ..rule.clone()
-    };
-    if let Some(other) = others.iter().find(|other| other.value == named_as(other)) {
-        let text = format!(
-            "but for its name this is the rule `{}`{}; leave one of them out",
-            other.value.name,
-            of(other)
-        );
-        return Err(at(start, &text));
-    }
-    Ok(placed(rule, start, at))
+    Ok(name)
 }
 
-/// The expectation that is meant, beside those that are there already.
-pub(super) fn expect(
-    spanned: Spanned<RawExpect>,
-    others: &[Placed<Expect>],
-    registry: &Registry,
-    at: &At<'_>,
-) -> Result<Placed<Expect>, ConfigError> {
-    let start = spanned.span().start;
-    let raw = spanned.into_inner();
-    if let Some(name) = &raw.name {
-        let (text, start) = (name.as_ref(), name.span().start);
-        let usual = |letter: char| letter.is_ascii_alphanumeric() || "-_.@".contains(letter);
-        if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(usual) {
-            let text = format!(
-                "`{}` is no name for an expectation: use letters, digits and - _ . @, like sshd",
-                text.escape_debug()
-            );
-            return Err(at(start, &text));
-        }
-        if let Some(other) = others.iter().find(|other| other.value.name == *text) {
-            return Err(at(start, &already(&format!("an expectation `{text}`"), other)));
-        }
+fn expect_name(name: String) -> Result<String, String> {
+    let usual = |letter: char| letter.is_ascii_alphanumeric() || "-_.@".contains(letter);
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(usual) {
+        return Err(format!(
+            "`{}` is no name for an expectation: use letters, digits and - _ . @, like sshd",
+            name.escape_debug()
+        ));
     }
-    let asked = Asked {
-        ports: raw.ports,
-        names: raw.names,
-        status: Vec::new(),
-        protocols: raw.protocols,
-        scope: raw.scope,
-        namespace: raw.namespace,
-        automatic: raw.automatic,
-        exe: raw.exe,
-        user: raw.user,
-        unit: raw.unit,
-        container: raw.container,
-    };
-    let selector = asked.selector("this expectation", start, registry, at)?;
-    if selector.ports.is_empty() && !selector.narrows() {
-        let text = "this expectation takes every listener; name ports, exe, user, unit, container, scope or namespace";
-        return Err(at(start, text));
-    }
-    if let Some(other) = others.iter().find(|other| other.value.selector == selector) {
-        let text = format!(
-            "this is the expectation `{}`{} again; leave one of them out",
-            other.value.name,
-            of(other)
-        );
-        return Err(at(start, &text));
-    }
-    let name = raw
-        .name
-        .map_or_else(|| free_name(&selector, others), Spanned::into_inner);
-    Ok(placed(Expect { name, selector }, start, at))
-}
-
-/// What is wrong with rules that an expectation hides whole: nobody would ever hear of them.
-pub(super) fn hidden(rules: &[Placed<Rule>], expects: &[Placed<Expect>]) -> ConfigError {
-    let spoken_of = |rule: &Rule| {
-        rule.on
-            .iter()
-            .all(|on| matches!(on, On::Listen | On::Bind | On::BindFailed))
-    };
-    let mut wrong = Vec::new();
-    for expect in expects {
-        // The rule on what is unexpected takes what is left.
-        let of_all = rules
-            .iter()
-            .filter(|rule| rule.value.name != UNEXPECTED && spoken_of(&rule.value));
-        for rule in of_all.filter(|rule| expect.value.selector.takes_all_of(&rule.value.selector)) {
-            wrong.push(crate::exit::Problem {
-                place: expect.place.clone(),
-                sentence: format!(
-                    "the expectation `{}` takes all that the rule `{}`{} is about, so that it can never fire; narrow the \
-                     expectation (exe, user, unit), or leave out the rule",
-                    expect.value.name,
-                    rule.value.name,
-                    of(rule)
-                ),
-            });
-        }
-    }
-    ConfigError(wrong)
-}
-
-fn placed<T>(value: T, start: usize, at: &At<'_>) -> Placed<T> {
-    let place = at(start, "").0.pop().and_then(|problem| problem.place);
-    Placed { place, value }
-}
-
-/// ` (p.toml line 3 column 1)`.
-fn of<T>(other: &Placed<T>) -> String {
-    other
-        .place
-        .as_ref()
-        .map(|place| format!(" ({place})"))
-        .unwrap_or_default()
-}
-
-fn already<T>(what: &str, other: &Placed<T>) -> String {
-    format!("there is {what} already{}", of(other))
+    Ok(name)
 }
 
 /// Why a rule can never match.
-fn never(name: &str, selector: &Selector, on: &[On]) -> Option<String> {
-    let begin = format!("the rule `{name}` can never match");
+fn never(name: &str, owner: &str, selector: &Selector, on: &[On]) -> Option<String> {
+    let begin = format!("{owner} can never match");
     if on.is_empty() {
         return Some(format!("{begin}: `on` is empty; leave it out for listen"));
     }
@@ -273,7 +305,7 @@ fn never(name: &str, selector: &Selector, on: &[On]) -> Option<String> {
     }
     if selector.ports.is_empty() && !selector.narrows() {
         return Some(format!(
-            "the rule `{name}` names neither ports nor a status, nor anything else that tells one listener from another"
+            "{owner} names neither ports nor a status, nor anything else that tells one listener from another"
         ));
     }
     if !selector.names_ports && on.iter().any(|on| *on != On::Listen) {
@@ -281,12 +313,7 @@ fn never(name: &str, selector: &Selector, on: &[On]) -> Option<String> {
             "{begin} but listens: binds, connects and accepts are reported of named ports alone; give it `ports`"
         ));
     }
-    let tcp = Selector {
-        protocols: vec![Protocol::Tcp],
-        ..selector.clone()
-    };
-    let has_tcp = selector.protocols.contains(&Protocol::Tcp) && tcp.takes_any();
-    if !has_tcp && on.iter().all(|on| matches!(on, On::Bind | On::Accept)) {
+    if !selector.takes_some_of(Protocol::Tcp) && on.iter().all(|on| matches!(on, On::Bind | On::Accept)) {
         return Some(format!(
             "{begin}: UDP accepts nothing, and what it binds is a listener; write on = [\"listen\"]"
         ));
@@ -294,81 +321,56 @@ fn never(name: &str, selector: &Selector, on: &[On]) -> Option<String> {
     None
 }
 
-/// A name that no other expectation has.
-fn free_name(selector: &Selector, others: &[Placed<Expect>]) -> String {
-    let name = Expect::name_of(selector);
-    let is_taken = |name: &str| others.iter().any(|other| other.value.name == name);
-    let mut number = 1;
-    let mut free = name.clone();
-    while is_taken(&free) {
-        number += 1;
-        free = format!("{name}-{number}");
+fn time(text: String) -> Result<Duration, String> {
+    let time = duration::parse(&text)
+        .ok_or_else(|| format!("`{}` is no duration; write 15m, 90s or 1h30m", text.escape_debug()))?;
+    if time > TIME_MAX {
+        return Err(format!("`{text}` is too long; write a duration up to 365d, like 15m"));
     }
-    free
+    Ok(time)
 }
 
-fn time(raw: Option<&Spanned<String>>, at: &At<'_>) -> Result<Option<Duration>, ConfigError> {
-    let Some(raw) = raw else { return Ok(None) };
-    duration::parse(raw.as_ref()).map(Some).ok_or_else(|| {
-        let text = format!(
-            "`{}` is no duration; write 15m, 90s or 1h30m",
-            raw.as_ref().escape_debug()
-        );
-        at(raw.span().start, &text)
-    })
-}
-
-fn template(raw: Option<&Spanned<String>>, at: &At<'_>) -> Result<Option<Template>, ConfigError> {
-    let Some(raw) = raw else { return Ok(None) };
-    Template::parse(raw.as_ref())
-        .map(Some)
-        .map_err(|error| at(raw.span().start, &error))
-}
-
-fn runbook(raw: Spanned<String>, at: &At<'_>) -> Result<String, ConfigError> {
-    let parsed: Option<hyper::Uri> = raw.as_ref().parse().ok();
+fn runbook(text: String) -> Result<String, String> {
+    let parsed: Option<hyper::Uri> = text.parse().ok();
     let is_url = parsed.is_some_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     });
     if is_url {
-        return Ok(raw.into_inner());
+        return Ok(text);
     }
-    let text = format!(
+    Err(format!(
         "`{}` is no URL; write one that begins with https:// or http://",
-        raw.as_ref().escape_debug()
-    );
-    Err(at(raw.span().start, &text))
+        text.escape_debug()
+    ))
 }
 
 /// Labels as Prometheus takes them. Names that begin with two underscores are its own.
-pub(super) fn labels(
-    raw: BTreeMap<Spanned<String>, Spanned<String>>,
-    at: &At<'_>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut labels = BTreeMap::new();
-    for (name, value) in raw {
-        let (text, start) = (name.as_ref(), name.span().start);
-        let is_name = text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
-            && text
+pub(super) fn labels(table: &mut Table<'_>) -> Result<BTreeMap<String, String>, Noted> {
+    let name_is_right = |name: &str| {
+        let is_name = name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+            && name
                 .chars()
                 .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
-            && !text.starts_with("__");
+            && !name.starts_with("__");
         if !is_name {
-            let text = format!(
+            return Err(format!(
                 "`{}` is no name for a label: use a-z, A-Z, 0-9 and _, like team",
-                text.escape_debug()
-            );
-            return Err(at(start, &text));
+                name.escape_debug()
+            ));
         }
-        if RESERVED_LABELS.contains(&text.as_str()) {
-            let text = format!("each alert has the label `{text}` already; choose another name");
-            return Err(at(start, &text));
+        if RESERVED_LABELS.contains(&name) {
+            return Err(format!(
+                "each alert has the label `{name}` already; choose another name"
+            ));
         }
-        if value.as_ref().contains(char::is_control) {
-            let text = format!("the value of the label `{text}` has control characters in it");
-            return Err(at(value.span().start, &text));
+        Ok(())
+    };
+    let labels = table.texts("labels", name_is_right, |name, value| {
+        if value.contains(char::is_control) {
+            let name = name.escape_debug();
+            return Err(format!("the value of the label `{name}` has control characters in it"));
         }
-        labels.insert(name.into_inner(), value.into_inner());
-    }
-    Ok(labels)
+        Ok(value)
+    })?;
+    Ok(labels.into_iter().collect())
 }

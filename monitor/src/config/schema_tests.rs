@@ -15,11 +15,13 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../../docs/portreeve.schema.json")).unwrap()
 }
 
-/// The words in backquotes after the first, which is the one that was asked with: what the types know in its place.
+/// What is known in the place of `zzz`, as the error on it says.
 fn known(text: &str) -> BTreeSet<String> {
-    let error = toml::from_str::<Raw>(text).err().unwrap().message().to_owned();
-    let known = error.split('`').skip(3).step_by(2);
-    known.map(str::to_owned).collect()
+    let problems = tests::wrong(text);
+    let told = problems.iter().find(|problem| problem.contains("`zzz`")).unwrap();
+    let lists = ["; known here: ", "; write one of "].map(|words| told.split_once(words));
+    let (_, known) = lists.into_iter().flatten().next().unwrap();
+    known.split(", ").map(str::to_owned).collect()
 }
 
 fn keys(object: &Value) -> BTreeSet<String> {

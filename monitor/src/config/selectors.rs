@@ -1,268 +1,188 @@
 //! What a `[[rule]]` or an `[[expect]]` asks of a socket.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
-use toml::Spanned;
+use serde::Deserialize;
 
 use super::{
-    file::{RawPort, RawProtocol},
+    document::{Table, any},
     status, watchable,
+    wrong::Noted,
 };
 use crate::{
     event::Protocol,
-    exit::ConfigError,
     policy::{Automatic, Glob, Namespace, Reach, Selector, UserIs},
-    registry::{PortSpec, Registry, Subject},
+    registry::{PortSpec, Registry, Subject, Transport},
 };
 
-/// Makes an error on what begins at a byte of the file.
-pub(super) type At<'a> = dyn Fn(usize, &str) -> ConfigError + 'a;
+/// A port: a number, or text as on the command line.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write a port (8080), or a text: \"8000-8010\", \"tcp/8080\" or a service name"
+)]
+pub(super) enum RawPort {
+    Number(i64),
+    Text(String),
+}
 
-/// The keys that rules and expectations have in common.
-pub(super) struct Asked {
-    pub(super) ports: Vec<Spanned<RawPort>>,
-    pub(super) names: Vec<Spanned<String>>,
-    pub(super) status: Vec<Spanned<String>>,
-    pub(super) protocols: Option<Vec<RawProtocol>>,
-    pub(super) scope: Option<Spanned<Reach>>,
-    pub(super) namespace: Option<Spanned<Namespace>>,
-    pub(super) automatic: Option<Spanned<RawAutomatic>>,
-    pub(super) exe: Option<Words>,
-    pub(super) user: Option<Words>,
-    pub(super) unit: Option<Words>,
-    pub(super) container: Option<Words>,
+impl RawPort {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProtocol {
+    Tcp,
+    Udp,
+}
+
+impl From<RawProtocol> for Protocol {
+    fn from(raw: RawProtocol) -> Self {
+        match raw {
+            RawProtocol::Tcp => Self::Tcp,
+            RawProtocol::Udp => Self::Udp,
+        }
+    }
+}
+
+impl From<RawProtocol> for Transport {
+    fn from(raw: RawProtocol) -> Self {
+        Protocol::from(raw).into()
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "automatic is \"any\", true or false")]
-pub(super) enum RawAutomatic {
+enum RawAutomatic {
     Only(bool),
     Word(String),
-}
-
-/// One word, or a list of them.
-pub(super) struct Words {
-    start: usize,
-    words: Vec<Spanned<Word>>,
 }
 
 /// A word; of users a number will do.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "write a text, or a list of texts")]
-pub(super) enum Word {
+enum Word {
     Number(i64),
     Text(String),
 }
 
 impl Word {
-    fn text(&self) -> String {
+    fn text(self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => text,
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Words {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let whole: Spanned<OneOrMany> = Spanned::deserialize(deserializer)?;
-        let span = whole.span();
-        Ok(Self {
-            start: span.start,
-            words: match whole.into_inner() {
-                OneOrMany::One(word) => vec![Spanned::new(span, word)],
-                OneOrMany::Many(words) => words,
-            },
-        })
-    }
+/// Whose selector it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Rule,
+    Expectation,
 }
 
-enum OneOrMany {
-    One(Word),
-    Many(Vec<Spanned<Word>>),
+/// The ports below a key.
+pub(super) fn ports(table: &mut Table<'_>, key: &'static str, registry: &Registry) -> Result<Vec<PortSpec>, Noted> {
+    let specs = table.list(key, |port: RawPort| watchable(&port.text(), registry))?;
+    Ok(specs.unwrap_or_default().into_iter().flatten().collect())
 }
 
-/// Not an untagged enum, in which the places of what is in the list would be lost.
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = OneOrMany;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of texts")
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Word::Number(number)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Word::Text(text.to_owned())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let mut words = Vec::new();
-                while let Some(word) = items.next_element()? {
-                    words.push(word);
-                }
-                Ok(OneOrMany::Many(words))
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-/// The ports that are written.
-pub(super) fn ports(raw: &[Spanned<RawPort>], registry: &Registry, at: &At<'_>) -> Result<Vec<PortSpec>, ConfigError> {
-    let mut specs = Vec::new();
-    for port in raw {
-        let text = match port.as_ref() {
-            RawPort::Number(number) => number.to_string(),
-            RawPort::Text(text) => text.clone(),
-        };
-        specs.extend(watchable(&text, registry).map_err(|error| at(port.span().start, &error))?);
-    }
-    Ok(specs)
-}
-
-impl Asked {
-    /// The selector that is meant. `owner` is what asks, as in `the rule x`, and begins at `start`.
-    pub(super) fn selector(
-        self,
-        owner: &str,
-        start: usize,
-        registry: &Registry,
-        at: &At<'_>,
-    ) -> Result<Selector, ConfigError> {
-        let mut specs = ports(&self.ports, registry, at)?;
-        for name in &self.names {
-            let text = name.as_ref();
-            if text.contains(',') || matches!(Subject::parse(text, registry), Ok(Subject::Ports(_))) {
-                let text = format!(
-                    "`{}` is no name of a service; ports by number, and lists, go to `ports`",
-                    text.escape_debug()
-                );
-                return Err(at(name.span().start, &text));
-            }
-            specs.extend(watchable(text, registry).map_err(|error| at(name.span().start, &error))?);
-        }
-        let meanings = self
-            .status
-            .iter()
-            .map(|word| status::meaning(word.as_ref()).map_err(|error| at(word.span().start, &error)));
-        let meanings = meanings.collect::<Result<Vec<_>, _>>()?;
-        let has_ports = !specs.is_empty() || !meanings.is_empty();
-        let (ports, names_ports) = status::select(specs, &meanings, registry);
-        let selector = Selector {
-            names_ports: names_ports && has_ports,
-            ports,
-            protocols: protocols(self.protocols),
-            automatic: automatic(self.automatic.as_ref(), at)?,
-            exe: paths(self.exe.as_ref(), at)?,
-            user: users(self.user.as_ref(), at)?,
-            unit: globs(self.unit.as_ref(), at)?,
-            container: globs(self.container.as_ref(), at)?,
-            scope: self.scope.as_ref().map_or(Reach::Any, |scope| *scope.as_ref()),
-            namespace: self
-                .namespace
-                .as_ref()
-                .map_or(Namespace::Any, |namespace| *namespace.as_ref()),
-        };
-        if let (Reach::Exposed, Namespace::Other, Some(namespace)) =
-            (selector.scope, selector.namespace, &self.namespace)
-        {
-            let text = format!(
-                "{owner} can never match: scope = \"exposed\" is about the host's namespace; leave out `namespace`"
-            );
-            return Err(at(namespace.span().start, &text));
-        }
-        // A status that no port has leaves no ports, which would be all of them.
-        if !selector.takes_any() || (has_ports && selector.ports.is_empty()) {
-            let text = format!("{owner} can never match: its ports, status and protocols leave nothing");
-            return Err(at(start, &text));
-        }
-        Ok(selector)
-    }
-}
-
-fn protocols(raw: Option<Vec<RawProtocol>>) -> Vec<Protocol> {
-    let Some(raw) = raw else {
-        return vec![Protocol::Tcp, Protocol::Udp];
+/// The selector that a table means. `owner` is what asks, as in `the rule x`.
+pub(super) fn selector(table: &mut Table<'_>, of: Of, owner: &str, registry: &Registry) -> Result<Selector, Noted> {
+    let ports = ports(table, "ports", registry);
+    let named = table.list("names", |name| of_service(name, registry));
+    let meanings = match of {
+        Of::Rule => table.list("status", |word: String| status::meaning(&word)),
+        Of::Expectation => Ok(None),
     };
-    let protocols = raw.into_iter().map(|protocol| match protocol {
-        RawProtocol::Tcp => Protocol::Tcp,
-        RawProtocol::Udp => Protocol::Udp,
-    });
-    protocols.collect()
-}
-
-fn automatic(raw: Option<&Spanned<RawAutomatic>>, at: &At<'_>) -> Result<Automatic, ConfigError> {
-    match raw.map(|raw| (raw.as_ref(), raw.span())) {
-        None => Ok(Automatic::Any),
-        Some((RawAutomatic::Only(automatic), _)) => Ok(Automatic::Only(*automatic)),
-        Some((RawAutomatic::Word(word), _)) if word == "any" => Ok(Automatic::Any),
-        Some((RawAutomatic::Word(word), span)) => Err(at(
-            span.start,
-            &format!("automatic is \"any\", true or false, not \"{}\"", word.escape_debug()),
-        )),
+    let protocols = table.list("protocols", any::<RawProtocol>);
+    let scope = table.take("scope", any::<Reach>);
+    let namespace = table.take("namespace", any::<Namespace>);
+    let automatic = table.take("automatic", automatic);
+    let exe = table.one_or_more("exe", |word: Word| path(&word.text()));
+    let user = table.one_or_more("user", |word: Word| user(word.text()));
+    let unit = table.one_or_more("unit", |word: Word| Glob::parse(&word.text()));
+    let container = table.one_or_more("container", |word: Word| Glob::parse(&word.text()));
+    if (scope, namespace) == (Ok(Some(Reach::Exposed)), Ok(Some(Namespace::Other))) {
+        let text = format!(
+            "{owner} can never match: scope = \"exposed\" is about the host's namespace; leave out `namespace`"
+        );
+        return Err(table.note_at("namespace", text));
     }
+    let (mut specs, meanings) = (ports?, meanings?.unwrap_or_default());
+    specs.extend(named?.unwrap_or_default().into_iter().flatten());
+    let has_ports = !specs.is_empty() || !meanings.is_empty();
+    let (ports, names_ports) = status::select(specs, &meanings, registry);
+    let protocols = protocols?.map_or_else(
+        || vec![Protocol::Tcp, Protocol::Udp],
+        |protocols| protocols.into_iter().map(Protocol::from).collect(),
+    );
+    let selector = Selector {
+        names_ports: names_ports && has_ports,
+        ports,
+        protocols,
+        scope: scope?.unwrap_or(Reach::Any),
+        namespace: namespace?.unwrap_or(Namespace::Any),
+        automatic: automatic?.unwrap_or(Automatic::Any),
+        exe: exe?,
+        user: user?,
+        unit: unit?,
+        container: container?,
+    };
+    // A status that no port has leaves no ports, which would be all of them.
+    if !selector.takes_any() || (has_ports && selector.ports.is_empty()) {
+        let text = format!("{owner} can never match: its ports, status and protocols leave nothing");
+        return Err(table.note(text));
+    }
+    Ok(selector)
 }
 
-/// The words of a key; nothing where it is left out.
-fn words<'a>(raw: Option<&'a Words>, at: &At<'_>) -> Result<&'a [Spanned<Word>], ConfigError> {
+fn of_service(name: String, registry: &Registry) -> Result<Vec<PortSpec>, String> {
+    if name.contains(',') || matches!(Subject::parse(&name, registry), Ok(Subject::Ports(_))) {
+        return Err(format!(
+            "`{}` is no name of a service; ports by number, and lists, go to `ports`",
+            name.escape_debug()
+        ));
+    }
+    watchable(&name, registry)
+}
+
+fn automatic(raw: RawAutomatic) -> Result<Automatic, String> {
     match raw {
-        None => Ok(&[]),
-        Some(raw) if raw.words.is_empty() => Err(at(
-            raw.start,
-            "this list is empty; leave the key out where anything will do",
+        RawAutomatic::Only(automatic) => Ok(Automatic::Only(automatic)),
+        RawAutomatic::Word(word) if word == "any" => Ok(Automatic::Any),
+        RawAutomatic::Word(word) => Err(format!(
+            "automatic is \"any\", true or false, not \"{}\"",
+            word.escape_debug()
         )),
-        Some(raw) => Ok(&raw.words),
     }
 }
 
-fn globs(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<Glob>, ConfigError> {
-    let glob = |word: &Spanned<Word>| Glob::parse(&word.as_ref().text()).map_err(|error| at(word.span().start, &error));
-    words(raw, at)?.iter().map(glob).collect()
-}
-
-/// Patterns for whole paths. One that begins with a name matches none, which is easily written.
-fn paths(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<Glob>, ConfigError> {
-    for word in raw.into_iter().flat_map(|words| &words.words) {
-        let text = word.as_ref().text();
-        if !text.starts_with('/') && !text.starts_with("**") {
-            let text = format!(
-                "`{}` matches no path, which begins with /; write /usr/sbin/sshd, or **/sshd for any folder",
-                text.escape_debug()
-            );
-            return Err(at(word.span().start, &text));
-        }
+/// A pattern for whole paths. One that begins with a name matches none, which is easily written.
+fn path(text: &str) -> Result<Glob, String> {
+    if text.starts_with('/') || text.starts_with("**") {
+        return Glob::parse(text);
     }
-    globs(raw, at)
+    Err(format!(
+        "`{}` matches no path, which begins with /; write /usr/sbin/sshd, or **/sshd for any folder",
+        text.escape_debug()
+    ))
 }
 
-fn users(raw: Option<&Words>, at: &At<'_>) -> Result<Vec<UserIs>, ConfigError> {
-    let user = |word: &Spanned<Word>| {
-        let text = word.as_ref().text();
-        let digits = text.chars().all(|letter| letter.is_ascii_digit());
-        match text.parse() {
-            Ok(uid) if digits => Ok(UserIs::Uid(uid)),
-            Err(_) if !digits && !text.starts_with('-') && !text.contains(char::is_whitespace) => {
-                Ok(UserIs::Name(text))
-            }
-            _ => Err(at(
-                word.span().start,
-                &format!(
-                    "`{}` is no user; write a name, or a number from 0 to {}",
-                    text.escape_debug(),
-                    u32::MAX
-                ),
-            )),
-        }
-    };
-    words(raw, at)?.iter().map(user).collect()
+fn user(text: String) -> Result<UserIs, String> {
+    let digits = text.chars().all(|letter| letter.is_ascii_digit());
+    match text.parse() {
+        Ok(uid) if digits => Ok(UserIs::Uid(uid)),
+        Err(_) if !digits && !text.starts_with('-') && !text.contains(char::is_whitespace) => Ok(UserIs::Name(text)),
+        _ => Err(format!(
+            "`{}` is no user; write a name, or a number from 0 to {}",
+            text.escape_debug(),
+            u32::MAX
+        )),
+    }
 }

@@ -1,5 +1,6 @@
 //! `status` of a rule: ports by what the registry says of them.
 
+use super::document::nearest;
 use crate::registry::{Meaning, PortSpec, Registry};
 
 /// Reads one word of the list.
@@ -7,19 +8,13 @@ use crate::registry::{Meaning, PortSpec, Registry};
 /// # Errors
 /// One sentence with the nearest word, or with all of them.
 pub(super) fn meaning(word: &str) -> Result<Meaning, String> {
-    let nearest = || {
-        let distances = Meaning::ALL.map(|meaning| (strsim::osa_distance(word, meaning.name()), meaning.name()));
-        distances
-            .into_iter()
-            .min()
-            .filter(|(distance, name)| *distance <= name.len() / 3)
-    };
-    Meaning::from_name(word).ok_or_else(|| match nearest() {
-        Some((_, name)) => format!("`{word}` is no status; did you mean `{name}`?"),
-        None => format!(
-            "`{word}` is no status; there are {}",
-            Meaning::ALL.map(Meaning::name).join(", ")
-        ),
+    let names = Meaning::ALL.map(Meaning::name);
+    Meaning::from_name(word).ok_or_else(|| {
+        let word = word.escape_debug();
+        match nearest(&word.to_string(), &names) {
+            Some(name) => format!("`{word}` is no status; did you mean `{name}`?"),
+            None => format!("`{word}` is no status; there are {}", names.join(", ")),
+        }
     })
 }
 

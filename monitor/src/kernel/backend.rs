@@ -168,7 +168,17 @@ impl Service {
 
     /// Whether binds are seen, and with them UDP sockets and their ends.
     pub const fn sees_binds(&self) -> bool {
-        self.binds.is_some()
+        self.sees(Subject::Binds)
+    }
+
+    /// Whether a subject is seen at all.
+    pub const fn sees(&self, subject: Subject) -> bool {
+        match subject {
+            Subject::Listens => true,
+            Subject::Binds => self.binds.is_some(),
+            Subject::Connects => self.connects.is_some(),
+            Subject::Accepts => self.accepts.is_some(),
+        }
     }
 
     /// The subjects that another backend serves.

@@ -137,7 +137,7 @@ impl Metrics {
         };
         let nothing = KernelCounters::default();
         let metrics = Self {
-            watched: ports::with_series(policy),
+            watched: ports::with_series(policy, None),
             budget: Budget::new(max_series),
             runs: nothing.runs().to_vec(),
             kernel_lost: nothing.lost(),

@@ -191,12 +191,11 @@ impl Receivers {
         })
     }
 
-    /// Others are to be told from now on: those who are new are told of what fires. Where one cannot be started, all stays as it
-    /// was.
+    /// Starts those who are to be told from now on and are new. Who is told stays as it was until [`Receivers::commit`].
     ///
     /// # Errors
     /// Where a file that is needed cannot be read, or there is no thread to be had.
-    pub fn exchange(&mut self, wanted: &Wanted) -> Result<Exchange> {
+    pub fn exchange(&self, wanted: &Wanted) -> Result<Exchange> {
         let is_there = |target: &Target| self.all.iter().any(|receiver| receiver.target == *target);
         let new: Vec<_> = wanted.targets().filter(|target| !is_there(target)).collect();
         let mut started = Vec::new();
@@ -204,9 +203,7 @@ impl Receivers {
             match self.receiver(target) {
                 Ok(receiver) => started.push(receiver),
                 Err(error) => {
-                    for receiver in started {
-                        self.end_receiver(&receiver);
-                    }
+                    started.iter().for_each(|receiver| self.end_receiver(receiver));
                     return Err(error);
                 }
             }
@@ -217,7 +214,12 @@ impl Receivers {
         })
     }
 
-    /// Has an exchange happen.
+    /// Has an exchange not happen.
+    pub fn give_up(&self, exchange: &Exchange) {
+        exchange.started.iter().for_each(|receiver| self.end_receiver(receiver));
+    }
+
+    /// Has an exchange happen: those who are new are told of what fires.
     pub fn commit<'a>(&mut self, exchange: Exchange, firing: impl Iterator<Item = &'a Alert>, clock: Clock) {
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.all)
             .into_iter()
@@ -394,3 +396,7 @@ pub fn outgoing(alert: &Alert, clock: Clock) -> Outgoing {
         starts_at: alertmanager::wall(clock, alert.fired),
     }
 }
+
+#[cfg(test)]
+#[path = "notify/exchange_tests.rs"]
+mod exchange_tests;

@@ -3,6 +3,7 @@
 pub mod alerts;
 mod expect;
 mod facts;
+mod hiding;
 pub mod notice;
 mod rule;
 mod selector;
@@ -10,6 +11,7 @@ pub mod template;
 
 pub use expect::Expect;
 pub use facts::Facts;
+pub use hiding::hiding;
 pub use rule::{KEEP_FIRING_FOR, On, RESERVED_LABELS, Rule, Severity, UNEXPECTED, WATCHED};
 use selector::Fit;
 pub use selector::{Automatic, Glob, Namespace, Reach, Selector, UserIs, covers};

@@ -47,6 +47,17 @@ pub enum On {
 }
 
 impl On {
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::Bind => "bind",
+            Self::BindFailed => "bind_failed",
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+        }
+    }
+
     /// Whether this is what happened.
     pub fn is(self, facts: &Facts<'_>) -> bool {
         match self {

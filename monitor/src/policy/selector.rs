@@ -1,6 +1,6 @@
 //! Which sockets a rule or an expectation is about.
 
-use std::{fmt, ops::RangeInclusive};
+use std::fmt;
 
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
@@ -73,6 +73,37 @@ pub enum Automatic {
     Only(bool),
 }
 
+impl Reach {
+    /// Whether it takes a listener of this scope, in the host's network namespace or in another one.
+    pub(super) fn takes(self, scope: Scope, host_netns: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exposed => scope != Scope::Loopback && host_netns,
+            Self::Loopback => scope == Scope::Loopback,
+            Self::Wildcard => scope == Scope::Wildcard,
+        }
+    }
+}
+
+impl Namespace {
+    pub(super) const fn takes(self, host_netns: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Host => host_netns,
+            Self::Other => !host_netns,
+        }
+    }
+}
+
+impl Automatic {
+    pub(super) fn takes(self, automatic: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(wanted) => wanted == automatic,
+        }
+    }
+}
+
 /// A user, by number or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserIs {
@@ -88,9 +119,6 @@ pub struct Glob(Pattern);
 
 /// Letters of a container's id that tools show.
 const CONTAINER_SHORT: usize = 12;
-
-/// Ports on which something can listen.
-const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
 
 /// How well a selector fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,19 +185,12 @@ impl Selector {
 
     /// How well it fits. Where nobody knows who chose the port, `otherwise` is taken for true.
     pub fn fit(&self, facts: &Facts<'_>, otherwise: Option<bool>) -> Fit {
-        let automatic = match self.automatic {
-            Automatic::Any => true,
-            Automatic::Only(wanted) => facts
-                .automatic
-                .or(otherwise)
-                .is_none_or(|automatic| automatic == wanted),
-        };
-        let namespace = match self.namespace {
-            Namespace::Any => true,
-            Namespace::Host => facts.host_netns,
-            Namespace::Other => !facts.host_netns,
-        };
-        if !(automatic && namespace && self.reached(facts) && self.covers(facts.protocol, facts.port)) {
+        let automatic = facts
+            .automatic
+            .or(otherwise)
+            .is_none_or(|automatic| self.automatic.takes(automatic));
+        let place = self.namespace.takes(facts.host_netns) && self.scope.takes(facts.scope, facts.host_netns);
+        if !(automatic && place && self.covers(facts.protocol, facts.port)) {
             return Fit::No;
         }
         let container = facts.container.map(|id| [id, id.get(..CONTAINER_SHORT).unwrap_or(id)]);
@@ -199,15 +220,6 @@ impl Selector {
         }
     }
 
-    fn reached(&self, facts: &Facts<'_>) -> bool {
-        match self.scope {
-            Reach::Any => true,
-            Reach::Exposed => facts.scope != Scope::Loopback && facts.host_netns,
-            Reach::Loopback => facts.scope == Scope::Loopback,
-            Reach::Wildcard => facts.scope == Scope::Wildcard,
-        }
-    }
-
     fn user_fits(&self, facts: &Facts<'_>) -> Fit {
         let fits = |user: &UserIs| match user {
             UserIs::Uid(uid) => facts.uid == Some(*uid),
@@ -222,48 +234,15 @@ impl Selector {
         }
     }
 
-    /// Whether each socket that the other one takes is taken by this one.
-    pub fn takes_all_of(&self, other: &Self) -> bool {
-        let host_alone = other.namespace == Namespace::Host || other.scope == Reach::Exposed;
-        let namespace = match self.namespace {
-            Namespace::Any => true,
-            Namespace::Host => host_alone,
-            Namespace::Other => other.namespace == Namespace::Other,
-        };
-        let scope = self.scope == Reach::Any
-            || self.scope == other.scope
-            || (self.scope == Reach::Exposed && other.scope == Reach::Wildcard && host_alone);
-        let automatic = self.automatic == Automatic::Any || self.automatic == other.automatic;
-        let user =
-            self.user.is_empty() || (!other.user.is_empty() && other.user.iter().all(|user| self.user.contains(user)));
-        namespace
-            && scope
-            && automatic
-            && user
-            && takes_all(&self.exe, &other.exe)
-            && takes_all(&self.unit, &other.unit)
-            && takes_all(&self.container, &other.container)
-            && other
-                .protocols
-                .iter()
-                .all(|protocol| self.covers_all_of(other, *protocol))
-    }
-
-    fn covers_all_of(&self, other: &Self, protocol: Protocol) -> bool {
-        let covers_all = |mut ports: RangeInclusive<u16>| ports.all(|port| self.covers(protocol, port));
-        if other.ports.is_empty() {
-            return self.protocols.contains(&protocol) && (self.ports.is_empty() || covers_all(PORTS));
-        }
-        // Port by port only where the other one has any: this is asked of each rule and each expectation.
-        let mut specs = other.ports.iter().filter(|spec| covers(spec, protocol, spec.first));
-        specs.all(|spec| covers_all(spec.first..=spec.last))
-    }
-
     /// Whether there is a port and a protocol that it takes.
     pub fn takes_any(&self) -> bool {
-        self.protocols
-            .iter()
-            .any(|protocol| self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, *protocol, spec.first)))
+        self.protocols.iter().any(|protocol| self.takes_some_of(*protocol))
+    }
+
+    /// Whether there is a port that it takes of this protocol.
+    pub fn takes_some_of(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+            && (self.ports.is_empty() || self.ports.iter().any(|spec| covers(spec, protocol, spec.first)))
     }
 }
 
@@ -280,14 +259,6 @@ fn one_of(patterns: &[Glob], names: &[&str]) -> Fit {
     } else {
         Fit::No
     }
-}
-
-/// Whether these patterns take all that those take, as far as that is plain to see.
-fn takes_all(these: &[Glob], those: &[Glob]) -> bool {
-    let plain = |glob: &Glob| !glob.as_str().contains(['*', '?', '[']);
-    let taken =
-        |glob: &Glob| these.contains(glob) || (plain(glob) && these.iter().any(|pattern| pattern.takes(glob.as_str())));
-    these.is_empty() || (!those.is_empty() && those.iter().all(taken))
 }
 
 /// Whether a port specification covers a port of this protocol.

@@ -372,7 +372,7 @@ fn a_selector_knows_whether_it_takes_all_of_another() {
         ("exposed is the host's", host(), exposed(), true),
         ("the host's is more than exposed", exposed(), host(), false),
     ] {
-        assert_eq!(wide.takes_all_of(&narrow), takes, "{what}");
+        assert_eq!(hiding(&narrow, &[&wide]) == [[0]], takes, "{what}");
     }
 }
 

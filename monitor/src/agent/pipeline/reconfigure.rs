@@ -5,25 +5,20 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Result;
-
 use super::{Known, Pipeline, alerting::terms, lock, seconds};
 use crate::{
     config::Settings,
     event::SocketKey,
     identity::clock,
-    output::sentence::Over,
+    output::{notify::Exchange, sentence::Over},
     policy::{Facts, Finding},
     registry::{Registry, name_matches},
 };
 
 impl Pipeline {
     /// Names, judges and tells by this configuration from now on, also what is known already. The one before is not kept.
-    ///
-    /// # Errors
-    /// Where a receiver cannot be told: nothing has changed then.
-    pub(in crate::agent) fn reconfigure(&mut self, settings: &Settings, registry: Arc<Registry>) -> Result<()> {
-        let exchange = self.receivers.exchange(&settings.receivers)?;
+    /// `exchange` brings its receivers.
+    pub(in crate::agent) fn reconfigure(&mut self, settings: &Settings, registry: Arc<Registry>, exchange: Exchange) {
         let before = std::mem::replace(&mut self.policy, settings.policy.clone());
         self.registry = registry;
         self.look_every = settings.reconcile.as_secs().max(1);
@@ -61,7 +56,6 @@ impl Pipeline {
             self.alert(event, report);
         }
         self.count_alerts();
-        Ok(())
     }
 
     /// Ends the alerts whose rule is gone or no longer matches: `lost` are such rules, with the sockets.

@@ -14,42 +14,67 @@ const WATCHED_MAX: usize = 256;
 /// What stands for a port that nobody chose.
 pub(super) const EPHEMERAL: &str = "ephemeral";
 
-/// The ports that rules name, each with its protocols: the first 256 ports, and how many more there are.
-fn watched(policy: &Policy) -> (Vec<(Protocol, u16)>, usize) {
-    let (mut watched, mut ports, mut more) = (Vec::new(), HashSet::new(), HashSet::new());
-    for rule in policy.rules() {
-        for spec in rule.selector.named() {
-            for port in spec.first..=spec.last {
-                for protocol in rule
-                    .selector
-                    .protocols
-                    .iter()
-                    .copied()
-                    .filter(|protocol| covers(spec, *protocol, port))
-                {
-                    if ports.len() == WATCHED_MAX && !ports.contains(&port) {
-                        more.insert(port);
-                    } else if !watched.contains(&(protocol, port)) {
-                        ports.insert(port);
-                        watched.push((protocol, port));
+/// The ports that rules name.
+#[derive(PartialEq, Eq)]
+struct Named {
+    /// The first 256 of them, each with its protocols.
+    watched: Vec<(Protocol, u16)>,
+    /// The others.
+    without_series: HashSet<u16>,
+}
+
+impl Named {
+    fn of(policy: &Policy) -> Self {
+        let (mut watched, mut ports, mut without_series) = (Vec::new(), HashSet::new(), HashSet::new());
+        for rule in policy.rules() {
+            for spec in rule.selector.named() {
+                for port in spec.first..=spec.last {
+                    for protocol in rule
+                        .selector
+                        .protocols
+                        .iter()
+                        .copied()
+                        .filter(|protocol| covers(spec, *protocol, port))
+                    {
+                        if ports.len() == WATCHED_MAX && !ports.contains(&port) {
+                            without_series.insert(port);
+                        } else if !watched.contains(&(protocol, port)) {
+                            ports.insert(port);
+                            watched.push((protocol, port));
+                        }
                     }
                 }
             }
         }
+        Self {
+            watched,
+            without_series,
+        }
     }
-    (watched, more.len())
 }
 
-/// The same, where it is said how many have none.
-pub(super) fn with_series(policy: &Policy) -> Vec<(Protocol, u16)> {
-    let (watched, more) = watched(policy);
-    if more > 0 {
-        ::log::warn!(
-            "the first {WATCHED_MAX} ports of rules and watch list have series of their own; {more} more are ruled and told, \
-             and have none in portreeve_watched_port_*"
-        );
+/// The ports with series of their own. Where others have none, and these are not those of the rules before, it is said how many.
+pub(super) fn with_series(policy: &Policy, before: Option<&Policy>) -> Vec<(Protocol, u16)> {
+    let named = Named::of(policy);
+    if let Some(sentence) = left_out(&named, before) {
+        ::log::warn!("{sentence}");
     }
-    watched
+    named.watched
+}
+
+fn left_out(named: &Named, before: Option<&Policy>) -> Option<String> {
+    let others = &named.without_series;
+    if others.is_empty() || before.is_some_and(|before| Named::of(before).without_series == *others) {
+        return None;
+    }
+    let (count, have) = match others.len() {
+        1 => ("one".to_owned(), "has"),
+        several => (several.to_string(), "have"),
+    };
+    Some(format!(
+        "rules and [watch] name more than {WATCHED_MAX} ports: {count} of them {have} no series in portreeve_watched_port_*, \
+         and alerts all the same"
+    ))
 }
 
 /// The label `port`: the number, unless nobody chose the port and nothing names it. `range` is the host's range of
@@ -88,7 +113,34 @@ pub(super) fn described(registry: &Registry, protocol: Protocol, port: u16) -> [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::samples::{listen_on, report};
+    use crate::{
+        output::samples::{listen_on, report},
+        policy::{Rule, Verdict},
+        registry::PortSpec,
+    };
+
+    #[test]
+    fn that_ports_have_no_series_is_said_where_it_is_so_and_not_again() {
+        let policy = |first, last| {
+            let ports = PortSpec {
+                transport: None,
+                first,
+                last,
+            };
+            Policy::new(vec![Rule::watched(vec![ports])], Verdict::Unruled)
+        };
+        let said = |policy: &Policy, before: Option<&Policy>| left_out(&Named::of(policy), before);
+        let (few, one, more) = (policy(1, 256), policy(1, 257), policy(1, 300));
+        assert_eq!(said(&few, None), None);
+        let sentence = said(&one, None).unwrap();
+        assert!(sentence.contains("256 ports: one of them has no series"), "{sentence}");
+        assert_eq!((said(&more, Some(&more)), said(&few, Some(&more))), (None, None));
+        let sentence = said(&more, Some(&one)).unwrap();
+        assert!(sentence.contains("44 of them have no series"), "{sentence}");
+        // The same number of others.
+        let shifted = policy(2, 301);
+        assert!(said(&shifted, Some(&more)).is_some());
+    }
 
     #[test]
     fn on_every_port_both_families_write_the_registration_alike() {

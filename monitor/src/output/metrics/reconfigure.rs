@@ -39,7 +39,7 @@ impl Metrics {
     /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
     /// by [`Metrics::shown`].
     pub fn reconfigure(&mut self, before: &Policy, policy: &Policy, registry: &Registry, max_series: usize) {
-        let watched = ports::with_series(policy);
+        let watched = ports::with_series(policy, Some(before));
         let was_watched = std::mem::replace(&mut self.watched, watched);
         for (protocol, port) in was_watched.iter().filter(|port| !self.watched.contains(port)) {
             let (protocol, port) = (protocol.as_str(), port.to_string());
