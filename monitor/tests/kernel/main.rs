@@ -19,6 +19,7 @@ mod capabilities;
 mod command_line;
 mod deployed_route;
 mod deployed_rules;
+mod journal;
 mod kernel_fields;
 mod listeners;
 mod losses;
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
+        (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {
             match &missing {

@@ -90,7 +90,7 @@ fn only(agent: &mut Agent, ports: &[u16], expected: &[Known]) -> Test {
             line["event"] == "alert"
                 && labels["rule"] == *rule
                 && labels["protocol"] == *protocol
-                && labels["port"] == port.to_string()
+                && labels["port"].as_str() == Some(&port.to_string())
                 && labels["process"] == *process
                 && labels["netns"] == *netns
         };
