@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::Settings,
     event::{Event, Kind, Outcome},
-    history::{End, Recorder, Span},
+    history::{End, Recorder},
     identity::{Clock, Identity, clock},
     inventory::{
         Change, Inventory, Listener,
@@ -341,7 +341,7 @@ impl Pipeline {
         };
         // Whoever reads the line may look at the metrics next: they are ahead of it.
         self.tell(&event, &report);
-        self.history.put(|| Span::opened(&event, &report, self.clock));
+        self.remember(&event, &report);
         self.alert(&event, &report);
         if full {
             self.lose("inventory", 1);

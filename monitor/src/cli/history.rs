@@ -1,5 +1,6 @@
 //! `portreeve history [PORT|NAME]`: what listened, from when to when, and how often.
 
+mod asked;
 mod group;
 pub(in crate::cli) mod json;
 pub(in crate::cli) mod moment;
@@ -11,9 +12,10 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 
+use self::asked::Asked;
 pub(in crate::cli) use self::group::{Entry, grouped};
 use super::{
     print::{print, say},
@@ -21,18 +23,18 @@ use super::{
 };
 use crate::{
     config,
-    event::Protocol,
     exit::UsageError,
     history::read::{Query, Reader, Row, Unreadable},
-    registry::{PortSpec, Registry, Transport},
 };
 
 /// The flags of `history`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ports: numbers, ranges, service names (1992, 6000-6010, stun-p3); all where none is given
+    /// Ports (1992, 6000-6010), services (stun-p3) or programs (nginx, 'python*'); all where none is given
+    ///
+    /// A name that a service and a program have stands for both.
     #[arg(value_name = "PORT|NAME", allow_negative_numbers = true)]
-    ports: Vec<String>,
+    asked: Vec<String>,
 
     /// What listened in this span or after this time: 7d, 12h, 2026-11-23, 2026-11-23T03:20:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = moment::parse)]
@@ -91,7 +93,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let chosen = files.names().open(&args.rootfs);
     chosen.remarks.iter().for_each(|remark| say(remark));
     let history = files.resolve(&chosen.registry)?.history();
-    let ports = ports(&args.ports, &chosen.registry)?;
+    let asked = Asked::new(&args.asked, &chosen.registry)?;
     let time = Timestamp::now();
     let at = |moment: Option<moment::Moment>| moment.map(|moment| moment.before(time));
     let (since, until) = (at(args.since), at(args.until));
@@ -101,10 +103,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Err(UsageError("--since lies after --until: nothing can be between them".to_owned()).into());
     }
     let file = args.history_file.clone().unwrap_or(history.path);
-    let query = Query { ports, since, until };
-    let mut rows = read(&file, &query)?;
+    let is_for_all = asked.is_for_all();
+    let mut rows = read(&file, &asked.query(since, until))?;
+    asked.check(|query| Ok(read(&file, query)?))?;
     let all = rows.len();
-    if query.ports.is_empty() && !args.all {
+    if is_for_all && !args.all {
         rows.retain(|row| row.automatic != Some(true));
     }
     let listing = Listing {
@@ -132,29 +135,6 @@ pub(in crate::cli) fn read(file: &Path, query: &Query) -> Result<Vec<Row>, Unrea
     let reader = Reader::open(file)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     reader.rows(query, boot.trim())
-}
-
-/// The ports that were asked for, as the history knows them.
-fn ports(asked: &[String], registry: &Registry) -> Result<Vec<(Option<Protocol>, u16, u16)>> {
-    let mut ports = Vec::new();
-    for text in asked {
-        let specs = PortSpec::parse_list(text, registry).map_err(|error| UsageError(error.to_string()))?;
-        let before = ports.len();
-        for spec in specs {
-            let protocol = match spec.transport {
-                None => None,
-                Some(Transport::Tcp) => Some(Protocol::Tcp),
-                Some(Transport::Udp) => Some(Protocol::Udp),
-                Some(_) => continue,
-            };
-            ports.push((protocol, spec.first, spec.last));
-        }
-        if ports.len() == before {
-            let text = format!("`{text}` is neither TCP nor UDP, and nothing else is kept");
-            return Err(UsageError(text)).context("history");
-        }
-    }
-    Ok(ports)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let text = if args.json {
         document(&learned)?
     } else {
-        toml::render(&learned, &from)
+        toml::render(&learned, &from, args.merge.is_empty())
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)

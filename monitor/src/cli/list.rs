@@ -81,9 +81,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .into());
     }
     let listing = look(&mut looker, &filters);
-    if let Some(silent) = &looker.silent {
-        say(&format!("--agent: {silent}; since when sockets listen is not known"));
-    }
     let text = if args.json {
         json::render(&listing)?
     } else {
@@ -128,6 +125,9 @@ pub(super) fn now(looker: &mut Looker) -> Result<Listing> {
 
 fn look(looker: &mut Looker, filters: &Filters) -> Listing {
     let look = looker.look(true);
+    if let Some(silent) = &looker.silent {
+        say(&format!("--agent: {silent}; since when sockets listen is not known"));
+    }
     let rows: Vec<_> = look.found.into_iter().map(|found| looker.describe(found)).collect();
     // A filter that asks for processes may have missed one that is not seen.
     let of_all = filters.ask_for_processes().then(|| looker.hidden(&rows)).flatten();

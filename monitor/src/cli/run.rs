@@ -158,7 +158,7 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
 }
 
 /// Reads an address to listen on; `:PORT` is every address, as Prometheus's exporters have it.
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let whole = match text.split_once(':') {
         Some(("", port)) => format!("[::]:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use self::follow::{Agent, State, Status, Which};
 use super::{
+    list::agent::agent_address,
     print::{document, print},
-    run::{DEFAULT_ADDRESS, listen_address},
+    run::DEFAULT_ADDRESS,
 };
 use crate::{
     config::duration,
@@ -39,7 +40,7 @@ pub struct Args {
     timeout: Duration,
 
     /// Where the agent answers
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADDRESS, value_parser = listen_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADDRESS, value_parser = agent_address)]
     agent: SocketAddr,
 
     /// Print one JSON document

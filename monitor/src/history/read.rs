@@ -72,8 +72,10 @@ pub struct Row {
 /// Which listeners are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Those on one of these ports, of this protocol; of all where there is none.
+    /// Those on one of these ports, of this protocol; of all where there is neither a port nor a program.
     pub ports: Vec<(Option<Protocol>, u16, u16)>,
+    /// And those of one of these programs, by the name of the process; `*` and `?` stand for more.
+    pub programs: Vec<String>,
     /// Those that listened at this time or later.
     pub since: Option<i64>,
     /// Those that listened at this time or before.
@@ -192,12 +194,16 @@ impl Reader {
 
     fn each(&self, query: &Query, boot: &str, take: &mut dyn FnMut(Row)) -> rusqlite::Result<()> {
         let mut conditions = vec!["opened <= ?1 AND (closed IS NULL OR closed >= ?2)".to_owned()];
-        if !query.ports.is_empty() {
-            let ports = query.ports.iter().map(|(protocol, first, last)| {
-                let protocol = protocol.map_or_else(String::new, |protocol| format!(" AND protocol = '{protocol}'"));
-                format!("(port BETWEEN {first} AND {last}{protocol})")
-            });
-            conditions.push(format!("({})", ports.collect::<Vec<_>>().join(" OR ")));
+        let ports = query.ports.iter().map(|(protocol, first, last)| {
+            let protocol = protocol.map_or_else(String::new, |protocol| format!(" AND protocol = '{protocol}'"));
+            format!("(port BETWEEN {first} AND {last}{protocol})")
+        });
+        let programs = (3..)
+            .zip(&query.programs)
+            .map(|(place, _)| format!("process GLOB ?{place}"));
+        let named: Vec<_> = ports.chain(programs).collect();
+        if !named.is_empty() {
+            conditions.push(format!("({})", named.join(" OR ")));
         }
         let mut statement = self.connection.prepare(&format!(
             "SELECT protocol, address, port, scope, netns, host_netns, automatic, process, pid, exe, cmdline, uid, user, unit,
@@ -206,8 +212,9 @@ impl Reader {
             conditions.join(" AND ")
         ))?;
         let (until, since) = (query.until.unwrap_or(i64::MAX), query.since.unwrap_or(i64::MIN));
-        let bounds: [&dyn ToSql; 2] = [&until, &since];
-        let mut rows = statement.query(bounds.as_slice())?;
+        let mut values: Vec<&dyn ToSql> = vec![&until, &since];
+        values.extend(query.programs.iter().map(|program| program as &dyn ToSql));
+        let mut rows = statement.query(values.as_slice())?;
         while let Some(row) = rows.next()? {
             let row = row_of(row, self.is_watched.then_some(boot))?;
             // Of one that the file calls open, the end may be known better than the file does.

@@ -273,6 +273,33 @@ fn a_query_takes_ports_protocols_and_times() {
 }
 
 #[test]
+fn a_query_takes_programs_by_name_and_pattern_beside_ports() {
+    let (_folder, path) = folder();
+    let of = |socket, port, label: &str| Span {
+        port,
+        label: label.to_owned(),
+        ..span(socket)
+    };
+    let spans = [of(1, 8000, "python3.11"), of(2, 22, "sshd"), of(3, 80, "ngin'x")];
+    open(&path).write(&spans.map(message), NOW).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let found = |programs: &[&str], ports: &[u16]| -> Vec<u16> {
+        let query = Query {
+            ports: ports.iter().map(|port| (None, *port, *port)).collect(),
+            programs: programs.iter().map(|&program| program.to_owned()).collect(),
+            ..Query::default()
+        };
+        let mut found: Vec<_> = reader.rows(&query, BOOT).unwrap().iter().map(|row| row.port).collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(found(&["python*"], &[]), [8000]);
+    assert_eq!(found(&["ssh"], &[]), [0_u16; 0]);
+    assert_eq!(found(&["sshd", "ngin'x"], &[]), [22, 80]);
+    assert_eq!(found(&["python3.?1"], &[22]), [22, 8000]);
+}
+
+#[test]
 fn what_is_too_old_goes_and_what_listens_stays() {
     let (_folder, path) = folder();
     let mut store = open(&path);

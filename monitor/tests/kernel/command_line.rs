@@ -343,7 +343,11 @@ fn newer_csv() -> String {
 }
 
 fn test_alert() -> Test {
-    let agent = Agent::start(&backend()?, &[])?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("history.db");
+    let path = path.to_str().ok_or("a name that is no text")?;
+    let (_folder, configuration) = file("history.toml", format!("[history]\npath = \"{path}\"\n"))?;
+    let mut agent = Agent::start(&backend()?, &["--config.file", &configuration])?;
     let address = format!("127.0.0.1:{}", agent.port());
     let run = |port: &str, timeout: &str| {
         output(&[
@@ -381,10 +385,39 @@ fn test_alert() -> Test {
         &String::from_utf8(unruled.stderr)?,
         &["no alert: the agent saw", "finds it unruled"],
     )?;
-    if unruled.status.code() == Some(1) {
+    if unruled.status.code() != Some(1) {
+        return Err(unruled.status.to_string().into());
+    }
+    // Of all that, the history has what was no test.
+    let other = TcpListener::bind(("127.0.0.1", free_port()?))?;
+    let port = other.local_addr()?.port();
+    agent.event_on("listen", port)?;
+    agent.stop(Signal::TERM)?;
+    let of = |program: std::path::PathBuf| program.file_name().map(|name| name.to_string_lossy().into_owned());
+    let (this, ours) = (of(std::env::current_exe()?), of(binary()));
+    let kept = |names: &[&str]| -> Result<Vec<Value>, Box<dyn std::error::Error>> {
+        let read = output(&[&["history", "--json", "--history.file", path][..], names].concat())?;
+        let document: Value = serde_json::from_slice(&read.stdout)
+            .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&read.stderr)))?;
+        let listeners = document["listeners"].as_array().cloned().unwrap_or_default();
+        Ok(listeners.into_iter().map(|mut one| one["port"].take()).collect())
+    };
+    if !kept(&[this.as_deref().unwrap_or_default()])?.contains(&port.into()) {
+        return Err(format!("the history has no {port} of {this:?}: {:?}", kept(&[])?).into());
+    }
+    let ours = kept(&[ours.as_deref().unwrap_or_default()])?;
+    if ours != [agent.port()] {
+        return Err(format!("the history has tests: {ours:?}").into());
+    }
+    let unknown = output(&["history", "nosuchprogram", "--history.file", path])?;
+    contains(
+        &String::from_utf8(unknown.stderr)?,
+        &["portreeve: the history has no program `nosuchprogram`, and "],
+    )?;
+    if unknown.status.code() == Some(2) {
         Ok(())
     } else {
-        Err(unruled.status.to_string().into())
+        Err(unknown.status.to_string().into())
     }
 }
 

@@ -3,9 +3,14 @@
 use std::{
     error::Error,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
+    thread,
 };
 
 use rustix::{
@@ -23,22 +28,33 @@ pub struct Program {
 impl Program {
     /// `python3 -m http.server PORT`, or, where there is no Python, `busybox nc -l -p PORT`.
     pub fn listening_on(port: u16) -> Result<Self, Box<dyn Error>> {
-        let mut command = if has_program("python3") {
-            let mut command = Command::new("python3");
-            command.args(["-m", "http.server", &port.to_string()]);
-            command
-        } else {
-            let mut command = Command::new("nc");
-            command.args(["-l", "-p", &port.to_string()]);
-            command
+        let [program, arguments @ ..] = &Self::command(port)[..] else {
+            return Err("no program".into());
         };
-        Ok(Self {
-            child: command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()?,
-        })
+        Self::spawn(Command::new(program).args(arguments))
+    }
+
+    /// The same program, which is in a cgroup before it does anything.
+    pub fn listening_in(cgroup: &Path, port: u16) -> Result<Self, Box<dyn Error>> {
+        let script = r#"echo $$ >"$1/cgroup.procs" && shift && exec "$@""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(cgroup).args(Self::command(port));
+        Self::spawn(&mut command)
+    }
+
+    fn command(port: u16) -> Vec<String> {
+        let port = port.to_string();
+        let words = if has_program("python3") {
+            ["python3", "-m", "http.server", &port]
+        } else {
+            ["nc", "-l", "-p", &port]
+        };
+        words.map(str::to_owned).to_vec()
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { child: quiet.spawn()? })
     }
 
     /// Process id. A shim may start another process, so this is only the one that was started.
@@ -59,7 +75,7 @@ impl Program {
             {
                 return Ok(());
             }
-            std::thread::park_timeout(std::time::Duration::from_millis(20));
+            thread::park_timeout(std::time::Duration::from_millis(20));
         }
         Err(format!("nothing listens on {port}").into())
     }
@@ -128,4 +144,22 @@ pub fn free_port() -> Result<u16, Box<dyn Error>> {
         }
     }
     Err("no port between 20000 and 25000 is free".into())
+}
+
+/// Listens on every address of a new network namespace, and says its number. Only with the listener does the namespace end.
+pub fn in_another_namespace(port: u16) -> Result<(TcpListener, u32), Box<dyn Error>> {
+    // A thread of its own moves there and opens the port.
+    let there = thread::spawn(move || -> Result<(TcpListener, u32), String> {
+        let tried = || -> Result<(TcpListener, u32), Box<dyn Error>> {
+            #[expect(
+                deprecated,
+                reason = "the thread opens a socket and ends; it shares nothing that moves with it"
+            )]
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+            let namespace = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+            Ok((TcpListener::bind(("0.0.0.0", port))?, namespace.try_into()?))
+        };
+        tried().map_err(|error| error.to_string())
+    });
+    Ok(there.join().map_err(|_| "the thread in the other namespace died")??)
 }

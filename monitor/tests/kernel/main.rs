@@ -17,7 +17,9 @@
 mod agent;
 mod capabilities;
 mod command_line;
+mod deployed_route;
 mod deployed_rules;
+mod journal;
 mod kernel_fields;
 mod listeners;
 mod losses;
@@ -26,6 +28,7 @@ mod programs;
 mod receivers;
 mod refusals;
 mod reload;
+mod rules;
 mod scenarios;
 mod snapshot;
 mod world;
@@ -91,8 +94,14 @@ fn main() -> ExitCode {
                 Some(reason) => trials.push(not_run(name, reason)),
             }
         }
-        for (name, scenario) in scenarios::ALL {
+        let anywhere = scenarios::ALL.iter().chain(rules::ALL).map(|scenario| (scenario, None));
+        let in_cgroups = rules::IN_CGROUPS.iter().map(|scenario| (scenario, rules::missing()));
+        for ((name, scenario), missing) in anywhere.chain(in_cgroups) {
             let name = format!("{backend}::{name}");
+            if let Some(missing) = missing {
+                trials.push(not_run(name, missing));
+                continue;
+            }
             match &refusal {
                 None => trials.push(Trial::test(name.clone(), move || {
                     run(|| played_again(&name, backend, *scenario))
@@ -132,7 +141,9 @@ fn main() -> ExitCode {
     for (tests, missing) in [
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
+        (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
+        (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {
             match &missing {

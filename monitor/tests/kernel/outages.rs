@@ -42,11 +42,15 @@ fn free_ports(count: usize) -> Outcome<Vec<u16>> {
     Ok(ports)
 }
 
-/// The ports of the alerts that it shows, in order; each as often as it is shown.
+/// The ports of the load's alerts that it shows, in order; each as often as it is shown. What somebody else on this machine
+/// opens meanwhile may fire too, by the built-in rule.
 fn shown(alertmanager: &Alertmanager) -> Outcome<Vec<u16>> {
     let mut ports = Vec::new();
     for labels in alertmanager.shown()? {
-        ports.push(labels["port"].as_str().ok_or("an alert without a port")?.parse()?);
+        let is_of_load = labels["rule"].as_str().is_some_and(|rule| rule.starts_with("load-"));
+        if is_of_load {
+            ports.push(labels["port"].as_str().ok_or("an alert without a port")?.parse()?);
+        }
     }
     ports.sort_unstable();
     Ok(ports)

@@ -59,6 +59,27 @@ fn usage() -> Test {
         (&["explain"], "<PORT|NAME>"),
         (&["explain", "-1"], "-1"),
         (&["lisst"], "lisst"),
+        (&["history", "70000"], "port 70000 is out of range"),
+        (&["history", "sctp/22"], "`sctp/22` is neither TCP nor UDP"),
+        (
+            &["history", "--since", "yesterday"],
+            "write how long ago (7d, 12h, 90m)",
+        ),
+        (
+            &["history", "--since", "1d", "--until", "2d"],
+            "--since lies after --until",
+        ),
+        (&["learn", "--merge"], "--merge"),
+        (&["learn", "--merge", "a.json", "--since", "7d"], "cannot be used with"),
+        (&["learn", "--agent", "nonsense"], "write ADDRESS:PORT"),
+        (&["list", "--agent", "https://127.0.0.1:19992"], "write ADDRESS:PORT"),
+        (
+            &["list", "--fail-on", "expected"],
+            "[possible values: unexpected, unruled]",
+        ),
+        (&["list", "nosuchservice"], "--name finds processes by name"),
+        (&["test-alert", "--port", "0"], "0 is not in 1..=65535"),
+        (&["test-alert", "--hold", "5"], "write a duration such as 30s or 1m"),
     ] {
         let output = output(arguments)?;
         refused(&output, 2, &[part])?;
@@ -87,6 +108,23 @@ fn usage() -> Test {
     refused(&output(&["run", "--watch", "0"])?, 2, &["port 0"])?;
     refused(&output(&["run", "--watch", "a\u{1b}[31mb"])?, 2, &["\\u{1b}"])?;
     refused(&output(&["explain", "70000"])?, 2, &["70000"])?;
+    // What is asked for is right, and not there.
+    for (arguments, part) in [
+        (
+            &["history", "--history.file", "/nonexistent"][..],
+            "there is no history",
+        ),
+        (
+            &["learn", "--merge", "/nonexistent"],
+            "--merge: cannot read /nonexistent",
+        ),
+        (
+            &["test-alert", "--agent", "127.0.0.1:1"],
+            "no agent answers at 127.0.0.1:1",
+        ),
+    ] {
+        refused(&output(arguments)?, 1, &[part])?;
+    }
     refused(&output(&["explain", "stun-p33"])?, 2, &["stun-p33", "stun-p3"])
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     Test,
     agent::{Agent, brief, file},
-    listeners::{Bound, Program, inode},
+    listeners::{Bound, Program, in_another_namespace, inode},
     losses,
 };
 
@@ -489,22 +489,7 @@ fn other_namespace(backend: &str) -> Test {
     let port = here.port()?;
     let mut agent = Agent::start(backend, &[])?;
     here.listen(1)?;
-    // A thread of its own moves to a new namespace and opens the same port there; only with it does the namespace end.
-    let there = thread::spawn(move || -> Result<(TcpListener, String), String> {
-        let tried = || -> Outcome<(TcpListener, String)> {
-            #[expect(
-                deprecated,
-                reason = "the thread opens a socket and ends; it shares nothing that moves with it"
-            )]
-            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
-            let namespace = std::fs::read_link("/proc/thread-self/ns/net")?
-                .to_string_lossy()
-                .into_owned();
-            Ok((TcpListener::bind(("0.0.0.0", port))?, namespace))
-        };
-        tried().map_err(|error| error.to_string())
-    });
-    let (there, namespace) = there.join().map_err(|_| "the thread in the other namespace died")??;
+    let (there, namespace) = in_another_namespace(port)?;
     let line = agent.event("listen", inode(&here.0)?)?;
     fields(
         &line,
@@ -516,7 +501,7 @@ fn other_namespace(backend: &str) -> Test {
     )?;
     let line = agent.event("listen", inode(&there)?)?;
     fields(&line, &[("/host_netns", false.into()), ("/port", port.into())])?;
-    check(namespace == format!("net:[{}]", line["netns"]), "netns", &line)?;
+    check(line["netns"] == namespace, "netns", &line)?;
     // The opener's thread, and with it the way into the namespace, may be gone before the tracepoint backend looks.
     check(
         line["result"] == "ok" || (backend == "tracepoint" && line["missing"] == serde_json::json!(["result"])),

@@ -1,8 +1,9 @@
-//! From the return of `listen()` to the JSON line at the other end of the agent's stdout, and to the message at a receiver
-//! of alerts.
+//! From the return of `listen()` to the JSON line at the other end of the agent's stdout, to the message at a receiver of
+//! alerts, and to the answer of a real Alertmanager.
 
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -12,11 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::agent::{Agent, LIMIT};
+use super::alertmanager::Alertmanager;
 use super::lines::{Lines, event};
 use super::listeners::Listener;
 use super::receiver;
 use super::sample::{Sample, Shown, ratio};
 use super::table::Table;
+use crate::workspace::Workspace;
 
 /// Listens in each mode.
 const LISTENS: usize = 1_000;
@@ -28,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const TARGET: Duration = Duration::from_millis(1);
 
 /// The rules whose alerts are timed, by their ports: below those that the kernel chooses.
-const ALERTED: [RangeInclusive<u16>; 2] = [20_000..=23_999, 24_000..=27_999];
+const ALERTED: [RangeInclusive<u16>; 4] = [20_000..=21_999, 22_000..=23_999, 24_000..=25_999, 26_000..=27_999];
 
 /// Alerts of each rule: fewer than the 60 that it may fire within a minute.
 const ALERTS: usize = 50;
@@ -36,13 +39,44 @@ const ALERTS: usize = 50;
 /// What 99 of 100 alerts must stay below.
 const ALERT_TARGET: Duration = Duration::from_millis(50);
 
-/// Measures lines, and then alerts.
+/// Measures lines, and then alerts. Where there is no Alertmanager to be had, its rows say so.
 ///
 /// # Errors
 /// Where the agent or the copying process cannot be run, or a line or an alert does not come.
-pub(super) fn measure(binary: &Path, table: &mut Table) -> Result<()> {
+pub(super) fn measure(workspace: &Workspace, binary: &Path, table: &mut Table) -> Result<()> {
     lines(binary, table)?;
-    alerts(binary, table)
+    let (address, posts) = receiver::start(None)?;
+    let told = alerts(binary, address, |label| {
+        let came = posts.wait_for("the alert", LIMIT, |post| post.contains(label))?;
+        Ok(vec![came.arrived])
+    })?;
+    told.row("listen to the POST at a receiver, p99", 0, table)?;
+    match Alertmanager::start(workspace) {
+        Ok(alertmanager) => at_alertmanager(binary, &alertmanager, table),
+        Err(error) => {
+            table.not_measured("listen to Alertmanager", format!("{error:#}"));
+            Ok(())
+        }
+    }
+}
+
+/// The way to a real Alertmanager, past a server that stamps what comes and hands it on: until the request is there, and
+/// until its answer says that it has the alert.
+fn at_alertmanager(binary: &Path, alertmanager: &Alertmanager, table: &mut Table) -> Result<()> {
+    let (address, posts) = receiver::start(Some(alertmanager.address))?;
+    let told = alerts(binary, address, |label| {
+        let came = posts.wait_for("the alert", LIMIT, |post| post.starts_with('[') && post.contains(label))?;
+        let taken = posts.wait_for("Alertmanager's 200", LIMIT, |post| {
+            post.starts_with("200 ") && post.contains(label)
+        })?;
+        Ok(vec![came.arrived, taken.arrived])
+    })?;
+    let (has, sent) = (alertmanager.alerts()?, told.count());
+    if has != u64::try_from(sent)? {
+        bail!("Alertmanager has {has} alerts of the {sent} that it took");
+    }
+    told.row("listen to the POST at Alertmanager, p99", 0, table)?;
+    told.row("listen to Alertmanager's 200, p99", 1, table)
 }
 
 /// Measures both modes, each after the floor: the way there and back through a process that only copies.
@@ -77,10 +111,36 @@ fn lines(binary: &Path, table: &mut Table) -> Result<()> {
     agent.stop()
 }
 
-/// Measures the way to an Alertmanager, each alert once the one before is there. The listeners stay open, so that nothing is
+/// How long it took after each `listen()` until one thing after the other had happened to its alert.
+struct Told {
+    times: Vec<Vec<Duration>>,
+    backend: String,
+}
+
+impl Told {
+    fn count(&self) -> usize {
+        self.times.len()
+    }
+
+    /// A row on the thing of this place.
+    fn row(&self, what: &str, place: usize, table: &mut Table) -> Result<()> {
+        let times = self.times.iter().filter_map(|times| times.get(place).copied());
+        let sample = Sample::new(times.collect())?;
+        let more = format!(
+            "p50 {}, {}; backend {}",
+            Shown(sample.median()),
+            sample.range(),
+            self.backend
+        );
+        table.time(what, sample.per_mille(990), ALERT_TARGET, more);
+        Ok(())
+    }
+}
+
+/// Runs an agent that tells an Alertmanager at this address, and fires one alert after the other, each once `told` says when
+/// things happened to the one before, which it knows by a label in the message. The listeners stay open, so that nothing is
 /// told of their ends meanwhile.
-fn alerts(binary: &Path, table: &mut Table) -> Result<()> {
-    let (address, posts) = receiver::start()?;
+fn alerts(binary: &Path, address: SocketAddr, told: impl Fn(&str) -> Result<Vec<Instant>>) -> Result<Told> {
     let config = std::env::temp_dir().join(format!("portreeve-bench-{}.toml", std::process::id()));
     let mut text = format!("[alertmanager]\nurls = [\"http://{address}\"]\n");
     for (index, ports) in ALERTED.iter().enumerate() {
@@ -102,25 +162,15 @@ fn alerts(binary: &Path, table: &mut Table) -> Result<()> {
         for _ in 0..ALERTS {
             thread::sleep(PAUSE);
             let (listener, port) = Listener::among(&mut ports)?;
-            let label = format!("\"port\":\"{port}\"");
-            let post = posts.wait_for("the alert", LIMIT, |post| post.contains(&label))?;
-            times.push(post.arrived.saturating_duration_since(listener.listened));
+            let told = told(&format!("\"port\":\"{port}\""))?;
+            let since = |at: Instant| at.saturating_duration_since(listener.listened);
+            times.push(told.into_iter().map(since).collect());
             open.push(listener);
         }
     }
-    let sample = Sample::new(times)?;
-    table.time(
-        "listen to the POST at a receiver, p99",
-        sample.per_mille(990),
-        ALERT_TARGET,
-        format!(
-            "p50 {}, {}; backend {}",
-            Shown(sample.median()),
-            sample.range(),
-            agent.backend
-        ),
-    );
-    agent.stop()
+    let backend = agent.backend.clone();
+    agent.stop()?;
+    Ok(Told { times, backend })
 }
 
 /// Listens so many times, each once the line about the end of the one before is there and after a pause.

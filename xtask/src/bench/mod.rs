@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
 //! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost, `snapshot` how
-//! long it takes to learn what listens, `registry` what it takes to name a port; `agent`, `lines` and `receiver` run the agent and read what it says, `guest` boots what measures
+//! long it takes to learn what listens, `registry` what it takes to name a port; `agent`, `lines` and `receiver` run the agent and read what it says, `alertmanager` is whom it tells, `guest` boots what measures
 //! by itself; `sample` and `table` turn times into rows.
 
 mod agent;
+mod alertmanager;
 mod churn;
 mod guest;
 mod kernel;
@@ -66,7 +67,7 @@ pub(crate) struct BenchArgs {
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// From the return of `listen()` to the JSON line, and to the message at a receiver of alerts.
+    /// From the return of `listen()` to the JSON line, to the message at a receiver of alerts, and to a real Alertmanager.
     Latency,
     /// Resident memory, idle and with many listeners; a scrape then.
     Memory,
@@ -129,7 +130,7 @@ impl Bench<'_> {
         }
         let agent = &self.agent()?;
         match part {
-            Part::Latency => latency::measure(agent, &mut self.table),
+            Part::Latency => latency::measure(self.workspace, agent, &mut self.table),
             Part::Memory => memory::measure(agent, &mut self.table),
             Part::Start => start::measure(self.workspace, agent, &mut self.table),
             Part::Churn => churn::measure(agent, &mut self.table),

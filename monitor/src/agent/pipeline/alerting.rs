@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Pipeline;
 use crate::{
     agent::state::{self, Stored},
-    event::Event,
+    event::{Event, Scope},
     identity::clock,
     output::{
         Report,
@@ -121,11 +121,12 @@ impl Pipeline {
         }
     }
 
-    /// Whether this program did that, and not this process: nothing of it but the agent and `test-alert` listens.
-    fn is_test(&self, event: &Event) -> bool {
+    /// Whether this program did that, and not this process, on loopback: nothing of it but agents and `test-alert` listens.
+    pub(super) fn is_test(&self, event: &Event) -> bool {
         let executable = event.opener.executable.as_ref();
         let program = executable.map(|executable| (executable.device, executable.inode));
-        event.opener.tgid != self.own && program.is_some() && program == self.program
+        let is_ours = event.opener.tgid != self.own && program.is_some() && program == self.program;
+        is_ours && event.scope() == Scope::Loopback
     }
 
     /// Tells that an alert fires.

@@ -1,7 +1,14 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::{cli::documented, event::Scope, history::End, output::Origin, policy::Verdict};
+use crate::{
+    cli::documented,
+    event::{Protocol, Scope},
+    history::End,
+    output::Origin,
+    policy::Verdict,
+    registry::Registry,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -160,19 +167,57 @@ fn explain_says_it_in_sentences() {
 }
 
 #[test]
-fn a_name_stands_for_its_ports_and_what_is_neither_tcp_nor_udp_is_refused() {
-    let registry = Registry::embedded();
-    let asked = |text: &str| ports(&[text.to_owned()], registry);
+fn a_name_stands_for_ports_of_a_service_and_for_a_program() {
+    let asked = |text: &str| {
+        let query = Asked::new(&[text.to_owned()], Registry::embedded())
+            .unwrap()
+            .query(None, None);
+        (query.ports, query.programs)
+    };
     assert_eq!(
-        asked("stun-p3").unwrap(),
-        [(Some(Protocol::Tcp), 1992, 1992), (Some(Protocol::Udp), 1992, 1992)]
+        asked("stun-p3"),
+        (
+            vec![(Some(Protocol::Tcp), 1992, 1992), (Some(Protocol::Udp), 1992, 1992)],
+            vec!["stun-p3".to_owned()]
+        )
     );
-    assert_eq!(asked("6000-6010").unwrap(), [(None, 6000, 6010)]);
-    for text in ["nosuchservice", "sctp/22"] {
-        assert_eq!(
-            crate::exit::code_of(&asked(text).unwrap_err()),
-            crate::exit::USAGE,
-            "{text}"
-        );
+    assert_eq!(asked("6000-6010"), (vec![(None, 6000, 6010)], vec![]));
+    assert_eq!(asked("22, python*"), (vec![(None, 22, 22)], vec!["python*".to_owned()]));
+    // As the history names it: cut.
+    assert_eq!(asked(&"n".repeat(40)).1, ["n".repeat(32)]);
+}
+
+#[test]
+fn what_is_no_port_no_service_and_no_program_is_wrong_usage() {
+    let sentence = |text: &str, has_program: bool| {
+        let asked = Asked::new(&[text.to_owned()], Registry::embedded());
+        let found = if has_program {
+            vec![nc("2026-11-23T03:20:00Z")]
+        } else {
+            Vec::new()
+        };
+        let error = asked.and_then(|asked| asked.check(|_| Ok(found.clone()))).err()?;
+        assert_eq!(crate::exit::code_of(&error), crate::exit::USAGE, "{text}");
+        Some(error.to_string())
+    };
+    assert_eq!(sentence("nc", true), None);
+    assert_eq!(
+        sentence("stunp3", false).unwrap(),
+        "the history has no program `stunp3`, and no service is registered as `stunp3`; did you mean `stun-p3`?"
+    );
+    for (text, expected) in [
+        ("sctp/22", "`sctp/22` is neither TCP nor UDP, and nothing else is kept"),
+        ("70000", "port 70000 is out of range; ports go from 0 to 65535"),
+        ("20-10", "the range 20-10 ends before it begins; write 10-20"),
+        (
+            "nc,,80",
+            "`nc,,80` names nothing in one place; write ports, services or programs there",
+        ),
+        (
+            "",
+            "`` names nothing in one place; write ports, services or programs there",
+        ),
+    ] {
+        assert_eq!(sentence(text, true).as_deref(), Some(expected), "{text}");
     }
 }

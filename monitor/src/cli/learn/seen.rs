@@ -184,10 +184,17 @@ pub fn owner(
     let Some(exe) = exe else {
         return Err("the path of its program is not known");
     };
+    // What stands for bytes that are no text stands for other such bytes as well.
+    let is_text = |text: &str| !text.contains(char::REPLACEMENT_CHARACTER);
+    if !is_text(&exe) {
+        return Err("the path of its program is no UTF-8, so that no pattern can tell it from others");
+    }
     let lasts = |unit: &String| !in_container && (unit.ends_with(".service") || unit.ends_with(".socket"));
     Ok(Owner {
         exe,
-        user: user.or_else(|| uid.map(|uid| uid.to_string())),
+        user: user
+            .filter(|user| is_text(user))
+            .or_else(|| uid.map(|uid| uid.to_string())),
         unit: unit.filter(lasts),
     })
 }

@@ -16,9 +16,13 @@ fn host(name: &str, listeners: &[String]) -> (String, Vec<Seen>) {
 }
 
 fn learned(hosts: Vec<(String, Vec<Seen>)>) -> String {
+    learned_of(hosts, true)
+}
+
+fn learned_of(hosts: Vec<(String, Vec<Seen>)>, is_now: bool) -> String {
     let names = hosts.iter().map(|(name, _)| name.clone()).collect();
     let seen: Vec<_> = hosts.into_iter().flat_map(|(_, seen)| seen).collect();
-    toml::render(&group(names, &seen, |port| port >= 32_768), "a test")
+    toml::render(&group(names, &seen, |port| port >= 32_768), "a test", is_now)
 }
 
 #[test]
@@ -52,8 +56,8 @@ exe = "/usr/sbin/nginx"
 user = "www"
 namespace = "host"
 ports = [
-    "tcp/80",
-    "tcp/443", # since 2026-11-20
+    "tcp/80", # open now
+    "tcp/443", # open now, since 2026-11-20
 ]
 "#
     );
@@ -63,11 +67,8 @@ ports = [
 fn of_several_hosts_it_is_said_on_how_many_a_port_was_seen() {
     let sshd = || listener(22, &format!(r#"{},"unit":"ssh.service""#, process("/usr/sbin/sshd")));
     let odd = listener(2222, &format!(r#"{},"unit":"ssh.service""#, process("/usr/sbin/sshd")));
-    let text = learned(vec![
-        host("a", &[sshd(), sshd()]),
-        host("b", &[sshd(), odd]),
-        host("c", &[]),
-    ]);
+    let hosts = vec![host("a", &[sshd(), sshd()]), host("b", &[sshd(), odd]), host("c", &[])];
+    let text = learned_of(hosts, false);
     assert!(text.contains("unit = \"ssh.service\""), "{text}");
     assert!(
         text.contains("\"tcp/22\", # seen on 2 of 3 hosts\n    \"tcp/2222\", # seen on 1 of 3 hosts"),
@@ -83,7 +84,10 @@ fn what_is_unexpected_is_for_a_person_to_allow_and_what_has_no_program_is_left_o
     let kernel = listener(2049, r#""process":null"#);
     let text = learned(vec![host("a", &[unexpected, hidden, kernel])]);
     assert!(text.contains("#name = \"nc\""), "{text}");
-    assert!(text.contains("#    \"tcp/1992\", # rule dormant-port\n"), "{text}");
+    assert!(
+        text.contains("#    \"tcp/1992\", # open now, rule dormant-port\n"),
+        "{text}"
+    );
     assert!(text.contains("# tcp/631 (?): its process may not be seen"), "{text}");
     assert!(text.contains("# tcp/2049 (?): no process holds it"), "{text}");
     let uncommented: Vec<_> = text
@@ -115,6 +119,21 @@ fn a_hostile_path_stays_a_string_and_a_comment_a_line() {
         let exe = table["expect"][0]["exe"].as_str().unwrap();
         assert_eq!(exe.replace("[*]", "*").replace("[[]", "[").replace("[]]", "]"), path);
     }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_left_out_since_others_look_the_same() {
+    let text = learned(vec![host("a", &[listener(81, &process("/tmp/a\u{fffd}b"))])]);
+    assert!(!text.contains("[[expect]]"), "{text}");
+    assert!(
+        text.contains(
+            "# tcp/81 (a\u{fffd}b): the path of its program is no UTF-8, so that no pattern can tell it from others"
+        ),
+        "{text}"
+    );
+    let user = process("/usr/bin/b").replace("www", "w\u{fffd}w");
+    let text = learned(vec![host("a", &[listener(82, &user)])]);
+    assert!(text.contains("user = \"33\""), "{text}");
 }
 
 #[test]

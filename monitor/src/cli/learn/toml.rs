@@ -7,16 +7,20 @@ use toml::Value;
 
 use super::group::{Expectation, Learned, Port};
 
-/// Writes the expectations, with comments on when and how often. `from` says what was looked at.
-pub fn render(learned: &Learned, from: &str) -> String {
+/// Writes the expectations, with comments on when and how often. `from` says what was looked at, and `is_now` whether that
+/// is this host, of which it is known what is open now.
+pub fn render(learned: &Learned, from: &str, is_now: bool) -> String {
     let mut text = format!(
         "# Expected listeners, by `portreeve learn` from {from}.\n\
          # Read it before you use it: what stands here is told no more.\n"
     );
-    let hosts = learned.hosts.len();
+    let about = About {
+        hosts: learned.hosts.len(),
+        is_now,
+    };
     for expectation in &learned.expectations {
         text.push('\n');
-        let block = block(expectation, hosts);
+        let block = block(expectation, &about);
         if expectation.unexpected {
             text.push_str("# Unexpected until now. Where it may be, take the marks away:\n");
             block.lines().for_each(|line| text.push_str(&format!("#{line}\n")));
@@ -37,7 +41,7 @@ pub fn render(learned: &Learned, from: &str) -> String {
     text
 }
 
-fn block(expectation: &Expectation, hosts: usize) -> String {
+fn block(expectation: &Expectation, about: &About) -> String {
     let mut text = String::from("[[expect]]\n");
     let mut line = |key: &str, value: &str| text.push_str(&format!("{key} = {}\n", string(value)));
     line("name", &expectation.name);
@@ -65,7 +69,7 @@ fn block(expectation: &Expectation, hosts: usize) -> String {
     text.push_str("ports = [\n");
     for port in &expectation.ports {
         let item = string(&format!("{}/{}", port.protocol, port.port));
-        let seen = seen(port, hosts);
+        let seen = seen(port, about);
         if seen.is_empty() {
             text.push_str(&format!("    {item},\n"));
         } else {
@@ -76,13 +80,24 @@ fn block(expectation: &Expectation, hosts: usize) -> String {
     text
 }
 
+/// What was looked at.
+struct About {
+    /// How many hosts.
+    hosts: usize,
+    /// Whether what has no end is open now: a document of another host may be old.
+    is_now: bool,
+}
+
 /// When and how often, and on how many of the hosts.
-fn seen(port: &Port, hosts: usize) -> String {
+fn seen(port: &Port, about: &About) -> String {
+    let hosts = about.hosts;
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let when = match (port.first, port.last) {
         (Some(first), Some(last)) if day(first) == day(last) => day(first),
         (Some(first), Some(last)) => format!("{} to {}", day(first), day(last)),
+        (Some(first), None) if about.is_now => format!("open now, since {}", day(first)),
         (Some(first), None) => format!("since {}", day(first)),
+        (None, None) if about.is_now => "open now".to_owned(),
         (None, _) => String::new(),
     };
     let times = match port.times {

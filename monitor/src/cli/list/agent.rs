@@ -35,6 +35,21 @@ struct Told {
     time: String,
 }
 
+/// Reads where an agent answers; what a browser calls it will do too.
+///
+/// # Errors
+/// One sentence where it is no such address.
+pub(in crate::cli) fn agent_address(text: &str) -> Result<SocketAddr, String> {
+    let place = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let whole = match place.split_once(':') {
+        Some(("" | "localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => place.to_owned(),
+    };
+    whole
+        .parse()
+        .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992 or [::1]:19992".to_owned())
+}
+
 /// Asks the agent at this address.
 ///
 /// # Errors
@@ -95,6 +110,27 @@ mod tests {
         let since = read(answer).unwrap();
         assert_eq!(since.len(), 1);
         assert_eq!(since[&(5, 7)].to_string(), "2026-11-23T03:20:00Z");
+    }
+
+    #[test]
+    fn an_agent_is_found_by_its_address_or_its_url() {
+        for (text, address) in [
+            ("127.0.0.1:19992", Some("127.0.0.1:19992")),
+            ("[::1]:1", Some("[::1]:1")),
+            (":19992", Some("127.0.0.1:19992")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("http://127.0.0.1:19992/", Some("127.0.0.1:19992")),
+            ("https://127.0.0.1:19992", None),
+            ("http://127.0.0.1:19992/metrics", None),
+            ("19992", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                agent_address(text).ok(),
+                address.map(|address| address.parse().unwrap()),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -13,13 +13,13 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::agent::{self, Since};
+use super::agent::{self, Since, agent_address};
 use super::row::{Identified, Key, Owner, Process, Row, Unseen, User, What};
 use crate::{
     agent::{ephemeral_ports, host_netns},
     cli::{
         print::say,
-        run::{DEFAULT_ADDRESS, PathArgs, listen_address},
+        run::{DEFAULT_ADDRESS, PathArgs},
     },
     config,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
@@ -39,7 +39,7 @@ pub struct SourceArgs {
     /// Where to ask a running agent since when a socket listens
     ///
     /// Without this it is asked where it serves by default, and need not be there.
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = agent_address)]
     agent: Option<SocketAddr>,
 
     #[command(flatten)]
