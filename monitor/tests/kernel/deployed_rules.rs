@@ -53,14 +53,14 @@ fn program() -> Option<PathBuf> {
 }
 
 /// A Prometheus that asks the agent each second. It is killed when it is dropped.
-struct Prometheus {
+pub struct Prometheus {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Prometheus {
-    fn start(agent: u16) -> Outcome<Self> {
+    pub fn start(agent: u16) -> Outcome<Self> {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let config = folder.path().join("prometheus.yml");
         fs::write(folder.path().join("portreeve.rules.yaml"), RULES)?;
@@ -86,7 +86,7 @@ impl Prometheus {
     }
 
     /// What its API has at this path. Asked by HTTP/1.0, which has no chunks.
-    fn get(&self, path: &str) -> Outcome<String> {
+    pub fn get(&self, path: &str) -> Outcome<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
@@ -102,10 +102,7 @@ impl Prometheus {
 
     /// The one value of an expression; `None` where it has none.
     fn value(&self, expression: &str) -> Outcome<Option<f64>> {
-        let mut path = "/api/v1/query?query=".to_owned();
-        for byte in expression.bytes() {
-            write!(path, "%{byte:02X}")?;
-        }
+        let path = format!("/api/v1/query?query={}", encoded(expression)?);
         let answer: Value = serde_json::from_str(&self.get(&path)?)?;
         let value = answer["data"]["result"][0]["value"][1].as_str();
         Ok(value.map(str::parse).transpose()?)
@@ -142,7 +139,7 @@ impl Prometheus {
     }
 
     /// Waits until it has asked the agent some three times from now on, and judged what it got.
-    fn wait_for_scrapes(&self) -> Test {
+    pub fn wait_for_scrapes(&self) -> Test {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
         let scraped = format!("timestamp(portreeve_watched_port_listens_total{{protocol=\"tcp\",port=\"{NEVER}\"}})");
         wait("the agent is scraped", || {
@@ -180,7 +177,17 @@ impl Drop for Prometheus {
     }
 }
 
-fn wait(what: &str, mut holds: impl FnMut() -> Outcome<bool>) -> Test {
+/// An expression as a part of a path.
+pub fn encoded(expression: &str) -> Outcome<String> {
+    let mut encoded = String::new();
+    for byte in expression.bytes() {
+        write!(encoded, "%{byte:02X}")?;
+    }
+    Ok(encoded)
+}
+
+/// Waits until this holds.
+pub fn wait(what: &str, mut holds: impl FnMut() -> Outcome<bool>) -> Test {
     let end = Instant::now() + DEADLINE;
     while !holds()? {
         if Instant::now() > end {
@@ -200,12 +207,13 @@ fn agent(port: u16) -> Outcome<Agent> {
     Agent::start(backend, &["--web.listen-address", &format!("127.0.0.1:{port}")])
 }
 
-fn listen(port: u16) -> Outcome<TcpListener> {
+/// A listener on loopback.
+pub fn listen_on(port: u16) -> Outcome<TcpListener> {
     Ok(TcpListener::bind(("127.0.0.1", port)).map_err(|error| format!("cannot listen on {port}: {error}"))?)
 }
 
 fn dormant_ports() -> Test {
-    let before = listen(BEFORE)?;
+    let before = listen_on(BEFORE)?;
     let port = free_port()?;
     let mut first = agent(port)?;
     let prometheus = Prometheus::start(port)?;
@@ -216,9 +224,9 @@ fn dormant_ports() -> Test {
         return Err("what listened before the agent counts as a listen".into());
     }
 
-    let open = listen(OPEN)?;
+    let open = listen_on(OPEN)?;
     let listened = Instant::now();
-    drop(listen(SHORT)?);
+    drop(listen_on(SHORT)?);
     let firing = prometheus.wait_for_firing(&[BEFORE, SHORT, OPEN])?;
     eprintln!("from listen() to Prometheus's own alert: {:?}", listened.elapsed());
     if prometheus.listens(SHORT)?.is_none_or(|count| count <= 0.0) {

@@ -17,6 +17,7 @@
 mod agent;
 mod capabilities;
 mod command_line;
+mod deployed_dashboards;
 mod deployed_route;
 mod deployed_rules;
 mod journal;
@@ -143,6 +144,7 @@ fn main() -> ExitCode {
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
+        (deployed_dashboards::WITH_PROMETHEUS, deployed_rules::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {
