@@ -1,14 +1,15 @@
 //! What lies in `deploy/`, judged by the tools of the servers that will read it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::shown;
+use crate::command::{run_logged, shown, with_retries};
 use crate::report::{Outcome, Report};
 use crate::say;
-use crate::setup::{amtool, promtool};
+use crate::setup::{amtool, node, promtool};
 use crate::workspace::Workspace;
 
 /// Labels of an alert, and the receiver that the sample route gives it to.
@@ -17,6 +18,9 @@ const ROUTES: [(&str, &str); 3] = [
     ("severity=warning", "chat"),
     ("severity=info", "log"),
 ];
+
+/// What the check of dashboards is made of, beside the dashboards.
+const DASHBOARD_CHECK: [&str; 5] = ["package.json", "package-lock.json", ".npmrc", "check.mjs", "types.ts"];
 
 /// Runs `cargo xtask rules`. Gives whether nothing failed.
 pub(crate) fn main(workspace: &Workspace) -> bool {
@@ -32,6 +36,14 @@ pub(crate) fn steps(workspace: &Workspace, report: &mut Report) {
     });
     report.step("alertmanager route", |_| {
         with(amtool::ensure(workspace), |amtool| route(workspace, amtool))
+    });
+    report.step("demo script", |_| {
+        judge(&workspace.root.join("deploy"), Path::new("sh"), &["-n", "demo.sh"]).map(|()| Outcome::Passed)
+    });
+    report.step("dashboards: Grafana's types", |_| {
+        with(dashboard_check(workspace), |folder| {
+            judge(folder, Path::new("node"), &["check.mjs"])
+        })
     });
 }
 
@@ -50,15 +62,15 @@ fn rules(workspace: &Workspace, promtool: &Path) -> Result<()> {
         &["test", "rules", "portreeve.rules_test.yaml"],
         &["check", "config", "prometheus.yml"],
     ] {
-        judge(workspace, "deploy/prometheus", promtool, arguments)?;
+        judge(&workspace.root.join("deploy/prometheus"), promtool, arguments)?;
     }
     Ok(())
 }
 
 /// The sample route, and whom it tells.
 fn route(workspace: &Workspace, amtool: &Path) -> Result<()> {
-    let folder = "deploy/alertmanager";
-    judge(workspace, folder, amtool, &["check-config", "alertmanager.yml"])?;
+    let folder = &workspace.root.join("deploy/alertmanager");
+    judge(folder, amtool, &["check-config", "alertmanager.yml"])?;
     for (labels, receiver) in ROUTES {
         let receiver = format!("--verify.receivers={receiver}");
         let arguments = [
@@ -69,15 +81,54 @@ fn route(workspace: &Workspace, amtool: &Path) -> Result<()> {
             &receiver,
             labels,
         ];
-        judge(workspace, folder, amtool, &arguments)?;
+        judge(folder, amtool, &arguments)?;
     }
     Ok(())
 }
 
-/// Runs a tool in a folder of the repository, and shows what it says only where it refuses something.
-fn judge(workspace: &Workspace, folder: &str, tool: &Path, arguments: &[&str]) -> Result<()> {
+/// A copy of the check below `target/tools`, with what it depends on: that is not put among the sources.
+fn dashboard_check(workspace: &Workspace) -> Result<PathBuf> {
+    node::ensure()?;
+    let (from, folder) = (workspace.root.join("deploy/grafana"), workspace.tools().join("grafana"));
+    let (lock, installed) = ("package-lock.json", folder.join("node_modules/.package-lock.json"));
+    let wanted = fs::read(from.join(lock)).with_context(|| format!("cannot read {lock} of deploy/grafana"))?;
+    let is_installed = installed.exists() && fs::read(folder.join(lock)).is_ok_and(|found| found == wanted);
+
+    let boards = folder.join("dashboards");
+    if boards.exists() {
+        fs::remove_dir_all(&boards).with_context(|| format!("cannot remove {}", boards.display()))?;
+    }
+    fs::create_dir_all(&boards).with_context(|| format!("cannot create {}", boards.display()))?;
+    let copy = |file: &Path| -> Result<()> {
+        fs::copy(from.join(file), folder.join(file)).with_context(|| format!("cannot copy {}", file.display()))?;
+        Ok(())
+    };
+    for file in DASHBOARD_CHECK {
+        copy(Path::new(file))?;
+    }
+    let entries = fs::read_dir(from.join("dashboards")).context("cannot list deploy/grafana/dashboards")?;
+    for entry in entries {
+        copy(&Path::new("dashboards").join(entry?.file_name()))?;
+    }
+    if !is_installed {
+        say!(
+            "Fetching Grafana's types and TypeScript (npm ci, below target/), since the check of dashboards needs them"
+        );
+        with_retries("fetching npm packages", || {
+            let mut command = Command::new("npm");
+            run_logged(
+                command.arg("ci").current_dir(&folder),
+                &workspace.tools().join("npm.log"),
+            )
+        })?;
+    }
+    Ok(folder)
+}
+
+/// Runs a tool in a folder, and shows what it says only where it refuses something.
+fn judge(folder: &Path, tool: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(tool);
-    command.args(arguments).current_dir(workspace.root.join(folder));
+    command.args(arguments).current_dir(folder);
     let output = command
         .output()
         .with_context(|| format!("cannot start `{}`", shown(&command)))?;
@@ -87,7 +138,11 @@ fn judge(workspace: &Workspace, folder: &str, tool: &Path, arguments: &[&str]) -
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        bail!("`{}` failed in {folder}; it says above what is wrong", shown(&command));
+        bail!(
+            "`{}` failed in {}; it says above what is wrong",
+            shown(&command),
+            folder.display()
+        );
     }
     Ok(())
 }

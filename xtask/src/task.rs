@@ -22,7 +22,7 @@ pub(crate) enum Task {
     },
     Fuzz(fuzz::FuzzArgs),
     Protos(protos::ProtosArgs),
-    /// Checks the Prometheus rules with their tests, and the sample configurations in deploy/.
+    /// Checks what lies in deploy/: the Prometheus rules with their tests, the sample configurations, the dashboards.
     Rules,
     /// Checks the walls between the parts of portreeve, and that each test kernel is what the hooks take it for.
     Tidy,

@@ -6,6 +6,7 @@ pub(crate) mod bpf_toolchain;
 pub(crate) mod cargo_tools;
 pub(crate) mod guest_tools;
 pub(crate) mod kernels;
+pub(crate) mod node;
 pub(crate) mod programs;
 pub(crate) mod promtool;
 pub(crate) mod rust_components;

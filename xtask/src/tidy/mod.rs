@@ -3,6 +3,7 @@
 //! Each rule is a function from a file's name and text to violations, so that its tests can show it failing.
 
 mod alerts;
+mod dashboards;
 mod files;
 mod records;
 mod tokens;
@@ -54,7 +55,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         folders: private_folders(workspace),
     };
     let mut violations = Vec::new();
-    let (mut rust, mut alerting) = (Vec::new(), Vec::new());
+    let (mut rust, mut alerting, mut boards) = (Vec::new(), Vec::new(), Vec::new());
     for file in sources::files(&workspace.root)? {
         let path = workspace.root.join(&file);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -67,7 +68,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             violations.extend(files::length(&name, &text));
             violations.extend(walls::check(&name, &text));
             rust.push((name, text));
-        } else if alerts::concerns(&name) {
+            continue;
+        }
+        if dashboards::concerns(&name) {
+            boards.push((name.clone(), text.clone()));
+        }
+        if alerts::concerns(&name) {
             alerting.push((name, text));
         }
     }
@@ -77,6 +83,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         .collect();
     violations.extend(records::check(&common));
     violations.extend(alerts::check(&alerting));
+    violations.extend(dashboards::check(&boards));
     violations.extend(manifests(workspace)?);
     for violation in &violations {
         say!("{violation}");
