@@ -2,12 +2,15 @@
 
 use std::{io, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
 
-use super::notify::{
-    client::Failure,
-    outbox::{Parcel, Status, Style},
-    worker::Deliver,
+use super::{
+    notify::{
+        client::Failure,
+        outbox::{Parcel, Status, Style},
+        worker::Deliver,
+    },
+    sentence,
 };
-use crate::policy::Severity;
+use crate::policy::{Severity, notice::Over};
 
 /// Where the journal takes messages.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -60,7 +63,8 @@ fn message(parcel: &Parcel) -> Vec<u8> {
     let (alert, notice) = (&parcel.alert, &parcel.alert.notice);
     let is_over = parcel.status == Status::Resolved;
     let text = if is_over {
-        format!("alert resolved: {}", notice.summary())
+        let why = parcel.ended.map_or(Over::default(), |ended| ended.why);
+        sentence::resolved(&alert.key, why, &alert.starts_at.to_string())
     } else {
         format!("alert: {}", notice.summary())
     };
@@ -139,6 +143,11 @@ mod tests {
         assert!(message.contains("\nPORTREEVE_EXPECT\n"), "{message}");
         let message = receive();
         assert!(message.contains("PRIORITY=6\n") && message.contains("PORTREEVE_STATUS=resolved\n"));
+        let begin = "MESSAGE=alert resolved: python3.11 no longer listens on 1992/tcp in the network namespace ";
+        assert!(
+            message.starts_with(begin) && message.contains("; it fired 2100-11-23T03:20:00Z\n"),
+            "{message}"
+        );
     }
 
     #[test]

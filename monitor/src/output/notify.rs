@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use self::{
     client::Client,
     endpoint::Endpoint,
-    outbox::{Accepted, Kept, Outbox, Outgoing, Style},
+    outbox::{Accepted, Ended, Kept, Outbox, Outgoing, Style, Times},
     worker::{Deliver, Pauses, Postbox, Sent},
 };
 use super::{
@@ -36,7 +36,7 @@ use crate::{
     policy::{
         Severity,
         alerts::{Alert, AlertKey},
-        notice::Notice,
+        notice::{Notice, Over},
     },
 };
 
@@ -60,8 +60,8 @@ pub struct Receivers {
     metrics: Arc<Mutex<Metrics>>,
     /// This host's name.
     host: String,
-    /// The URL of the agent's own page.
-    page: String,
+    /// The URL of the agent's own page, where people can reach it.
+    page: Option<String>,
 }
 
 /// One of those who are told, as the configuration has it.
@@ -117,16 +117,16 @@ impl Wanted {
         alertmanagers.chain(webhooks).chain(journal)
     }
 
-    /// Starts them. `host` is this host's name, and `page` the URL of the agent's own page.
+    /// Starts them. `host` is this host's name, and `page` the URL of the agent's own page, where people can reach it.
     ///
     /// # Errors
     /// Where a file that is needed cannot be read, or there is no thread to be had.
-    pub fn start(&self, host: &str, page: &str, metrics: &Arc<Mutex<Metrics>>) -> Result<Receivers> {
+    pub fn start(&self, host: &str, page: Option<String>, metrics: &Arc<Mutex<Metrics>>) -> Result<Receivers> {
         let mut receivers = Receivers {
             all: Vec::new(),
             metrics: Arc::clone(metrics),
             host: host.to_owned(),
-            page: page.to_owned(),
+            page,
         };
         for target in self.targets() {
             let receiver = receivers.receiver(target)?;
@@ -260,11 +260,12 @@ impl Receivers {
     }
 
     /// An alert is over.
-    pub fn end(&self, alert: &Alert, now: u64) {
+    pub fn end(&self, alert: &Alert, why: Over, now: u64) {
+        let ended = Ended { at: now, why };
         for receiver in &self.all {
             let is_kept = receiver
                 .postbox
-                .with(|outbox| outbox.end(&alert.key, alert.severity, now));
+                .with(|outbox| outbox.end(&alert.key, alert.severity, ended));
             if !is_kept {
                 lock(&self.metrics).notified(&receiver.name, "dropped", 1);
             }
@@ -272,11 +273,12 @@ impl Receivers {
     }
 
     /// An alert is over at once: a worse one took its place, or nobody wants to know of it any more.
-    pub fn supersede(&self, alert: &Alert, now: u64) {
+    pub fn supersede(&self, alert: &Alert, why: Over, now: u64) {
+        let ended = Ended { at: now, why };
         for receiver in &self.all {
             receiver
                 .postbox
-                .with(|outbox| outbox.supersede(&alert.key, alert.severity, now));
+                .with(|outbox| outbox.supersede(&alert.key, alert.severity, ended));
         }
     }
 
@@ -287,21 +289,29 @@ impl Receivers {
         }
     }
 
-    /// What was accepted since this was last asked, and by whom. The lengths of the queues go to the metrics.
-    pub fn look(&self, now: u64) -> Vec<Told> {
+    /// What was delivered since this was last asked: what is written down here is not. The lengths of the queues go to the
+    /// metrics.
+    pub fn look(&self, now: u64) -> Vec<Accepted> {
         let mut all = Vec::new();
         for receiver in &self.all {
             let (accepted, waiting) = receiver
                 .postbox
                 .read(|outbox| (outbox.take_accepted(), outbox.waiting(now)));
             lock(&self.metrics).notifications_wait(&receiver.name, waiting);
-            all.extend(accepted.into_iter().map(|accepted| Told {
-                receiver: receiver.name.clone(),
-                is_remote: receiver.is_remote,
-                accepted,
-            }));
+            all.extend(accepted.into_iter().filter(|_| receiver.is_remote));
         }
         all
+    }
+
+    /// What each of them accepted of an alert that fired then, by name; those that accepted nothing are left out.
+    pub fn told(&self, alert: &Alert) -> Vec<(String, Times)> {
+        let told = self.all.iter().filter_map(|receiver| {
+            let times = receiver
+                .postbox
+                .read(|outbox| outbox.told(&alert.key, alert.severity, alert.fired));
+            Some((receiver.name.clone(), times?))
+        });
+        told.collect()
     }
 
     /// The names of all of them.
@@ -323,7 +333,7 @@ impl Receivers {
         &self,
         alert: &Outgoing,
         keep: Duration,
-        ended: Option<u64>,
+        ended: Option<Ended>,
         known: &BTreeMap<String, Known>,
         now: u64,
     ) {
@@ -361,17 +371,6 @@ impl Receivers {
     }
 }
 
-/// A receiver was told something, and accepted it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The receiver.
-    pub receiver: String,
-    /// Whether that counts as delivered: what is written down here is not.
-    pub is_remote: bool,
-    /// What it accepted.
-    pub accepted: Accepted,
-}
-
 /// Receivers that are to take the place of others.
 pub struct Exchange {
     started: Vec<Receiver>,
@@ -388,9 +387,10 @@ pub struct Known {
 /// An alert as receivers know it. Its time is read from the clock once, here, and is the same in whatever is sent of it.
 pub fn outgoing(alert: &Alert, clock: Clock) -> Outgoing {
     Outgoing {
-        key: alert.key.clone(),
+        key: AlertKey::clone(&alert.key),
         severity: alert.severity,
         notice: Arc::clone(&alert.notice),
+        fired: alert.fired,
         starts_at: alertmanager::wall(clock, alert.fired),
     }
 }

@@ -12,8 +12,7 @@ use crate::{
     config::Settings,
     event::SocketKey,
     identity::clock,
-    output::sentence::Over,
-    policy::{Facts, Finding},
+    policy::{Facts, Finding, notice::Over},
     registry::{Registry, name_matches},
 };
 
@@ -78,7 +77,7 @@ impl Pipeline {
             |key, socket| !lost.contains(&(key.rule.clone(), socket)),
         );
         for alert in &over {
-            self.receivers.supersede(alert, now);
+            self.receivers.supersede(alert, Over::Unruled, now);
             self.told_as_over(alert, Over::Unruled, now);
         }
     }
