@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod endpoint;
+mod failure;
 pub mod outbox;
 #[cfg(test)]
 mod servers;
@@ -198,6 +199,11 @@ impl Receivers {
     /// Where a file that is needed cannot be read, or there is no thread to be had.
     pub fn exchange(&mut self, wanted: &Wanted) -> Result<Exchange> {
         let is_there = |target: &Target| self.all.iter().any(|receiver| receiver.target == *target);
+        // Those that stay read their files for each message: what is wrong with one is better said now.
+        for endpoint in wanted.alertmanagers.iter().chain(&wanted.webhooks) {
+            client::check_authorities(endpoint)
+                .map_err(|error| ConfigError::from(format!("{}: {error}", endpoint.name)))?;
+        }
         let new: Vec<_> = wanted.targets().filter(|target| !is_there(target)).collect();
         let mut started = Vec::new();
         for target in new {
