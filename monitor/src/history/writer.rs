@@ -64,7 +64,12 @@ impl Writer {
         self.open();
         let mut round = Instant::now() + ROUND;
         loop {
-            let until = self.again.map_or(round, |(again, _)| again.min(round));
+            let until = match self.again {
+                Some((again, _)) => again.min(round),
+                // It can be written again by now.
+                None if !self.kept.is_empty() => Instant::now(),
+                None => round,
+            };
             let Batch { messages, stop } = self.shared.queue.take(until);
             self.kept.extend(messages);
             self.try_again(stop);

@@ -192,7 +192,7 @@ impl Receivers {
         })
     }
 
-    /// Others are to be told from now on: those who are new are told of what fires. Where one cannot be started, all stays as it
+    /// Others are to be told from now on: those whose name is new are told of what fires. Where one cannot be started, all stays as it
     /// was.
     ///
     /// # Errors
@@ -229,6 +229,13 @@ impl Receivers {
             .into_iter()
             .partition(|receiver| exchange.wanted.contains(&receiver.target));
         self.all = kept;
+        // To who has the same name at another URL, or with another password, the alerts are the same.
+        for receiver in &exchange.started {
+            if let Some(before) = gone.iter().find(|before| before.name == receiver.name) {
+                let known = before.postbox.read(Outbox::hand_over);
+                receiver.postbox.with(|outbox| *outbox = known);
+            }
+        }
         for alert in firing {
             let outgoing = outgoing(alert, clock);
             for receiver in &exchange.started {
@@ -400,3 +407,7 @@ pub fn outgoing(alert: &Alert, clock: Clock) -> Outgoing {
         starts_at: alertmanager::wall(clock, alert.fired),
     }
 }
+
+#[cfg(test)]
+#[path = "notify/exchange_tests.rs"]
+mod tests;

@@ -59,19 +59,19 @@ pub fn alertmanager_folder() -> Option<PathBuf> {
 }
 
 /// A document that a webhook got, and when.
-struct Came {
+pub struct Came {
     document: Value,
     at: Instant,
 }
 
 /// A webhook that takes everything.
-struct Hook {
-    address: SocketAddr,
+pub struct Hook {
+    pub address: SocketAddr,
     came: Receiver<Came>,
 }
 
 impl Hook {
-    fn start() -> Outcome<Self> {
+    pub fn start() -> Outcome<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let (sender, came) = channel();
@@ -101,7 +101,7 @@ impl Hook {
     }
 
     /// What a webhook of the agent gets next is in this state, of an alert on this port.
-    fn expect(&self, status: &str, port: u16) -> Outcome<Came> {
+    pub fn expect(&self, status: &str, port: u16) -> Outcome<Came> {
         let came = self.next()?;
         let document = &came.document;
         if document["status"] == status && document["alert"]["port"] == port {
@@ -128,7 +128,7 @@ impl Hook {
         Err(format!("never {status}; got {}", seen.join("\n")).into())
     }
 
-    fn is_quiet(&self) -> Test {
+    pub fn is_quiet(&self) -> Test {
         match self.came.try_recv() {
             Ok(came) => Err(format!("the webhook was told more: {}", came.document).into()),
             Err(_) => Ok(()),
@@ -196,7 +196,7 @@ impl Setting {
     }
 }
 
-fn hook_at(address: SocketAddr) -> String {
+pub fn hook_at(address: SocketAddr) -> String {
     format!("[[webhook]]\nname = \"test\"\nurl = \"http://{address}/hook?token=hush\"")
 }
 

@@ -242,6 +242,12 @@ impl Outbox {
         }
     }
 
+    /// Gives all of it to whoever takes this one's place.
+    pub fn hand_over(&mut self) -> Self {
+        let empty = Self::new(self.style);
+        std::mem::replace(self, empty)
+    }
+
     /// An alert fires, and will for `keep` at least.
     pub fn fire(&mut self, alert: Outgoing, keep: Duration) {
         self.changes += 1;
