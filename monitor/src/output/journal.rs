@@ -39,6 +39,13 @@ impl Journal {
         Self { path }
     }
 
+    fn sentence(&self, error: &io::Error) -> String {
+        format!(
+            "cannot write to {}: {error}; see that systemd's journal runs here, or switch [journal] off",
+            self.path.display()
+        )
+    }
+
     fn send(&self, message: &[u8]) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
         // A journal that is stuck must not hold the thread for ever.
@@ -52,7 +59,7 @@ impl Deliver for Journal {
     fn deliver(&mut self, parcels: &[Parcel]) -> Result<(), Failure> {
         for parcel in parcels {
             self.send(&message(parcel))
-                .map_err(|error| Failure::Later(Duration::ZERO, error.to_string()))?;
+                .map_err(|error| Failure::Later(Duration::ZERO, self.sentence(&error)))?;
         }
         Ok(())
     }
@@ -161,6 +168,9 @@ mod tests {
     fn a_journal_that_is_not_there_is_a_failure_to_try_again() {
         let mut journal = Journal::new("/nowhere/at/all".into());
         let failure = journal.deliver(&[parcel(Clock::read())]).unwrap_err();
-        assert!(matches!(failure, Failure::Later(..)), "{failure:?}");
+        let Failure::Later(_, sentence) = failure else {
+            panic!("{failure:?}")
+        };
+        assert!(sentence.starts_with("cannot write to /nowhere/at/all: "), "{sentence}");
     }
 }
