@@ -100,10 +100,16 @@ fn free_ports(count: usize) -> Outcome<Vec<u16>> {
     Ok(ports)
 }
 
-/// The ports of the alerts that it shows, in order; each as often as it is shown.
+/// The ports of the alerts of this process that it shows, in order; each as often as it is shown. Others of the host may listen on
+/// one of these ports meanwhile.
 fn shown(alertmanager: &Alertmanager) -> Outcome<Vec<u16>> {
+    let process = std::env::current_exe()?;
+    let process = process.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mut ports = Vec::new();
     for labels in alertmanager.shown()? {
+        if labels["process"] != process.get(..32).unwrap_or(process) {
+            continue;
+        }
         ports.push(labels["port"].as_str().ok_or("an alert without a port")?.parse()?);
     }
     ports.sort_unstable();
