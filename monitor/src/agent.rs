@@ -108,7 +108,7 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
         })
         .transpose()?;
     let page = page(&settings, &listeners);
-    let receivers = settings.receivers.start(&settings.instance, &page, &shared.metrics)?;
+    let receivers = settings.receivers.start(&settings.instance, page, &shared.metrics)?;
     let mut pipeline = Pipeline::new(
         &settings,
         Arc::clone(&chosen.registry),

@@ -1,20 +1,18 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 mod alerting;
+mod history;
 mod looks;
 mod outputs;
 mod reconfigure;
-mod remember;
-mod told;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
 use anyhow::{Context, Result};
 
-use self::told::Ledger;
 use super::{
     decode, host_netns,
     processes::Processes,
@@ -43,7 +41,10 @@ use crate::{
         report::process_label,
         writer::Writer,
     },
-    policy::{Facts, Policy, alerts::Alerts},
+    policy::{
+        Facts, Policy,
+        alerts::{Alert, Alerts, Held},
+    },
     registry::{Registrations, Registry, name_matches},
     snapshot::{Answer, Confirmer, Query},
 };
@@ -84,10 +85,12 @@ pub(super) struct Pipeline {
     inventory: Inventory<Known>,
     alerts: Alerts,
     receivers: Receivers,
-    /// What they were told.
-    ledger: Ledger,
+    /// The alerts that ended last, the newest at the end, and when: nanoseconds since boot.
+    ended: VecDeque<(Alert, u64)>,
     /// Alerts that were held back since that was last said, by rule.
-    held_back: BTreeMap<String, u64>,
+    held_back: BTreeMap<String, Held>,
+    /// What was said of them since an alert of the rule fired.
+    held_unsaid: BTreeMap<String, String>,
     /// Alerts of another boot, whose ends receivers are still to be told.
     before: Vec<Stored>,
     state: State,
@@ -146,8 +149,9 @@ impl Pipeline {
             inventory: Inventory::default(),
             alerts: Alerts::default(),
             receivers,
-            ledger: Ledger::default(),
+            ended: VecDeque::new(),
             held_back: BTreeMap::new(),
+            held_unsaid: BTreeMap::new(),
             before: Vec::new(),
             state,
             history,

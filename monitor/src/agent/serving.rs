@@ -32,25 +32,33 @@ fn refused(settings: &Settings, address: SocketAddr, error: &std::io::Error) -> 
     anyhow::anyhow!("cannot serve HTTP on {address}: {owner} has it; use --web.listen-address for another")
 }
 
-/// Where people reach the page: as the flag says, else at this host's name.
-pub(super) fn page(settings: &Settings, listeners: &[TcpListener]) -> String {
-    if let Some(url) = &settings.external_url {
-        return url.clone();
+/// Where people reach the page: as the flag says, else at the first address that is not loopback, by this host's name where it is
+/// all of them. What listens on loopback alone nobody else can reach, and a link to it would lead nowhere.
+pub(super) fn page(settings: &Settings, listeners: &[TcpListener]) -> Option<String> {
+    let reachable = || {
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        addresses.into_iter().find(|address| !address.ip().is_loopback())
+    };
+    settings
+        .external_url
+        .clone()
+        .or_else(|| Some(page_at(&settings.instance, reachable()?)))
+}
+
+fn page_at(instance: &str, address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return format!("http://{address}");
     }
-    let port = listeners
-        .first()
-        .and_then(|listener| listener.local_addr().ok())
-        .map_or(0, |address| address.port());
     // A name can be anything, and a receiver may refuse what is no URL.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let host = settings.instance.bytes().map(|byte| {
+    let host = instance.bytes().map(|byte| {
         if plain(byte) {
             char::from(byte).to_string()
         } else {
             format!("%{byte:02X}")
         }
     });
-    format!("http://{}:{port}", host.collect::<String>())
+    format!("http://{}:{}", host.collect::<String>(), address.port())
 }
 
 pub(super) fn serve(
@@ -73,4 +81,21 @@ pub(super) fn serve(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_at_the_address_or_by_the_hosts_name_where_that_is_any() {
+        for (address, page) in [
+            ("192.0.2.7:19992", "http://192.0.2.7:19992"),
+            ("[2001:db8::7]:80", "http://[2001:db8::7]:80"),
+            ("0.0.0.0:19992", "http://web%207:19992"),
+            ("[::]:19992", "http://web%207:19992"),
+        ] {
+            assert_eq!(page_at("web 7", address.parse().unwrap()), page);
+        }
+    }
 }

@@ -1,15 +1,15 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Report;
+use super::{Report, alert_states::AlertFields};
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::{Ancestor, Clock, Container},
-    policy::{alerts::Alert, notice::Subject},
+    policy::{alerts::Alert, notice::Notice},
     registry::Registration,
 };
 
@@ -141,22 +141,14 @@ struct AlertLine<'a> {
     host: &'a str,
     time: String,
     event: &'static str,
-    rule: &'a str,
-    severity: &'static str,
-    protocol: &'static str,
-    port: u16,
-    process: &'a str,
-    netns: u32,
+    #[serde(flatten)]
+    about: AlertFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fired: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<&'a Subject>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<&'a BTreeMap<String, String>>,
+    #[serde(flatten)]
+    notice: Option<&'a Notice>,
 }
 
 #[derive(Serialize)]
@@ -390,9 +382,7 @@ impl Lines {
         let time = rfc3339(clock, alert.fired);
         let line = AlertLine {
             summary: Some(notice.summary()),
-            listener: Some(&notice.listener),
-            labels: Some(&notice.labels),
-            annotations: Some(&notice.annotations),
+            notice: Some(notice),
             ..self.about_alert("alert", alert, time)
         };
         json(&line)
@@ -414,17 +404,10 @@ impl Lines {
             host: &self.host,
             time,
             event,
-            rule: &alert.key.rule,
-            severity: alert.severity.as_str(),
-            protocol: alert.key.protocol.as_str(),
-            port: alert.key.port,
-            process: &alert.key.process,
-            netns: alert.key.netns,
+            about: AlertFields::of(&alert.key, alert.severity),
             fired: None,
             summary: None,
-            listener: None,
-            labels: None,
-            annotations: None,
+            notice: None,
         }
     }
 

@@ -123,7 +123,8 @@ fn main() -> ExitCode {
         .chain(reload::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
-        .chain(receivers::ALL);
+        .chain(receivers::ALL)
+        .chain(outages::ALL);
     for (name, test) in singles {
         trials.push(Trial::test(*name, move || run(test)));
     }

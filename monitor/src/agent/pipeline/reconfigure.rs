@@ -10,8 +10,8 @@ use crate::{
     config::Settings,
     event::SocketKey,
     identity::clock,
-    output::{notify::Exchange, sentence::Over},
-    policy::{Facts, Finding},
+    output::notify::Exchange,
+    policy::{Facts, Finding, notice::Over},
     registry::{Registry, name_matches},
 };
 
@@ -72,7 +72,7 @@ impl Pipeline {
             |key, socket| !lost.contains(&(key.rule.clone(), socket)),
         );
         for alert in &over {
-            self.receivers.supersede(alert, now);
+            self.receivers.supersede(alert, Over::Unruled, now);
             self.told_as_over(alert, Over::Unruled, now);
         }
     }
