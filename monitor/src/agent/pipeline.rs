@@ -1,6 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 mod alerting;
+mod answers;
 mod looks;
 mod outputs;
 mod reconfigure;
@@ -9,6 +10,7 @@ mod told;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -40,6 +42,7 @@ use crate::{
         metrics::{ListenerSeries, Metrics},
         notices::Labels,
         notify::Receivers,
+        recent::Recent,
         report::process_label,
         writer::Writer,
     },
@@ -67,6 +70,8 @@ pub(super) struct Pipeline {
     misses: HookMisses,
     lines: Lines,
     writer: Option<Writer>,
+    /// What was told, for readers of the API.
+    recent: Arc<Recent>,
     clock: Clock,
     ticks: u64,
     /// Records that came so far.
@@ -92,6 +97,12 @@ pub(super) struct Pipeline {
     before: Vec<Stored>,
     state: State,
     history: Recorder,
+    /// The file that it is in; `None` where none is kept.
+    history_file: Option<PathBuf>,
+    /// The id of this boot.
+    boot: String,
+    /// When the agent started: nanoseconds since boot.
+    started: u64,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -111,16 +122,17 @@ impl Pipeline {
         settings: &Settings,
         registry: Arc<Registry>,
         metrics: Arc<Mutex<Metrics>>,
+        recent: Arc<Recent>,
         (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
         receivers: Receivers,
     ) -> Result<Self> {
-        let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
         let boot = boot.trim().to_owned();
         let history = Recorder::start(&settings.history, boot.clone());
-        let state = State::new(&settings.state, settings.state_asked, boot);
+        let history_file = history.is_kept().then(|| settings.history.path.clone());
+        let state = State::new(&settings.state, settings.state_asked, boot.clone());
         Ok(Self {
             registry,
             policy: settings.policy.clone(),
@@ -128,8 +140,9 @@ impl Pipeline {
             counters,
             bound_udp,
             misses: HookMisses::default(),
-            lines: Lines::new(settings.instance.clone(), run.trim().to_owned()),
+            lines: Lines::new(settings.instance.clone(), recent.run().to_owned()),
             writer,
+            recent,
             clock: Clock::read(),
             ticks: 0,
             events: 0,
@@ -151,6 +164,9 @@ impl Pipeline {
             before: Vec::new(),
             state,
             history,
+            history_file,
+            boot,
+            started: clock::boot_now(),
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,

@@ -1,6 +1,5 @@
 //! `portreeve history [PORT|NAME]`: what listened, from when to when, and how often.
 
-mod group;
 pub(in crate::cli) mod json;
 pub(in crate::cli) mod moment;
 pub(in crate::cli) mod text;
@@ -14,11 +13,11 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-pub(in crate::cli) use self::group::{Entry, grouped};
 use super::{
     print::{print, say},
     terminal::{self, Color},
 };
+pub(in crate::cli) use crate::history::{Entry, grouped};
 use crate::{
     config,
     event::Protocol,
@@ -101,7 +100,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Err(UsageError("--since lies after --until: nothing can be between them".to_owned()).into());
     }
     let file = args.history_file.clone().unwrap_or(history.path);
-    let query = Query { ports, since, until };
+    let query = Query {
+        ports,
+        since,
+        until,
+        limit: None,
+    };
     let mut rows = read(&file, &query)?;
     let all = rows.len();
     if query.ports.is_empty() && !args.all {

@@ -15,10 +15,10 @@ use serde::Serialize;
 use self::follow::{Agent, State, Status, Which};
 use super::{
     print::{document, print},
-    run::{DEFAULT_ADDRESS, listen_address},
+    run::DEFAULT_ADDRESS,
 };
 use crate::{
-    config::duration,
+    config::{duration, listen::address},
     exit::UsageError,
     identity::{Clock, clock},
 };
@@ -39,7 +39,7 @@ pub struct Args {
     timeout: Duration,
 
     /// Where the agent answers
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADDRESS, value_parser = listen_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADDRESS, value_parser = address)]
     agent: SocketAddr,
 
     /// Print one JSON document

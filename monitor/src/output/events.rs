@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Report;
+use super::{
+    Report,
+    listing::{Item, Page},
+};
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::{Ancestor, Clock, Container},
@@ -77,7 +80,11 @@ struct Document<'a> {
     schema: u32,
     host: &'a str,
     time: String,
-    listeners: Vec<Line<'a>>,
+    /// All there are, those that were asked for, and how many of these come before.
+    total: usize,
+    matched: usize,
+    offset: usize,
+    listeners: Vec<Listed<'a>>,
 }
 
 /// One end of a connection.
@@ -337,30 +344,45 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
     }
 }
 
-/// All that listens, as one JSON document: each listener as the line that told of it, with who holds it now.
-pub fn listeners<'a>(
-    host: &str,
-    now: u64,
-    clock: Clock,
-    listeners: impl Iterator<Item = (&'a Event, &'a Report, &'a [crate::event::Holder])>,
-) -> String {
-    let lines = listeners.map(|(event, report, holders)| Line {
-        holders: Some(
-            holders
-                .iter()
-                .map(|holder| Other {
-                    pid: holder.pid,
-                    comm: &holder.comm,
-                })
-                .collect(),
-        ),
-        ..line(host, event, report, clock)
-    });
+/// A listener in a list: the line that told of it, with who holds it now.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Listed<'a>(Line<'a>);
+
+impl<'a> Listed<'a> {
+    pub(super) fn new(host: &'a str, (event, report, holders): Item<'a>, clock: Clock) -> Self {
+        let holders = holders.iter().map(|holder| Other {
+            pid: holder.pid,
+            comm: &holder.comm,
+        });
+        Self(Line {
+            holders: Some(holders.collect()),
+            ..line(host, event, report, clock)
+        })
+    }
+}
+
+/// What listens, or a part of it, as one JSON document.
+pub fn listeners(host: &str, now: u64, clock: Clock, page: Page<'_>) -> String {
     json(&Document {
         schema: SCHEMA,
         host,
         time: rfc3339(clock, now),
-        listeners: lines.collect(),
+        total: page.total,
+        matched: page.matched,
+        offset: page.offset,
+        listeners: page
+            .items
+            .into_iter()
+            .map(|item| Listed::new(host, item, clock))
+            .collect(),
+    })
+}
+
+fn socket_line(host: &str, id: String, event: &Event, report: &Report, clock: Clock) -> String {
+    json(&Line {
+        id: Some(id),
+        ..line(host, event, report, clock)
     })
 }
 
@@ -375,13 +397,26 @@ impl Lines {
         format!("{}-{}", self.run, self.sequence)
     }
 
+    /// The number of the last line.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// An event about a socket.
     pub fn socket(&mut self, event: &Event, report: &Report, clock: Clock) -> String {
         let id = self.next_id();
-        json(&Line {
-            id: Some(id),
-            ..line(&self.host, event, report, clock)
-        })
+        socket_line(&self.host, id, event, report, clock)
+    }
+
+    /// The same, to be written down by whoever wants to read it.
+    pub fn socket_later(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        clock: Clock,
+    ) -> impl FnOnce() -> String + Send + use<> {
+        let (id, host, event, report) = (self.next_id(), self.host.clone(), event.clone(), report.clone());
+        move || socket_line(&host, id, &event, &report, clock)
     }
 
     /// An alert that fires, with the listener that set it off.

@@ -231,7 +231,7 @@ impl Pipeline {
                     .map(|(name, times)| (name.as_str(), times.firing, times.resolved));
                 (alert, *ended, told.collect())
             });
-            alerts_as_json(&host, clock::boot_now(), clock, &names, alerts)
+            Ok(alerts_as_json(&host, clock::boot_now(), clock, &names, alerts))
         })
     }
 

@@ -19,9 +19,9 @@ use crate::{
     agent::{ephemeral_ports, host_netns},
     cli::{
         print::say,
-        run::{DEFAULT_ADDRESS, PathArgs, listen_address},
+        run::{DEFAULT_ADDRESS, PathArgs},
     },
-    config,
+    config::{self, listen::address},
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
     policy::Policy,
@@ -39,7 +39,7 @@ pub struct SourceArgs {
     /// Where to ask a running agent since when a socket listens
     ///
     /// Without this it is asked where it serves by default, and need not be there.
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     agent: Option<SocketAddr>,
 
     #[command(flatten)]
