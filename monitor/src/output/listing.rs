@@ -67,7 +67,8 @@ const SORTS: [(&str, Sort); 9] = [
     ("verdict", Sort::Verdict),
 ];
 
-const PARAMETERS: [&str; 13] = [
+/// What a query may have in it.
+pub(super) const PARAMETERS: [&str; 13] = [
     "port",
     "protocol",
     "name",
