@@ -1,14 +1,15 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
+mod list;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{
-    Report,
-    listing::{Item, Page},
-};
+pub(super) use self::list::Listed;
+pub use self::list::listeners;
+use super::Report;
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::{Ancestor, Clock, Container},
@@ -72,19 +73,6 @@ struct Line<'a> {
     /// In a list alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<Other<'a>>>,
-}
-
-/// What listens, as a document.
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    host: &'a str,
-    time: String,
-    /// All there are, those that were asked for, and how many of these come before.
-    total: usize,
-    matched: usize,
-    offset: usize,
-    listeners: Vec<Listed<'a>>,
 }
 
 /// One end of a connection.
@@ -342,41 +330,6 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
         missing: report.missing(event),
         holders: None,
     }
-}
-
-/// A listener in a list: the line that told of it, with who holds it now.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Listed<'a>(Line<'a>);
-
-impl<'a> Listed<'a> {
-    pub(super) fn new(host: &'a str, (event, report, holders): Item<'a>, clock: Clock) -> Self {
-        let holders = holders.iter().map(|holder| Other {
-            pid: holder.pid,
-            comm: &holder.comm,
-        });
-        Self(Line {
-            holders: Some(holders.collect()),
-            ..line(host, event, report, clock)
-        })
-    }
-}
-
-/// What listens, or a part of it, as one JSON document.
-pub fn listeners(host: &str, now: u64, clock: Clock, page: Page<'_>) -> String {
-    json(&Document {
-        schema: SCHEMA,
-        host,
-        time: rfc3339(clock, now),
-        total: page.total,
-        matched: page.matched,
-        offset: page.offset,
-        listeners: page
-            .items
-            .into_iter()
-            .map(|item| Listed::new(host, item, clock))
-            .collect(),
-    })
 }
 
 fn socket_line(host: &str, id: String, event: &Event, report: &Report, clock: Clock) -> String {

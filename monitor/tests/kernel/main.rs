@@ -18,6 +18,7 @@ mod agent;
 mod capabilities;
 mod command_line;
 mod deployed_rules;
+mod http;
 mod kernel_fields;
 mod listeners;
 mod losses;
@@ -27,6 +28,8 @@ mod receivers;
 mod refusals;
 mod reload;
 mod scenarios;
+#[path = "../../src/output/schema.rs"]
+mod schema;
 mod snapshot;
 mod world;
 
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         .iter()
         .chain(refusals::ALL)
         .chain(reload::ALL)
+        .chain(http::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
         .chain(receivers::ALL);
