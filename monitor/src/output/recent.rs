@@ -98,6 +98,14 @@ impl Recent {
         self.last.send_replace(sequence);
     }
 
+    /// Writes all of them down, and gives up what that takes: a registry that is exchanged must not live on here.
+    pub fn settle(&self) {
+        let kept: Vec<_> = self.lock().iter().cloned().collect();
+        for told in kept {
+            told.line();
+        }
+    }
+
     /// The number of the newest event; 0 where there was none.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -175,6 +183,19 @@ mod tests {
         for other in ["run-6", "other-3", "run-", "run", "run--1", ""] {
             assert_eq!(recent.sequence(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_settled_keeps_nothing_alive_but_its_line() {
+        let (recent, registry) = (Recent::new("run".to_owned()), Arc::new(()));
+        let used = Arc::clone(&registry);
+        recent.put(1, move || format!("{used:?}"));
+        assert_eq!(Arc::strong_count(&registry), 2);
+        recent.settle();
+        assert_eq!(
+            (Arc::strong_count(&registry), recent.newest(1).events[0].line()),
+            (1, "()")
+        );
     }
 
     #[test]

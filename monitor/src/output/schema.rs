@@ -5,8 +5,10 @@ use serde_json::Value;
 /// What a value has that its schema does not allow; patterns apart.
 pub(crate) fn violations(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
     if let Some(reference) = schema["$ref"].as_str() {
-        let place = root.pointer(reference.trim_start_matches('#'));
-        return violations(root, place.unwrap_or_else(|| panic!("no {reference}")), value, path);
+        return match root.pointer(reference.trim_start_matches('#')) {
+            Some(schema) => violations(root, schema, value, path),
+            None => vec![format!("{path}: there is no {reference}")],
+        };
     }
     if let Some(ways) = schema["anyOf"].as_array() {
         let fits = ways.iter().any(|way| violations(root, way, value, path).is_empty());
@@ -48,8 +50,9 @@ pub(crate) fn violations(root: &Value, schema: &Value, value: &Value, path: &str
             property => wrong.extend(violations(root, property, below, &format!("{path}.{key}"))),
         }
     }
-    for key in schema["required"].as_array().into_iter().flatten() {
-        if value.is_object() && value.get(key.as_str().unwrap()).is_none() {
+    let required = schema["required"].as_array().into_iter().flatten();
+    for key in required.filter_map(Value::as_str) {
+        if value.is_object() && value.get(key).is_none() {
             wrong.push(format!("{path}: no {key}"));
         }
     }

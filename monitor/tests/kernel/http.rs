@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufBufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Command, Stdio},
@@ -28,9 +28,16 @@ pub const ALL: &[Named] = &[
         "a_unix_socket_serves_beside_an_address_and_goes_with_the_agent",
         unix_socket,
     ),
-    ("a_socket_that_systemd_hands_over_is_served", handed_over),
     ("what_cannot_be_served_is_said_before_anything_is_attached", refused),
 ];
+
+/// Those that need a shell.
+pub const WITH_SHELL: &[Named] = &[("a_socket_that_systemd_hands_over_is_served", handed_over)];
+
+/// Why those cannot run here: nothing else gives a program a descriptor of a certain number without unsafe code.
+pub fn missing() -> Option<String> {
+    (!has_program("sh")).then(|| "there is no sh here; it runs on the machine's own kernel".to_owned())
+}
 
 /// A document that a real agent answers with, once it is what docs/openapi.yaml says of the path.
 fn document(agent: &Agent, openapi: &Value, path: &str, said: &str) -> Result<Value, Box<dyn std::error::Error>> {
@@ -140,7 +147,7 @@ fn streamed() -> Test {
 }
 
 /// Asks over a stream: the status.
-fn status(mut stream: impl std::io::Read + std::io::Write, path: &str) -> Result<u16, Box<dyn std::error::Error>> {
+fn status(mut stream: impl Read + Write, path: &str) -> Result<u16, Box<dyn std::error::Error>> {
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -174,10 +181,6 @@ fn unix_socket() -> Test {
 }
 
 fn handed_over() -> Test {
-    if !has_program("sh") {
-        // Nothing else here gives a program a descriptor of this number without unsafe code.
-        return Ok(());
-    }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";

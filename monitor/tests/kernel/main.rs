@@ -134,6 +134,7 @@ fn main() -> ExitCode {
         }
     }
     for (tests, missing) in [
+        (http::WITH_SHELL, http::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),

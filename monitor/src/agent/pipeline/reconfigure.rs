@@ -25,6 +25,7 @@ impl Pipeline {
     pub(in crate::agent) fn reconfigure(&mut self, settings: &Settings, registry: Arc<Registry>) -> Result<()> {
         let exchange = self.receivers.exchange(&settings.receivers)?;
         let before = std::mem::replace(&mut self.policy, settings.policy.clone());
+        self.recent.settle();
         self.registry = registry;
         self.look_every = settings.reconcile.as_secs().max(1);
         let mut metrics = lock(&self.metrics);
