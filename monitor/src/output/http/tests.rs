@@ -40,7 +40,7 @@ struct Server {
     address: SocketAddr,
     shared: Shared,
     /// Goes last, and all that runs with it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// What differs from one server to the next.
@@ -116,7 +116,7 @@ impl Server {
         Self {
             address,
             shared,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -130,12 +130,12 @@ impl Server {
     /// Asks with a method and further headers.
     fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
         let mut stream = self.connect();
-        write!(
-            stream,
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
             self.address
-        )
-        .unwrap();
+        );
+        // Where the server has closed already, what it said is still to be read.
+        let _ = stream.write_all(request.as_bytes());
         Answer::read(stream)
     }
 

@@ -1,7 +1,7 @@
 //! The web configuration in use, read again when one of its files has changed.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -43,16 +43,19 @@ impl Current {
     /// # Errors
     /// [`ConfigError`].
     pub fn open(file: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let web = match &file {
-            Some(path) => Web::read(path)?,
-            None => Web::default(),
+        let (mark, web) = match &file {
+            Some(path) => {
+                let (mark, read) = read(path, &[], Mark::default());
+                (mark, read?)
+            }
+            None => Default::default(),
         };
         tell(&web);
         Ok(Self {
             file,
             looked: tokio::sync::Mutex::new(Looked {
                 at: Instant::now(),
-                mark: web.mark(),
+                mark,
                 failed: None,
                 metrics: None,
             }),
@@ -102,7 +105,7 @@ impl Current {
         let (web, before) = (self.last(), (looked.failed.is_none()).then(|| looked.mark.clone()));
         let read = tokio::task::spawn_blocking(move || {
             let mark = web.mark();
-            (Some(&mark) != before.as_ref()).then(|| (mark, Web::read(&path)))
+            (Some(&mark) != before.as_ref()).then(|| read(&path, &web.files, mark))
         });
         let Ok(Some((mark, read))) = read.await else { return };
         let successful = read.is_ok();
@@ -110,10 +113,7 @@ impl Current {
             Ok(web) => {
                 ::log::info!("the web configuration was read again");
                 tell(&web);
-                // It may name other files now.
-                let is_same = web.files == self.last().files;
-                looked.mark = if is_same { mark } else { web.mark() };
-                looked.failed = None;
+                (looked.mark, looked.failed) = (mark, None);
                 *self.web.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(web);
             }
             Err(error) => {
@@ -132,6 +132,14 @@ impl Current {
     /// Whether this header names one of the users, with the right password.
     pub(super) async fn knows(&self, web: &Web, header: Option<&HeaderValue>) -> bool {
         self.auth.knows(&web.users, header).await
+    }
+}
+
+/// Reads the file, with what the files that it names looked like before. `files` had this mark; it may name others now.
+fn read(path: &Path, files: &[PathBuf], mark: Mark) -> (Mark, Result<Web, ConfigError>) {
+    match Web::read(path) {
+        Ok(web) if web.files != files => (web.mark(), Web::read(path)),
+        read => (mark, read),
     }
 }
 

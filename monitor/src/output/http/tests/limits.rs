@@ -84,6 +84,30 @@ fn a_connection_ends_after_a_time_and_not_amid_an_answer() {
 }
 
 #[test]
+fn whoever_does_not_take_an_answer_is_cut_off() {
+    let server = Server::start(quick);
+    tell(&server.shared.recent, &mut lines(), crate::output::recent::KEPT);
+    // Each connection is one more, as long as it lasts.
+    let tasks = || server.runtime.metrics().num_alive_tasks();
+    let before = tasks();
+    let mut stream = server.connect();
+    // More than all buffers between hold: some forty megabytes.
+    for _ in 0..50 {
+        // It may be cut off meanwhile.
+        let _ = write!(
+            stream,
+            "GET /api/v1/events?limit=512 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        );
+    }
+    assert!(stream.read(&mut [0]).is_ok_and(|bytes| bytes == 1));
+    let end = Instant::now() + DEADLINE;
+    while tasks() > before {
+        assert!(Instant::now() < end, "it is waited for");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_head_and_a_body_have_a_size() {
     let server = Server::start(|setting| setting.lifecycle = true);
     let answer = server.ask("GET", "/-/healthy", &format!("X-Large: {}\r\n", "x".repeat(20_000)));
