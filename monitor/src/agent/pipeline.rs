@@ -1,6 +1,7 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 mod alerting;
+mod answers;
 mod history;
 mod looks;
 mod outputs;
@@ -8,6 +9,7 @@ mod reconfigure;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -38,6 +40,7 @@ use crate::{
         metrics::{ListenerSeries, Metrics},
         notices::Labels,
         notify::Receivers,
+        recent::Recent,
         report::process_label,
         writer::Writer,
     },
@@ -68,6 +71,8 @@ pub(super) struct Pipeline {
     misses: HookMisses,
     lines: Lines,
     writer: Option<Writer>,
+    /// What was told, for readers of the API.
+    recent: Arc<Recent>,
     clock: Clock,
     ticks: u64,
     /// Records that came so far.
@@ -95,6 +100,12 @@ pub(super) struct Pipeline {
     before: Vec<Stored>,
     state: State,
     history: Recorder,
+    /// The file that it is in; `None` where none is kept.
+    history_file: Option<PathBuf>,
+    /// The id of this boot.
+    boot: String,
+    /// When the agent started: nanoseconds since boot.
+    started: u64,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -114,16 +125,17 @@ impl Pipeline {
         settings: &Settings,
         registry: Arc<Registry>,
         metrics: Arc<Mutex<Metrics>>,
+        recent: Arc<Recent>,
         (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
         receivers: Receivers,
     ) -> Result<Self> {
-        let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
         let boot = boot.trim().to_owned();
         let history = Recorder::start(&settings.history, boot.clone());
-        let state = State::new(&settings.state, settings.state_asked, boot);
+        let history_file = history.is_kept().then(|| settings.history.path.clone());
+        let state = State::new(&settings.state, settings.state_asked, boot.clone());
         Ok(Self {
             registry,
             policy: settings.policy.clone(),
@@ -131,8 +143,9 @@ impl Pipeline {
             counters,
             bound_udp,
             misses: HookMisses::default(),
-            lines: Lines::new(settings.instance.clone(), run.trim().to_owned()),
+            lines: Lines::new(settings.instance.clone(), recent.run().to_owned()),
             writer,
+            recent,
             clock: Clock::read(),
             ticks: 0,
             events: 0,
@@ -155,6 +168,9 @@ impl Pipeline {
             before: Vec::new(),
             state,
             history,
+            history_file,
+            boot,
+            started: clock::boot_now(),
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,

@@ -1,10 +1,14 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
+mod list;
+
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(super) use self::list::Listed;
+pub use self::list::listeners;
 use super::{Report, alert_states::AlertFields};
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
@@ -69,15 +73,6 @@ struct Line<'a> {
     /// In a list alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<Other<'a>>>,
-}
-
-/// What listens, as a document.
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    host: &'a str,
-    time: String,
-    listeners: Vec<Line<'a>>,
 }
 
 /// One end of a connection.
@@ -329,30 +324,10 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
     }
 }
 
-/// All that listens, as one JSON document: each listener as the line that told of it, with who holds it now.
-pub fn listeners<'a>(
-    host: &str,
-    now: u64,
-    clock: Clock,
-    listeners: impl Iterator<Item = (&'a Event, &'a Report, &'a [crate::event::Holder])>,
-) -> String {
-    let lines = listeners.map(|(event, report, holders)| Line {
-        holders: Some(
-            holders
-                .iter()
-                .map(|holder| Other {
-                    pid: holder.pid,
-                    comm: &holder.comm,
-                })
-                .collect(),
-        ),
+fn socket_line(host: &str, id: String, event: &Event, report: &Report, clock: Clock) -> String {
+    json(&Line {
+        id: Some(id),
         ..line(host, event, report, clock)
-    });
-    json(&Document {
-        schema: SCHEMA,
-        host,
-        time: rfc3339(clock, now),
-        listeners: lines.collect(),
     })
 }
 
@@ -367,13 +342,26 @@ impl Lines {
         format!("{}-{}", self.run, self.sequence)
     }
 
+    /// The number of the last line.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// An event about a socket.
     pub fn socket(&mut self, event: &Event, report: &Report, clock: Clock) -> String {
         let id = self.next_id();
-        json(&Line {
-            id: Some(id),
-            ..line(&self.host, event, report, clock)
-        })
+        socket_line(&self.host, id, event, report, clock)
+    }
+
+    /// The same, to be written down by whoever wants to read it.
+    pub fn socket_later(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        clock: Clock,
+    ) -> impl FnOnce() -> String + Send + use<> {
+        let (id, host, event, report) = (self.next_id(), self.host.clone(), event.clone(), report.clone());
+        move || socket_line(&host, id, &event, &report, clock)
     }
 
     /// An alert that fires, with the listener that set it off.

@@ -19,6 +19,7 @@ mod capabilities;
 mod command_line;
 mod deployed_route;
 mod deployed_rules;
+mod http;
 mod journal;
 mod kernel_fields;
 mod listeners;
@@ -30,6 +31,8 @@ mod refusals;
 mod reload;
 mod rules;
 mod scenarios;
+#[path = "../../src/output/schema.rs"]
+mod schema;
 mod snapshot;
 mod world;
 
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         .iter()
         .chain(refusals::ALL)
         .chain(reload::ALL)
+        .chain(http::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
         .chain(receivers::ALL)
@@ -140,6 +144,7 @@ fn main() -> ExitCode {
         }
     }
     for (tests, missing) in [
+        (http::WITH_SHELL, http::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),

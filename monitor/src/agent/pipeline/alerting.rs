@@ -266,7 +266,7 @@ impl Pipeline {
                 told: self.receivers.told(alert),
             })
             .collect();
-        Box::new(move || alerts_as_json(&host, clock::boot_now(), clock, &names, &all))
+        Box::new(move || Ok(alerts_as_json(&host, clock::boot_now(), clock, &names, &all)))
     }
 
     pub(super) fn count_alerts(&self) {

@@ -20,6 +20,7 @@ impl Pipeline {
     /// `exchange` brings its receivers.
     pub(in crate::agent) fn reconfigure(&mut self, settings: &Settings, registry: Arc<Registry>, exchange: Exchange) {
         let before = std::mem::replace(&mut self.policy, settings.policy.clone());
+        self.recent.settle();
         self.registry = registry;
         self.look_every = settings.reconcile.as_secs().max(1);
         let mut metrics = lock(&self.metrics);
