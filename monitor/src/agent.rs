@@ -20,10 +20,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTEN};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -47,8 +47,9 @@ use crate::{
         give_back_memory,
     },
     output::{
-        http::{QUESTIONS_MAX, Question, Reload, Shared, lock},
+        http::{About, Current, QUESTIONS_MAX, Question, READERS_MAX, Reload, Shared, lock},
         metrics::Metrics,
+        recent::Recent,
         writer::Writer,
     },
     policy::Policy,
@@ -74,6 +75,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Runs until SIGINT or SIGTERM. `settings` and `chosen` are what `sources` gave after they looked like `mark`.
 pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mark) -> Result<()> {
     // First what most often fails, and what the kernel would have to be asked to undo.
+    let web = Current::open(settings.web_config.clone())?;
+    let scheme = if web.speaks_tls() { "https" } else { "http" };
     let listeners = bind(&settings).await?;
     let mut signals = Signals::new()?;
     let metrics = Metrics::new(
@@ -90,7 +93,14 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
         questions,
         reloads: settings.lifecycle.then_some(reloads),
         instance: Arc::from(settings.instance.as_str()),
+        external_host: settings.external_url.as_deref().and_then(host_of).map(Arc::from),
+        telemetry_path: Arc::from(settings.telemetry_path.as_str()),
+        expose_api: settings.expose_api,
+        web: Arc::new(web),
+        recent: Arc::new(Recent::new(run_id()?)),
+        readers: Arc::new(Semaphore::new(READERS_MAX)),
     };
+    shared.web.count_in(Arc::clone(&shared.metrics)).await;
     let clock = Clock::read();
     lock(&shared.metrics).config_read(seconds(clock, clock::boot_now()));
 
@@ -107,12 +117,13 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
             })
         })
         .transpose()?;
-    let page = page(&settings, &listeners);
-    let receivers = settings.receivers.start(&settings.instance, &page, &shared.metrics)?;
+    let page = page(&settings, &listeners, scheme);
+    let receivers = settings.receivers.start(&settings.instance, page, &shared.metrics)?;
     let mut pipeline = Pipeline::new(
         &settings,
         Arc::clone(&chosen.registry),
         Arc::clone(&shared.metrics),
+        Arc::clone(&shared.recent),
         readers,
         writer,
         receivers,
@@ -131,7 +142,7 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     }
     let (stopping, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    serve(&mut servers, listeners, &settings, &shared, &stopped)?;
+    serve(&mut servers, listeners, scheme, &shared, &stopped);
     let log = tokio::spawn(KernelLog::forward(log));
     let mut agent = Agent {
         looks: Looks::new(&settings.paths, netns_of(&settings.paths.procfs, "self"), named),
@@ -185,6 +196,7 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
 
 /// Loads and verifies everything, and attaches nothing.
 pub fn check(settings: &Settings) -> Result<Vec<Attempt>> {
+    Current::open(settings.web_config.clone())?;
     Ok(load(settings)?.survey(false))
 }
 
@@ -203,6 +215,22 @@ fn load(settings: &Settings) -> Result<Probe> {
             several => format!("the capabilities {} are", several.join(" and ")),
         }
     )
+}
+
+/// An id that no other run of an agent has.
+fn run_id() -> Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
+    Ok(id.trim().to_owned())
+}
+
+/// The host in a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    Some(host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// What runs, once the hooks are attached.
@@ -260,12 +288,15 @@ impl Agent {
                     }
                 }
                 Some(question) = self.asked.recv() => {
-                    let (listing, asked) = match question {
-                        Question::Listeners(asked) => (self.pipeline.listing(), asked),
-                        Question::Alerts(asked) => (self.pipeline.alert_listing(), asked),
+                    let Question { about, answer } = question;
+                    let listing = match about {
+                        About::Listeners(query) => self.pipeline.listing(query),
+                        About::Alerts => self.pipeline.alert_listing(),
+                        About::Port(port) => self.pipeline.port_listing(port),
+                        About::Status => self.pipeline.status_listing(&self.armed.service, &self.armed.hooks),
                     };
                     // Whoever asked may be gone.
-                    let _ = asked.send(listing);
+                    let _ = answer.send(listing);
                 }
                 done = self.looks.done(&self.settings.paths) => self.end_look(done),
                 Some(asked) = self.reload_asked.recv() => self.reloads.start(Some(asked)),

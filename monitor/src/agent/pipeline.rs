@@ -1,20 +1,20 @@
 //! The stages in a row: decode, confirm, inventory, identity, registry, policy, outputs.
 
 mod alerting;
+mod answers;
+mod history;
 mod looks;
 mod outputs;
 mod reconfigure;
-mod remember;
-mod told;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use anyhow::{Context, Result};
 
-use self::told::Ledger;
 use super::{
     decode, host_netns,
     processes::Processes,
@@ -40,10 +40,14 @@ use crate::{
         metrics::{ListenerSeries, Metrics},
         notices::Labels,
         notify::Receivers,
+        recent::Recent,
         report::process_label,
         writer::Writer,
     },
-    policy::{Facts, Policy, alerts::Alerts},
+    policy::{
+        Facts, Policy,
+        alerts::{Alert, Alerts, Held},
+    },
     registry::{Registrations, Registry, name_matches},
     snapshot::{Answer, Confirmer, Query},
 };
@@ -67,6 +71,8 @@ pub(super) struct Pipeline {
     misses: HookMisses,
     lines: Lines,
     writer: Option<Writer>,
+    /// What was told, for readers of the API.
+    recent: Arc<Recent>,
     clock: Clock,
     ticks: u64,
     /// Records that came so far.
@@ -84,14 +90,22 @@ pub(super) struct Pipeline {
     inventory: Inventory<Known>,
     alerts: Alerts,
     receivers: Receivers,
-    /// What they were told.
-    ledger: Ledger,
+    /// The alerts that ended last, the newest at the end, and when: nanoseconds since boot.
+    ended: VecDeque<(Alert, u64)>,
     /// Alerts that were held back since that was last said, by rule.
-    held_back: BTreeMap<String, u64>,
+    held_back: BTreeMap<String, Held>,
+    /// What was said of them since an alert of the rule fired.
+    held_unsaid: BTreeMap<String, String>,
     /// Alerts of another boot, whose ends receivers are still to be told.
     before: Vec<Stored>,
     state: State,
     history: Recorder,
+    /// The file that it is in; `None` where none is kept.
+    history_file: Option<PathBuf>,
+    /// The id of this boot.
+    boot: String,
+    /// When the agent started: nanoseconds since boot.
+    started: u64,
     selftest: SelfTest,
     reconcile: Reconcile,
     /// Whether the end of a UDP socket is seen as it comes.
@@ -111,16 +125,17 @@ impl Pipeline {
         settings: &Settings,
         registry: Arc<Registry>,
         metrics: Arc<Mutex<Metrics>>,
+        recent: Arc<Recent>,
         (counters, bound_udp): (CountersReader, BoundUdp),
         writer: Option<Writer>,
         receivers: Receivers,
     ) -> Result<Self> {
-        let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make an id for this run")?;
         let boot =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell this boot from others")?;
         let boot = boot.trim().to_owned();
         let history = Recorder::start(&settings.history, boot.clone());
-        let state = State::new(&settings.state, settings.state_asked, boot);
+        let history_file = history.is_kept().then(|| settings.history.path.clone());
+        let state = State::new(&settings.state, settings.state_asked, boot.clone());
         Ok(Self {
             registry,
             policy: settings.policy.clone(),
@@ -128,8 +143,9 @@ impl Pipeline {
             counters,
             bound_udp,
             misses: HookMisses::default(),
-            lines: Lines::new(settings.instance.clone(), run.trim().to_owned()),
+            lines: Lines::new(settings.instance.clone(), recent.run().to_owned()),
             writer,
+            recent,
             clock: Clock::read(),
             ticks: 0,
             events: 0,
@@ -146,11 +162,15 @@ impl Pipeline {
             inventory: Inventory::default(),
             alerts: Alerts::default(),
             receivers,
-            ledger: Ledger::default(),
+            ended: VecDeque::new(),
             held_back: BTreeMap::new(),
+            held_unsaid: BTreeMap::new(),
             before: Vec::new(),
             state,
             history,
+            history_file,
+            boot,
+            started: clock::boot_now(),
             selftest: SelfTest::default(),
             reconcile: Reconcile::default(),
             sees_udp: false,

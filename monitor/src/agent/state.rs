@@ -1,29 +1,30 @@
 //! What outlives the agent: the alerts that fire, and which receiver knows of which, so that a restart repeats none and forgets
 //! none.
 
+mod reserved;
+
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+use self::reserved::{Reserved, Room};
 use crate::{
     event::Protocol,
     identity::Clock,
     output::notify::{
         Known,
-        outbox::{Kept, Outgoing},
+        outbox::{Ended, Kept, Outgoing},
         outgoing,
     },
     policy::{
         Severity,
         alerts::{Alert, AlertKey},
-        notice::Notice,
+        notice::{Notice, Over},
     },
 };
 
@@ -32,9 +33,6 @@ const FILE: &str = "firing.json";
 
 /// Version of the file's shape.
 const SCHEMA: u32 = 2;
-
-/// Bytes of the file that are read: the alerts that may fire take less.
-const SIZE_MAX: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -56,9 +54,14 @@ pub(super) struct Stored {
     fired: u64,
     pub(super) pending: bool,
     delivered: Option<u64>,
+    /// When the last thing happened that opened no listener.
+    #[serde(default)]
+    last: Option<u64>,
     /// When it fired, by the wall clock of then: receivers know it by that.
     starts_at: String,
-    pub(super) ended: Option<u64>,
+    ended: Option<u64>,
+    #[serde(default)]
+    why: Over,
     /// `keep_firing_for`, in nanoseconds.
     keep: u64,
     notice: Notice,
@@ -75,12 +78,12 @@ pub(super) fn stored<'a>(
     let mut all = BTreeMap::new();
     for alert in alerts {
         let stored = Stored {
-            fired: alert.fired,
             pending: alert.pending,
             delivered: alert.delivered(),
+            last: alert.last(),
             ..Stored::of(&outgoing(alert, clock), alert.keep(), None)
         };
-        all.insert((alert.key.clone(), alert.severity, false), stored);
+        all.insert((AlertKey::clone(&alert.key), alert.severity, false), stored);
     }
     for (name, kept) in receivers {
         for kept in kept {
@@ -101,7 +104,7 @@ pub(super) fn stored<'a>(
 }
 
 impl Stored {
-    fn of(alert: &Outgoing, keep: Duration, ended: Option<u64>) -> Self {
+    fn of(alert: &Outgoing, keep: Duration, ended: Option<Ended>) -> Self {
         let AlertKey {
             rule,
             protocol,
@@ -116,11 +119,13 @@ impl Stored {
             port: *port,
             process: process.clone(),
             netns: *netns,
-            fired: 0,
+            fired: alert.fired,
             pending: false,
             delivered: None,
+            last: None,
             starts_at: alert.starts_at.to_string(),
-            ended,
+            ended: ended.map(|ended| ended.at),
+            why: ended.map_or(Over::default(), |ended| ended.why),
             keep: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             notice: Notice::clone(&alert.notice),
             receivers: BTreeMap::new(),
@@ -150,7 +155,7 @@ impl Stored {
             self.severity,
             notice,
             times,
-            self.delivered,
+            (self.delivered, self.last),
         ))
     }
 
@@ -160,8 +165,19 @@ impl Stored {
             key: self.key()?,
             severity: self.severity,
             notice: self.notice.clone().into(),
+            fired: self.fired,
             starts_at: self.starts_at.parse().ok()?,
         })
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.ended.map(|at| Ended { at, why: self.why })
+    }
+
+    /// Whether somebody accepted it.
+    fn is_known(&self) -> bool {
+        self.receivers.values().any(|known| known.accepted.is_some())
     }
 
     /// How long it was to fire at least.
@@ -178,6 +194,7 @@ impl Stored {
             known.accepted = known.accepted.and(Some(0));
         }
         stored.ended = stored.ended.and(Some(0));
+        stored.last = stored.last.and(Some(0));
         stored
     }
 }
@@ -188,10 +205,27 @@ pub(super) struct State {
     /// `None` where there is no folder for it.
     folder: Option<PathBuf>,
     boot: String,
-    /// The number of the changes that were written; `None` before the first time.
+    /// `None` while another agent has the folder.
+    file: Option<Reserved>,
+    /// The number of the changes that were written; `None` where not all of it was.
     written: Option<u64>,
-    /// Whether the last write failed, which is said once.
-    failed: bool,
+    /// Whether there is room for more than was written.
+    has_room: bool,
+    /// What is wrong and was said.
+    said: Option<Trouble>,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Another agent has the folder.
+    InUse,
+    /// The disk is full, and what fires still fits.
+    NoReserve,
+    /// Not all that fires fits.
+    Full,
+    /// It cannot be written, or locked.
+    Io,
 }
 
 impl State {
@@ -207,65 +241,135 @@ impl State {
         Self {
             folder: is_there.then(|| folder.to_owned()),
             boot,
+            file: None,
             written: None,
-            failed: false,
+            has_room: false,
+            said: None,
         }
+    }
+
+    /// Takes the folder for this agent alone. Says whether it just did, so that what the last agent left is to be read.
+    pub(super) fn claim(&mut self) -> bool {
+        let (Some(folder), None) = (&self.folder, &self.file) else {
+            return false;
+        };
+        let shown = folder.display().to_string();
+        match Reserved::claim(folder, FILE) {
+            Ok(Some(file)) => {
+                self.file = Some(file);
+                if self.said.take().is_some() {
+                    ::log::info!("which alerts fire is kept in {shown} from now on");
+                }
+                return true;
+            }
+            Ok(None) => self.complain(Trouble::InUse, || {
+                format!(
+                    "another agent keeps in {shown} which alerts fire, so this one does not, and a restart would tell them again: \
+                     stop the other one, or name a folder of its own in [agent] state"
+                )
+            }),
+            Err(error) => self.complain(Trouble::Io, || unkept(&shown, &error)),
+        }
+        false
     }
 
     /// What the last agent left, and whether it was in this boot.
     pub(super) fn read(&self) -> (Vec<Stored>, bool) {
         let nothing = (Vec::new(), true);
-        let Some(path) = self.folder.as_ref().map(|folder| folder.join(FILE)) else {
+        let (Some(file), Some(folder)) = (&self.file, &self.folder) else {
             return nothing;
         };
-        let document = match read(&path) {
-            Ok(document) => document,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing,
-            Err(error) => {
-                ::log::warn!(
-                    "cannot read which alerts fired before, in {}: {error}; they are told again",
-                    path.display()
-                );
-                return nothing;
+        let mut wrong = None;
+        match file.read() {
+            Ok(texts) => {
+                for text in texts.iter().filter(|text| !text.is_empty()) {
+                    match parse(text) {
+                        Ok(document) => return (document.alerts, document.boot == self.boot),
+                        Err(error) => wrong = wrong.or(Some(error)),
+                    }
+                }
             }
-        };
-        (document.alerts, document.boot == self.boot)
+            Err(error) => wrong = Some(error),
+        }
+        if let Some(error) = wrong {
+            ::log::warn!(
+                "cannot read which alerts fired before, in {}: {error}; they are told again",
+                folder.join(FILE).display()
+            );
+        }
+        nothing
     }
 
-    /// Writes what is to be kept, where its number of changes is another one than the last time.
+    /// Writes what is to be kept, where its number of changes is another one than the last time, or not all of it was written. To
+    /// be called at each change and once a second: a disk may have room by then.
     pub(super) fn write(&mut self, changes: u64, make: impl FnOnce() -> Vec<Stored>) {
-        let Some(folder) = &self.folder else { return };
-        if self.written == Some(changes) {
+        let (Some(folder), Some(file)) = (&self.folder, &self.file) else {
+            return;
+        };
+        if self.written == Some(changes) && self.has_room {
             return;
         }
+        let shown = folder.display().to_string();
         let document = Document {
             schema: SCHEMA,
             boot: self.boot.clone(),
             alerts: make(),
         };
-        match write(folder, &document) {
-            Ok(()) => {
-                self.failed = false;
-                self.written = Some(changes);
+        match write(file, document) {
+            Ok(Written { left_out: 0, full }) => {
+                (self.written, self.has_room) = (Some(changes), full.is_none());
+                match full {
+                    Some(error) => self.complain(Trouble::NoReserve, || {
+                        format!(
+                            "there is no room in {shown} to keep further alerts that fire: {error}; make some, or a restart may \
+                             forget to tell that they are over"
+                        )
+                    }),
+                    None => self.well(&shown),
+                }
             }
-            // It is tried again at the next tick: a disk may have room by then.
-            Err(error) if !self.failed => {
-                ::log::warn!(
-                    "cannot keep which alerts fire, in {}: {error}; a restart would tell them again",
-                    folder.display()
-                );
-                self.failed = true;
+            Ok(Written { left_out, full }) => {
+                self.written = None;
+                let reason = full.map_or_else(String::new, |error| format!(": {error}"));
+                self.complain(Trouble::Full, || {
+                    format!(
+                        "there is no room in {shown} to keep {left_out} of the alerts that fire{reason}; make some, or a restart \
+                         tells them again, and forgets to tell that they are over"
+                    )
+                });
             }
-            Err(_) => {}
+            Err(error) => {
+                self.written = None;
+                self.complain(Trouble::Io, || unkept(&shown, &error));
+            }
+        }
+    }
+
+    /// Says what is wrong, where it is not what was said before.
+    fn complain(&mut self, trouble: Trouble, sentence: impl FnOnce() -> String) {
+        if self.said != Some(trouble) {
+            ::log::error!("{}", sentence());
+            self.said = Some(trouble);
+        }
+    }
+
+    fn well(&mut self, shown: &str) {
+        if self.said.take().is_some() {
+            ::log::info!("which alerts fire is kept in {shown} again");
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<Document> {
-    let mut text = Vec::new();
-    File::open(path)?.take(SIZE_MAX).read_to_end(&mut text)?;
+fn unkept(shown: &str, error: &io::Error) -> String {
+    format!(
+        "cannot keep which alerts fire, in {shown}: {error}; it is tried again each second, and a restart until then tells them \
+         again, and forgets to tell that they are over"
+    )
+}
+
+fn parse(text: &[u8]) -> io::Result<Document> {
     // An older agent kept less, and what it kept cannot be sent.
-    let document: Document = serde_json::from_slice(&text)?;
+    let document: Document = serde_json::from_slice(text)?;
     if document.schema != SCHEMA {
         return Err(io::Error::other(format!(
             "it has the schema {}, and this agent writes {SCHEMA}",
@@ -275,20 +379,38 @@ fn read(path: &Path) -> io::Result<Document> {
     Ok(document)
 }
 
-/// Beside it first, so that there is a whole file whatever happens.
-fn write(folder: &Path, document: &Document) -> io::Result<()> {
-    let new = folder.join(format!("{FILE}.new"));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec(document)?)?;
-    drop(file);
-    fs::rename(new, folder.join(FILE))
+/// What came of writing.
+struct Written {
+    /// Alerts that found no room.
+    left_out: usize,
+    /// Why there is no room for more.
+    full: Option<io::Error>,
+}
+
+fn write(file: &Reserved, mut document: Document) -> io::Result<Written> {
+    let mut text = serde_json::to_vec(&document)?;
+    let Room { bytes, mut full } = file.take_room(text.len() as u64)?;
+    let (room, all) = (usize::try_from(bytes).unwrap_or(usize::MAX), document.alerts.len());
+    if text.len() > room {
+        // Whoever was told of an alert is to be told that it is over; of the others the next agent knows as they still listen.
+        document.alerts.sort_by_key(|stored| !stored.is_known());
+    }
+    while text.len() > room {
+        let fit = document.alerts.len() * room / text.len();
+        if document.alerts.is_empty() {
+            return Err(full.unwrap_or_else(|| io::ErrorKind::StorageFull.into()));
+        }
+        document.alerts.truncate(fit.min(document.alerts.len() - 1));
+        text = serde_json::to_vec(&document)?;
+    }
+    file.write(&text)?;
+    // Whoever writes next finds room that was taken now.
+    full = full.or(file.take_room(text.len() as u64)?.full);
+    Ok(Written {
+        left_out: all - document.alerts.len(),
+        full,
+    })
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

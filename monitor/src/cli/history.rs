@@ -1,7 +1,6 @@
 //! `portreeve history [PORT|NAME]`: what listened, from when to when, and how often.
 
 mod asked;
-mod group;
 pub(in crate::cli) mod json;
 pub(in crate::cli) mod moment;
 pub(in crate::cli) mod text;
@@ -16,11 +15,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use self::asked::Asked;
-pub(in crate::cli) use self::group::{Entry, grouped};
 use super::{
     print::{print, say},
     terminal::{self, Color},
 };
+pub(in crate::cli) use crate::history::{Entry, grouped};
 use crate::{
     config,
     exit::UsageError,

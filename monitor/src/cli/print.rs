@@ -5,10 +5,9 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::{
-    exit::printable,
-    registry::{self, Ports},
-};
+use crate::{exit::printable, registry};
+
+pub(super) use crate::output::documents::Stretch;
 
 /// Writes a text to stdout. A reader that has seen enough (`| head`) is no error.
 ///
@@ -32,22 +31,6 @@ pub(super) fn is_read(text: &str) -> Result<bool> {
 
 /// Version of the shape of each document that commands write.
 pub(super) const SCHEMA: u32 = 1;
-
-/// A stretch of ports in documents.
-#[derive(Serialize)]
-pub(super) struct Stretch {
-    first: u16,
-    last: u16,
-}
-
-impl From<Ports> for Stretch {
-    fn from(ports: Ports) -> Self {
-        Self {
-            first: ports.first,
-            last: ports.last,
-        }
-    }
-}
 
 /// The registry that a document speaks by.
 #[derive(Serialize)]

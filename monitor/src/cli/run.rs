@@ -11,7 +11,8 @@ use clap::ValueEnum;
 
 use super::print::print;
 use crate::{
-    agent, config,
+    agent,
+    config::{self, Listen},
     exit::UsageError,
     identity::Paths,
     kernel::{Attempt, Backend, Service, capability::check_procfs, share_heap},
@@ -36,14 +37,25 @@ pub struct Args {
     #[arg(long, value_name = "PORTS|NAMES")]
     watch: Vec<String>,
 
-    /// Address to serve HTTP on; may be given several times
+    /// Address to serve HTTP on, or unix:PATH; may be given several times
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS:PORT",
-        default_values_t = [DEFAULT_ADDRESS],
-        value_parser = listen_address
+        default_values_t = [Listen::Tcp(DEFAULT_ADDRESS)]
     )]
-    web_listen_address: Vec<SocketAddr>,
+    web_listen_address: Vec<Listen>,
+
+    /// Serve HTTP on the sockets that systemd hands over, instead
+    #[arg(long = "web.systemd-socket", conflicts_with = "web_listen_address")]
+    web_systemd_socket: bool,
+
+    /// TLS, users and headers of HTTP, in the format of Prometheus's exporters
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
+
+    /// Tell what listens to everybody who can reach the address, without a password too
+    #[arg(long = "web.expose-api")]
+    web_expose_api: bool,
 
     /// Path of the metrics page
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
@@ -52,6 +64,7 @@ pub struct Args {
     /// Let `POST /-/reload` read the configuration again
     #[arg(long = "web.enable-lifecycle")]
     web_enable_lifecycle: bool,
+
     /// URL under which people reach the agent's page, for the links in alerts [default: http://INSTANCE:PORT]
     #[arg(long = "web.external-url", value_name = "URL")]
     web_external_url: Option<String>,
@@ -157,18 +170,6 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads an address to listen on; `:PORT` is every address, as Prometheus's exporters have it.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let whole = match text.split_once(':') {
-        Some(("", port)) => format!("[::]:{port}"),
-        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
-        _ => text.to_owned(),
-    };
-    whole
-        .parse()
-        .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992, [::1]:19992 or :19992 for every address".to_owned())
-}
-
 /// What the kernel takes for a ring: whole pages, and a power of two. More than 64 MiB would be a slip.
 fn ring_bytes(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -192,6 +193,9 @@ fn start(args: &Args) -> Result<ExitCode> {
         flags: config::Flags {
             watch: args.watch.clone(),
             listen: args.web_listen_address.clone(),
+            systemd_socket: args.web_systemd_socket,
+            web_config: args.web_config_file.clone(),
+            expose_api: args.web_expose_api,
             telemetry_path: args.web_telemetry_path.clone(),
             external_url: args.web_external_url.clone(),
             paths: args.paths.paths(),
@@ -235,28 +239,4 @@ fn stdout_leads_nowhere() -> bool {
     let null = rustix::fs::makedev(1, 3);
     let is_null = rustix::fs::fstat(std::io::stdout()).is_ok_and(|file| file.st_rdev == null);
     is_null && rustix::fs::fcntl_getfl(std::io::stdout()).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_as_exporters_have_them() {
-        for (text, address) in [
-            ("127.0.0.1:19992", Some("127.0.0.1:19992")),
-            ("[::1]:1", Some("[::1]:1")),
-            (":19992", Some("[::]:19992")),
-            ("localhost:80", Some("127.0.0.1:80")),
-            ("19992", None),
-            ("host.example:80", None),
-            ("127.0.0.1:70000", None),
-        ] {
-            assert_eq!(
-                listen_address(text).ok(),
-                address.map(|address| address.parse().unwrap()),
-                "{text}"
-            );
-        }
-    }
 }

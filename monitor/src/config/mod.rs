@@ -4,6 +4,7 @@ mod document;
 pub(crate) mod duration;
 mod file;
 mod history;
+pub mod listen;
 pub mod names;
 mod receivers;
 mod rules;
@@ -11,11 +12,11 @@ mod selectors;
 mod size;
 mod sources;
 mod status;
+pub mod web;
 mod wrong;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use anyhow::{Context, Result};
 
 pub use file::{File, Files, ReadFile, gather, read_names};
 pub use history::{History, HistoryFile};
+pub use listen::Listen;
 pub use names::{Chosen, Names};
 pub use sources::{Mark, Sources};
 
@@ -64,7 +66,13 @@ pub struct Settings {
     /// What is kept of what listened.
     pub history: History,
     /// Where HTTP is served.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
+    /// Whether that is on the sockets of systemd instead.
+    pub systemd_socket: bool,
+    /// `--web.config.file`.
+    pub web_config: Option<PathBuf>,
+    /// Whether everybody who can reach it is told what listens.
+    pub expose_api: bool,
     /// Path of the metrics page.
     pub telemetry_path: String,
     /// Where the host's /proc, /sys and root are.
@@ -89,7 +97,13 @@ pub struct Flags {
     /// `--watch`, each a list.
     pub watch: Vec<String>,
     /// `--web.listen-address`.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
+    /// `--web.systemd-socket`.
+    pub systemd_socket: bool,
+    /// `--web.config.file`.
+    pub web_config: Option<PathBuf>,
+    /// `--web.expose-api`.
+    pub expose_api: bool,
     /// `--web.telemetry-path`.
     pub telemetry_path: String,
     /// `--web.external-url`.
@@ -147,6 +161,9 @@ impl Settings {
             state: file.state.unwrap_or_else(|| PathBuf::from(STATE)),
             history,
             listen: each_once(flags.listen),
+            systemd_socket: flags.systemd_socket,
+            web_config: flags.web_config,
+            expose_api: flags.expose_api,
             telemetry_path,
             paths: flags.paths,
             backend: flags.backend,
@@ -277,10 +294,11 @@ fn instance(given: Option<String>) -> Result<String> {
 }
 
 /// Leaves out what was given twice.
-fn each_once(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn each_once(addresses: Vec<Listen>) -> Vec<Listen> {
     let mut once = Vec::with_capacity(addresses.len());
     for address in addresses {
-        if !once.contains(&address) || address.port() == 0 {
+        let is_any = matches!(&address, Listen::Tcp(address) if address.port() == 0);
+        if !once.contains(&address) || is_any {
             once.push(address);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
-use crate::{policy::RESERVED_LABELS, registry::Meaning};
+use crate::{output::schema::violations, policy::RESERVED_LABELS, registry::Meaning};
 
 const README: &str = include_str!("../../../README.md");
 const ALERTS: &str = include_str!("../../../docs/alerts.md");
@@ -71,57 +71,6 @@ fn the_schema_has_the_keys_and_words_that_the_types_have_and_no_other() {
         words(&rule["labels"]["propertyNames"]["not"]["enum"]),
         BTreeSet::from(reserved)
     );
-}
-
-/// What a value has that its schema does not allow; patterns apart.
-fn violations(root: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let name = reference.rsplit('/').next().unwrap();
-        return violations(root, &root["$defs"][name], value, path);
-    }
-    if let Some(ways) = schema["anyOf"].as_array() {
-        let fits = ways.iter().any(|way| violations(root, way, value, path).is_empty());
-        return if fits {
-            vec![]
-        } else {
-            vec![format!("{path}: none of anyOf")]
-        };
-    }
-    let mut wrong = Vec::new();
-    let is = match value {
-        Value::Object(_) => "object",
-        Value::Array(_) => "array",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "integer",
-        _ => "string",
-    };
-    let types = match &schema["type"] {
-        Value::Array(types) => types.clone(),
-        Value::Null => vec![is.into()],
-        one => vec![one.clone()],
-    };
-    if !types.contains(&is.into()) {
-        wrong.push(format!("{path}: {is}"));
-    }
-    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
-        wrong.push(format!("{path}: {value} is not in the enum"));
-    }
-    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-        wrong.extend(violations(root, &schema["items"], item, &format!("{path}[{index}]")));
-    }
-    for (key, below) in value.as_object().into_iter().flatten() {
-        match &schema["properties"][key] {
-            Value::Null if schema["additionalProperties"] == Value::Bool(false) => wrong.push(format!("{path}.{key}")),
-            Value::Null => wrong.extend(violations(root, &schema["additionalProperties"], below, path)),
-            property => wrong.extend(violations(root, property, below, &format!("{path}.{key}"))),
-        }
-    }
-    for key in schema["required"].as_array().into_iter().flatten() {
-        if value.is_object() && value.get(key.as_str().unwrap()).is_none() {
-            wrong.push(format!("{path}: no {key}"));
-        }
-    }
-    wrong
 }
 
 /// The blocks of TOML in a page.

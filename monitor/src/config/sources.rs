@@ -72,6 +72,11 @@ impl Sources {
     }
 }
 
+/// What these files look like now.
+pub(super) fn mark_of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Mark {
+    Mark(files.map(|path| (path.clone(), look(path))).collect())
+}
+
 /// Follows links: Kubernetes exchanges a folder behind the names of a ConfigMap's files.
 fn look(path: &Path) -> Option<Look> {
     let file = fs::metadata(path).ok()?;
@@ -96,6 +101,9 @@ mod tests {
             flags: Flags {
                 watch: Vec::new(),
                 listen: Vec::new(),
+                systemd_socket: false,
+                web_config: None,
+                expose_api: false,
                 telemetry_path: "/metrics".to_owned(),
                 external_url: None,
                 paths: Paths::default(),

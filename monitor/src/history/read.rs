@@ -80,6 +80,8 @@ pub struct Query {
     pub since: Option<i64>,
     /// Those that listened at this time or before.
     pub until: Option<i64>,
+    /// The newest of these alone.
+    pub limit: Option<usize>,
 }
 
 /// Why there is nothing to read, as a sentence.
@@ -143,6 +145,24 @@ impl Reader {
                 Err(error) => return Err(Unreadable::Unusable(path, error.to_string())),
             }
         }
+        Self::open_as(path, is_watched)
+    }
+
+    /// Opens the file that this very process writes.
+    ///
+    /// No other way of opening it may be taken there: to close a descriptor of a file ends all locks that the process has on it,
+    /// SQLite's among them.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn of_own(path: &Path) -> Result<Self, Unreadable> {
+        if !path.exists() {
+            return Err(Unreadable::Absent(path.to_owned()));
+        }
+        Self::open_as(path.to_owned(), true)
+    }
+
+    fn open_as(path: PathBuf, is_watched: bool) -> Result<Self, Unreadable> {
         // Where nobody writes and no log is left, all is in the file itself. SQLite would make a log, which it would leave
         // there, and which a user could not make who may read this file and not write its folder.
         let how = if is_watched || has_log(&path) {
@@ -208,8 +228,9 @@ impl Reader {
         let mut statement = self.connection.prepare(&format!(
             "SELECT protocol, address, port, scope, netns, host_netns, automatic, process, pid, exe, cmdline, uid, user, unit,
                 container, pod, package, origin, verdict, rule, opened, closed, closed_by, run.boot, run.alive
-             FROM span LEFT JOIN run ON run.id = span.run WHERE {} ORDER BY opened DESC, span.id DESC",
-            conditions.join(" AND ")
+             FROM span LEFT JOIN run ON run.id = span.run WHERE {} ORDER BY opened DESC, span.id DESC LIMIT {}",
+            conditions.join(" AND "),
+            query.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1)
         ))?;
         let (until, since) = (query.until.unwrap_or(i64::MAX), query.since.unwrap_or(i64::MIN));
         let mut values: Vec<&dyn ToSql> = vec![&until, &since];

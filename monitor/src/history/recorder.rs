@@ -89,6 +89,12 @@ impl Recorder {
         }
     }
 
+    /// Whether there is a history.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Takes a span that opened, ended, or is told again.
     pub fn put(&self, span: impl FnOnce() -> Span) {
         if let Some(Running { shared, .. }) = &self.running

@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Statement, params};
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
     io::Errno,
 };
 
@@ -240,13 +240,12 @@ fn lock(file: &File) -> Result<(), Trouble> {
 /// what it is called now.
 pub(super) fn move_aside(path: &Path, now: i64) -> io::Result<PathBuf> {
     let time = Timestamp::from_nanosecond(now.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let aside = beside(path, &format!(".damaged-{}", time.strftime("%Y%m%dT%H%M%SZ")));
-    fs::rename(path, &aside)?;
+    let name = beside(path, &format!(".damaged-{}", time.strftime("%Y%m%dT%H%M%SZ")));
+    let aside = rename_to_new(path, &name)?;
     // A new file must not meet the log of another one.
     let _ = fs::rename(beside(path, "-wal"), beside(&aside, "-wal"));
     let _ = fs::remove_file(beside(path, "-shm"));
-    let mut damaged = damaged(path)?;
-    damaged.sort();
+    let damaged = damaged(path)?;
     let surplus = damaged.len().saturating_sub(ASIDE_MAX);
     for old in damaged.iter().take(surplus) {
         let _ = fs::remove_file(old);
@@ -255,23 +254,59 @@ pub(super) fn move_aside(path: &Path, now: i64) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// The files that were moved aside.
+/// Gives a damaged file this name, or the same with a number where another file got it within the same second. None is
+/// overwritten.
+fn rename_to_new(path: &Path, name: &Path) -> io::Result<PathBuf> {
+    let has_name = |file: &PathBuf| {
+        file.as_os_str()
+            .as_encoded_bytes()
+            .starts_with(name.as_os_str().as_encoded_bytes())
+    };
+    let newest = damaged(path)?.into_iter().rfind(has_name);
+    // Above those that are there: what was removed since was older.
+    let mut number = match &newest {
+        None => 0,
+        Some(newest) => number(newest) + 1,
+    };
+    loop {
+        let aside = match number {
+            0 => name.to_owned(),
+            number => beside(name, &format!("-{number:04}")),
+        };
+        match renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(aside),
+            Err(Errno::EXIST) => number += 1,
+            // The file system cannot say so itself.
+            Err(Errno::INVAL | Errno::NOSYS) if !aside.exists() => {
+                fs::rename(path, &aside)?;
+                return Ok(aside);
+            }
+            Err(Errno::INVAL | Errno::NOSYS) => number += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The number behind a name, where there is one.
+fn number(aside: &Path) -> u32 {
+    let name = aside.to_string_lossy();
+    let number = name.rsplit_once("Z-").and_then(|(_, number)| number.parse().ok());
+    number.unwrap_or(0)
+}
+
+/// The files that were moved aside, the oldest first.
 fn damaged(path: &Path) -> io::Result<Vec<PathBuf>> {
     let prefix = beside(path, ".damaged-");
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        let is_log = file.as_os_str().as_encoded_bytes().ends_with(b"-wal");
-        if file
-            .as_os_str()
-            .as_encoded_bytes()
-            .starts_with(prefix.as_os_str().as_encoded_bytes())
-            && !is_log
-        {
+        let name = file.as_os_str().as_encoded_bytes();
+        if name.starts_with(prefix.as_os_str().as_encoded_bytes()) && !name.ends_with(b"-wal") {
             found.push(file);
         }
     }
+    found.sort();
     Ok(found)
 }
 

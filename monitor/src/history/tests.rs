@@ -20,6 +20,7 @@ use super::{
     span::Opener,
     store::{Bounds, Store, move_aside},
     trouble::Kind,
+    writer::KEPT_MAX,
 };
 use crate::{
     config,
@@ -470,6 +471,28 @@ fn of_damaged_files_the_newest_two_are_kept() {
     assert_eq!(names, expected.map(|name| format!("history.db.damaged-{name}")));
 }
 
+#[test]
+fn several_that_are_damaged_within_a_second_have_names_of_their_own() {
+    let (folder, path) = folder();
+    for number in 0..5 {
+        fs::write(&path, format!("damage {number}")).unwrap();
+        move_aside(&path, NOW + number).unwrap();
+    }
+    let mut texts: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    texts.sort();
+    assert_eq!(texts, ["damage 3", "damage 4"], "the newest");
+    // A day later the numbers begin anew.
+    fs::write(&path, "damage").unwrap();
+    let aside = move_aside(&path, NOW + 86_400 * SECOND).unwrap();
+    assert!(
+        aside.to_str().unwrap().ends_with("damaged-20261124T032000Z"),
+        "{aside:?}"
+    );
+}
+
 fn settings(path: &Path) -> config::History {
     config::History {
         enabled: true,
@@ -631,4 +654,51 @@ fn a_long_command_line_is_cut_to_whole_arguments() {
         ("argument-0000", "…")
     );
     assert!(serde_json::to_string(&cmdline).unwrap().len() <= 4_096);
+}
+
+#[test]
+fn what_comes_and_goes_while_the_file_cannot_be_opened_is_there_soon_after_it_can() {
+    let (_folder, path) = folder();
+    // What keeps it from being opened, for a while: another agent.
+    let other = open(&path);
+    let recorder = Recorder::start(&settings(&path), BOOT.to_owned());
+    until("noticed", || recorder.tally().failures[Kind::Locked.index()] > 0);
+    recorder.put(|| span(1));
+    recorder.put(|| ended(span(1), 5));
+    recorder.put(|| found(2));
+    recorder.settled();
+    until("tried again", || recorder.tally().failures[Kind::Locked.index()] > 0);
+    drop(other);
+    until("written", || rows(&path).len() == 2);
+    let tally = recorder.tally();
+    assert_eq!((tally.unwritten, tally.overflowed), (0, 0));
+    recorder.finish();
+}
+
+#[test]
+fn of_what_cannot_be_written_the_newest_is_kept_and_the_rest_is_counted() {
+    let (_folder, path) = folder();
+    let other = open(&path);
+    let recorder = Recorder::start(&settings(&path), BOOT.to_owned());
+    until("noticed", || recorder.tally().failures[Kind::Locked.index()] > 0);
+    let more = 100;
+    for socket in 0..(KEPT_MAX + more) as u64 {
+        recorder.put(|| ended(span(socket), 5));
+    }
+    recorder.settled();
+    let mut unwritten = 0;
+    until("counted", || {
+        unwritten += recorder.tally().unwritten;
+        unwritten >= more as u64
+    });
+    drop(other);
+    until("written", || rows(&path).len() == KEPT_MAX);
+    recorder.finish();
+    assert_eq!(unwritten, more as u64);
+    let inodes: Vec<_> = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT min(inode) FROM span", [], |row| row.get::<_, i64>(0))
+        .into_iter()
+        .collect();
+    assert_eq!(inodes, [i64::try_from(more).unwrap()], "the newest");
 }

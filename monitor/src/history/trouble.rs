@@ -45,12 +45,12 @@ impl Kind {
     /// What follows from it, and what to do.
     const fn advice(self) -> &'static str {
         match self {
-            Self::Full => "what listens meanwhile is not kept; make room, and it goes on",
+            Self::Full => "the newest that listened is kept in memory until then; make room, and it goes on",
             Self::Damaged => "it is moved aside, and a new one is begun",
-            Self::Locked => "what listens meanwhile is not kept; it is tried again each minute",
+            Self::Locked => "the newest that listened is kept in memory; it is tried again within a minute",
             Self::Foreign => "it is left alone and nothing is kept; name another file in [history] path",
             Self::Newer => "nothing is kept; run that version, or name another file in [history] path",
-            Self::Io => "nothing is kept meanwhile; it is tried again each minute",
+            Self::Io => "the newest that listened is kept in memory; it is tried again within a minute",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The thread that writes: it opens the file, keeps it in its bounds, and goes on whatever happens to it.
+//!
+//! What cannot be written is kept in memory, the newest of it, and tried again after a pause that doubles.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -13,8 +16,14 @@ use super::{
     trouble::{Kind, Trouble},
 };
 
-/// How often the agent says that it lives, looks whether the file is too large, and tries again what failed.
+/// How often the agent says that it lives, and looks whether the file is too large.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// Until what failed is tried again: the first time, and after many.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), ROUND);
+
+/// Messages that are kept while they cannot be written: they take 2 MiB, then.
+pub(super) const KEPT_MAX: usize = 8_192;
 
 /// Spans after which the size is looked at before its time.
 const MANY_SPANS: usize = 8_192;
@@ -25,8 +34,12 @@ pub(super) struct Writer {
     boot: String,
     bounds: Bounds,
     store: Option<Store>,
+    /// What is to be written, the oldest first.
+    kept: VecDeque<Message>,
     /// What is wrong and was said.
     said: Option<Kind>,
+    /// When what failed is tried again, and the pause after that.
+    again: Option<(Instant, Duration)>,
     /// Spans that were written since the size was looked at.
     written: usize,
 }
@@ -39,7 +52,9 @@ impl Writer {
             boot,
             bounds,
             store: None,
+            kept: VecDeque::new(),
             said: None,
+            again: None,
             written: 0,
         }
     }
@@ -49,11 +64,15 @@ impl Writer {
         self.open();
         let mut round = Instant::now() + ROUND;
         loop {
-            let Batch { messages, stop } = self.shared.queue.take(round);
-            if !messages.is_empty() {
-                self.write(&messages);
-            }
-            drop(messages);
+            let until = match self.again {
+                Some((again, _)) => again.min(round),
+                // It can be written again by now.
+                None if !self.kept.is_empty() => Instant::now(),
+                None => round,
+            };
+            let Batch { messages, stop } = self.shared.queue.take(until);
+            self.kept.extend(messages);
+            self.try_again(stop);
             if stop || Instant::now() >= round || self.written >= MANY_SPANS {
                 self.round();
                 round = Instant::now() + ROUND;
@@ -61,6 +80,28 @@ impl Writer {
             if stop {
                 return;
             }
+        }
+    }
+
+    /// Writes what is kept, but not before its time after a failure. What there is no hope or no room for is counted as lost.
+    fn try_again(&mut self, is_last: bool) {
+        if is_last || self.again.is_none_or(|(again, _)| Instant::now() >= again) {
+            if self.store.is_none() && self.again.is_some() {
+                self.open();
+            }
+            self.write();
+        }
+        let is_hopeless = is_last || matches!(self.said, Some(Kind::Foreign | Kind::Newer));
+        let most = if is_hopeless { 0 } else { KEPT_MAX };
+        if self.kept.len() > most {
+            // Not all that listens was told, then; once it can be written, it is told anew.
+            self.kept.retain(|message| matches!(message, Message::Span(_)));
+            let surplus = self.kept.len().saturating_sub(most);
+            self.kept.drain(..surplus);
+            self.shared.unwritten(surplus as u64);
+        }
+        if self.kept.is_empty() {
+            self.kept = VecDeque::new();
         }
     }
 
@@ -90,29 +131,30 @@ impl Writer {
         }
     }
 
-    /// Writes what came, or counts it as lost.
-    fn write(&mut self, messages: &[Message]) {
-        let mut outcome = self.try_to_write(messages);
+    /// Writes what is kept.
+    fn write(&mut self) {
+        if self.kept.is_empty() {
+            return;
+        }
+        let mut outcome = self.try_to_write();
         if outcome == Some(Kind::Damaged) {
             // Into the new file.
-            outcome = self.try_to_write(messages);
+            outcome = self.try_to_write();
         }
-        let spans = messages.iter().filter(|message| matches!(message, Message::Span(_)));
         if outcome.is_none() && self.store.is_some() {
-            self.written += messages.len();
+            self.written += self.kept.len();
+            self.kept.clear();
             self.well();
-        } else {
-            self.shared.unwritten(spans.count() as u64);
         }
     }
 
     /// Says what kept it from being written.
-    fn try_to_write(&mut self, messages: &[Message]) -> Option<Kind> {
-        let trouble = self.store.as_mut()?.write(messages, now()).err()?;
+    fn try_to_write(&mut self) -> Option<Kind> {
+        let trouble = self.store.as_mut()?.write(self.kept.make_contiguous(), now()).err()?;
         Some(self.fail(&trouble))
     }
 
-    /// What follows from a failure: a file that is full or locked is tried again with what comes next, any other is left.
+    /// What follows from a failure: a file that is full or locked is tried again as it is, any other is opened anew.
     fn fail(&mut self, trouble: &Trouble) -> Kind {
         self.complain(trouble);
         if !matches!(trouble.kind, Kind::Full | Kind::Locked) {
@@ -155,10 +197,13 @@ impl Writer {
             ::log::warn!(kind = trouble.kind.as_str(); "{}", trouble.sentence(&self.path));
             self.said = Some(trouble.kind);
         }
+        let pause = self.again.map_or(PAUSES.0, |(_, pause)| pause);
+        self.again = Some((Instant::now() + pause, PAUSES.1.min(pause * 2)));
     }
 
     /// It was written: what listens now, and was told meanwhile, is to be told again.
     fn well(&mut self) {
+        self.again = None;
         if self.said.take().is_some() {
             ::log::info!("the history is written again, in {}", self.path.display());
             self.shared.ask_for_all();

@@ -1,55 +1,84 @@
-//! Alerts as the API shows them, with what receivers were told.
-
-use std::collections::BTreeMap;
+//! Alerts as JSON: what each output says of one, and the document of the API, with what receivers were told.
 
 use serde::Serialize;
 
-use super::events::{SCHEMA, json, rfc3339};
+use super::{
+    events::{SCHEMA, json, rfc3339},
+    notify::outbox::Times,
+};
 use crate::{
     identity::Clock,
-    policy::{alerts::Alert, notice::Subject},
+    policy::{
+        Severity,
+        alerts::{Alert, AlertKey},
+        notice::Notice,
+    },
 };
 
-/// The alerts that fire, are pending, or ended lately, as one document. Each comes with when it ended, and with the receivers
-/// that accepted that it fires, and that it is over; all times are nanoseconds since boot. `receivers` are all there are.
-pub fn alerts<'a>(
-    host: &str,
-    now: u64,
-    clock: Clock,
-    receivers: &[String],
-    alerts: impl Iterator<Item = (&'a Alert, Option<u64>, Vec<ToldTo<'a>>)>,
-) -> String {
-    let alerts = alerts.map(|(alert, ended, told)| AlertState {
+/// What an alert is about: the same keys in a line, at a webhook and in the API.
+#[derive(Serialize)]
+pub(super) struct AlertFields<'a> {
+    rule: &'a str,
+    severity: &'static str,
+    protocol: &'static str,
+    port: u16,
+    process: &'a str,
+    netns: u32,
+}
+
+impl<'a> AlertFields<'a> {
+    pub(super) fn of(key: &'a AlertKey, severity: Severity) -> Self {
+        Self {
+            rule: &key.rule,
+            severity: severity.as_str(),
+            protocol: key.protocol.as_str(),
+            port: key.port,
+            process: &key.process,
+            netns: key.netns,
+        }
+    }
+}
+
+/// An alert, when it ended in nanoseconds since boot, and what receivers accepted of it, by their names.
+pub struct Listed {
+    /// The alert.
+    pub alert: Alert,
+    /// When it ended.
+    pub ended: Option<u64>,
+    /// The receivers that accepted something.
+    pub told: Vec<(String, Times)>,
+}
+
+/// The alerts that fire, are pending, or ended lately, as one document. `receivers` are all there are.
+pub fn alerts(host: &str, now: u64, clock: Clock, receivers: &[String], alerts: &[Listed]) -> String {
+    let time = |at| rfc3339(clock, at);
+    let alerts = alerts.iter().map(|Listed { alert, ended, told }| AlertState {
         status: match (ended, alert.pending) {
             (Some(_), _) => "resolved",
             (None, true) => "pending",
             (None, false) => "firing",
         },
-        labels: &alert.notice.labels,
-        annotations: &alert.notice.annotations,
-        listener: &alert.notice.listener,
-        starts_at: rfc3339(clock, alert.fired),
-        ends_at: ended.map(|ended| rfc3339(clock, ended)),
+        about: AlertFields::of(&alert.key, alert.severity),
+        notice: &alert.notice,
+        starts_at: time(alert.fired),
+        ends_at: ended.map(time),
         receivers: told
-            .into_iter()
-            .map(|(name, firing, resolved)| ReceiverState {
+            .iter()
+            .map(|(name, times)| ReceiverState {
                 name,
-                firing: firing.map(|at| rfc3339(clock, at)),
-                resolved: resolved.map(|at| rfc3339(clock, at)),
+                firing: times.firing.map(time),
+                resolved: times.resolved.map(time),
             })
             .collect(),
     });
     json(&AlertDocument {
         schema: SCHEMA,
         host,
-        time: rfc3339(clock, now),
+        time: time(now),
         receivers,
         alerts: alerts.collect(),
     })
 }
-
-/// A receiver, and when it accepted that an alert fires, and that it is over.
-pub type ToldTo<'a> = (&'a str, Option<u64>, Option<u64>);
 
 #[derive(Serialize)]
 struct AlertDocument<'a> {
@@ -63,9 +92,10 @@ struct AlertDocument<'a> {
 #[derive(Serialize)]
 struct AlertState<'a> {
     status: &'static str,
-    labels: &'a BTreeMap<String, String>,
-    annotations: &'a BTreeMap<String, String>,
-    listener: &'a Subject,
+    #[serde(flatten)]
+    about: AlertFields<'a>,
+    #[serde(flatten)]
+    notice: &'a Notice,
     starts_at: String,
     ends_at: Option<String>,
     receivers: Vec<ReceiverState<'a>>,

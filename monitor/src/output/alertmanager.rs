@@ -28,7 +28,7 @@ const FIRES_FOR: SignedDuration = SignedDuration::from_mins(4);
 /// Sends to one Alertmanager.
 pub struct Alertmanager {
     client: Client,
-    page: String,
+    page: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -38,32 +38,34 @@ struct Posted<'a> {
     annotations: &'a BTreeMap<String, String>,
     starts_at: String,
     ends_at: String,
-    #[serde(rename = "generatorURL")]
-    generator_url: String,
+    #[serde(rename = "generatorURL", skip_serializing_if = "Option::is_none")]
+    generator_url: Option<String>,
 }
 
 impl Alertmanager {
-    /// Through this client; `page` is the URL of the agent's own page.
-    pub fn new(client: Client, page: String) -> Self {
+    /// Through this client; `page` is the URL of the agent's own page, where people can reach it.
+    pub fn new(client: Client, page: Option<String>) -> Self {
         Self { client, page }
     }
 }
 
 impl Deliver for Alertmanager {
     fn deliver(&mut self, parcels: &[Parcel]) -> Result<(), Failure> {
-        self.client
-            .post(&body(parcels, &self.page, Clock::read(), clock::boot_now()), &[])
+        self.client.post(
+            &body(parcels, self.page.as_deref(), Clock::read(), clock::boot_now()),
+            &[],
+        )
     }
 }
 
-fn body(parcels: &[Parcel], page: &str, clock: Clock, now: u64) -> Vec<u8> {
+fn body(parcels: &[Parcel], page: Option<&str>, clock: Clock, now: u64) -> Vec<u8> {
     let posted: Vec<_> = parcels
         .iter()
         .map(|parcel| {
             let starts_at = parcel.alert.starts_at;
             let ends_at = match parcel.status {
                 Status::Firing => wall(clock, now).saturating_add(FIRES_FOR).unwrap_or(starts_at),
-                Status::Resolved => wall(clock, parcel.ended.unwrap_or(now)),
+                Status::Resolved => wall(clock, parcel.ended.map_or(now, |ended| ended.at)),
             };
             Posted {
                 labels: &parcel.alert.notice.labels,
@@ -71,7 +73,7 @@ fn body(parcels: &[Parcel], page: &str, clock: Clock, now: u64) -> Vec<u8> {
                 starts_at: starts_at.to_string(),
                 // A clock that was set back must not make it end before it began, which is refused.
                 ends_at: ends_at.max(starts_at).to_string(),
-                generator_url: format!("{page}/?port={}", parcel.alert.key.port),
+                generator_url: page.map(|page| format!("{page}/?port={}", parcel.alert.key.port)),
             }
         })
         .collect();
@@ -88,16 +90,29 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::output::samples::{moment, parcel};
+    use crate::{
+        output::{
+            notify::outbox::Ended,
+            samples::{moment, parcel},
+        },
+        policy::notice::Over,
+    };
 
     fn posted(status: Status, now: i128, ended: Option<i128>) -> Value {
+        posted_with(Some("http://web-7:19992"), status, now, ended)
+    }
+
+    fn posted_with(page: Option<&str>, status: Status, now: i128, ended: Option<i128>) -> Value {
         let clock = Clock::read();
         let parcel = Parcel {
             status,
-            ended: ended.map(|ended| moment(clock, ended)),
+            ended: ended.map(|ended| Ended {
+                at: moment(clock, ended),
+                why: Over::Closed,
+            }),
             ..parcel(clock)
         };
-        let body = body(&[parcel], "http://web-7:19992", clock, moment(clock, now));
+        let body = body(&[parcel], page, clock, moment(clock, now));
         serde_json::from_slice::<Value>(&body).unwrap()[0].take()
     }
 
@@ -109,6 +124,12 @@ mod tests {
         assert_eq!(posted["generatorURL"], "http://web-7:19992/?port=1992");
         assert_eq!(posted["labels"]["alertname"], "DormantPort");
         assert!(posted["annotations"]["summary"].as_str().unwrap().contains("1992/tcp"));
+    }
+
+    #[test]
+    fn without_a_page_that_people_can_reach_there_is_no_link() {
+        let posted = posted_with(None, Status::Firing, 0, None);
+        assert!(posted.get("generatorURL").is_none(), "{posted}");
     }
 
     #[test]

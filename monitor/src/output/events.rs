@@ -1,15 +1,19 @@
 //! Events as JSON lines on stdout: DESIGN's contract, one object a line, flushed one by one.
 
-use std::{collections::BTreeMap, net::IpAddr};
+mod list;
+
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Report;
+pub(super) use self::list::Listed;
+pub use self::list::listeners;
+use super::{Report, alert_states::AlertFields};
 use crate::{
     event::{Endpoint, Event, Family, Kind, Outcome, Protocol, Source, errno_name},
     identity::{Ancestor, Clock, Container},
-    policy::{alerts::Alert, notice::Subject},
+    policy::{alerts::Alert, notice::Notice},
     registry::Registration,
 };
 
@@ -69,15 +73,6 @@ struct Line<'a> {
     /// In a list alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<Other<'a>>>,
-}
-
-/// What listens, as a document.
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    host: &'a str,
-    time: String,
-    listeners: Vec<Line<'a>>,
 }
 
 /// One end of a connection.
@@ -141,22 +136,14 @@ struct AlertLine<'a> {
     host: &'a str,
     time: String,
     event: &'static str,
-    rule: &'a str,
-    severity: &'static str,
-    protocol: &'static str,
-    port: u16,
-    process: &'a str,
-    netns: u32,
+    #[serde(flatten)]
+    about: AlertFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fired: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<&'a Subject>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<&'a BTreeMap<String, String>>,
+    #[serde(flatten)]
+    notice: Option<&'a Notice>,
 }
 
 #[derive(Serialize)]
@@ -337,30 +324,10 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
     }
 }
 
-/// All that listens, as one JSON document: each listener as the line that told of it, with who holds it now.
-pub fn listeners<'a>(
-    host: &str,
-    now: u64,
-    clock: Clock,
-    listeners: impl Iterator<Item = (&'a Event, &'a Report, &'a [crate::event::Holder])>,
-) -> String {
-    let lines = listeners.map(|(event, report, holders)| Line {
-        holders: Some(
-            holders
-                .iter()
-                .map(|holder| Other {
-                    pid: holder.pid,
-                    comm: &holder.comm,
-                })
-                .collect(),
-        ),
+fn socket_line(host: &str, id: String, event: &Event, report: &Report, clock: Clock) -> String {
+    json(&Line {
+        id: Some(id),
         ..line(host, event, report, clock)
-    });
-    json(&Document {
-        schema: SCHEMA,
-        host,
-        time: rfc3339(clock, now),
-        listeners: lines.collect(),
     })
 }
 
@@ -375,13 +342,26 @@ impl Lines {
         format!("{}-{}", self.run, self.sequence)
     }
 
+    /// The number of the last line.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// An event about a socket.
     pub fn socket(&mut self, event: &Event, report: &Report, clock: Clock) -> String {
         let id = self.next_id();
-        json(&Line {
-            id: Some(id),
-            ..line(&self.host, event, report, clock)
-        })
+        socket_line(&self.host, id, event, report, clock)
+    }
+
+    /// The same, to be written down by whoever wants to read it.
+    pub fn socket_later(
+        &mut self,
+        event: &Event,
+        report: &Report,
+        clock: Clock,
+    ) -> impl FnOnce() -> String + Send + use<> {
+        let (id, host, event, report) = (self.next_id(), self.host.clone(), event.clone(), report.clone());
+        move || socket_line(&host, id, &event, &report, clock)
     }
 
     /// An alert that fires, with the listener that set it off.
@@ -390,9 +370,7 @@ impl Lines {
         let time = rfc3339(clock, alert.fired);
         let line = AlertLine {
             summary: Some(notice.summary()),
-            listener: Some(&notice.listener),
-            labels: Some(&notice.labels),
-            annotations: Some(&notice.annotations),
+            notice: Some(notice),
             ..self.about_alert("alert", alert, time)
         };
         json(&line)
@@ -414,17 +392,10 @@ impl Lines {
             host: &self.host,
             time,
             event,
-            rule: &alert.key.rule,
-            severity: alert.severity.as_str(),
-            protocol: alert.key.protocol.as_str(),
-            port: alert.key.port,
-            process: &alert.key.process,
-            netns: alert.key.netns,
+            about: AlertFields::of(&alert.key, alert.severity),
             fired: None,
             summary: None,
-            listener: None,
-            labels: None,
-            annotations: None,
+            notice: None,
         }
     }
 

@@ -319,7 +319,7 @@ fn alerts_and_losses_are_these_lines() {
     );
     assert!(line.starts_with(&begin), "{line}");
     assert!(
-        line.contains(&format!(r#",{listener},"labels":{{"alertname":"DormantPort""#)),
+        line.contains(r#","labels":{"alertname":"DormantPort""#) && line.ends_with(&format!(",{listener}}}")),
         "{line}"
     );
     assert_eq!(

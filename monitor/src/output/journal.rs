@@ -2,12 +2,15 @@
 
 use std::{io, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
 
-use super::notify::{
-    client::Failure,
-    outbox::{Parcel, Status, Style},
-    worker::Deliver,
+use super::{
+    notify::{
+        client::Failure,
+        outbox::{Parcel, Status, Style},
+        worker::Deliver,
+    },
+    sentence,
 };
-use crate::policy::Severity;
+use crate::policy::{Severity, notice::Over};
 
 /// Where the journal takes messages.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -36,6 +39,13 @@ impl Journal {
         Self { path }
     }
 
+    fn sentence(&self, error: &io::Error) -> String {
+        format!(
+            "cannot write to {}: {error}; see that systemd's journal runs here, or switch [journal] off",
+            self.path.display()
+        )
+    }
+
     fn send(&self, message: &[u8]) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
         // A journal that is stuck must not hold the thread for ever.
@@ -49,7 +59,7 @@ impl Deliver for Journal {
     fn deliver(&mut self, parcels: &[Parcel]) -> Result<(), Failure> {
         for parcel in parcels {
             self.send(&message(parcel))
-                .map_err(|error| Failure::Later(Duration::ZERO, error.to_string()))?;
+                .map_err(|error| Failure::Later(Duration::ZERO, self.sentence(&error)))?;
         }
         Ok(())
     }
@@ -60,7 +70,8 @@ fn message(parcel: &Parcel) -> Vec<u8> {
     let (alert, notice) = (&parcel.alert, &parcel.alert.notice);
     let is_over = parcel.status == Status::Resolved;
     let text = if is_over {
-        format!("alert resolved: {}", notice.summary())
+        let why = parcel.ended.map_or(Over::default(), |ended| ended.why);
+        sentence::resolved(&alert.key, why, &alert.starts_at.to_string())
     } else {
         format!("alert: {}", notice.summary())
     };
@@ -139,6 +150,11 @@ mod tests {
         assert!(message.contains("\nPORTREEVE_EXPECT\n"), "{message}");
         let message = receive();
         assert!(message.contains("PRIORITY=6\n") && message.contains("PORTREEVE_STATUS=resolved\n"));
+        let begin = "MESSAGE=alert resolved: python3.11 no longer listens on 1992/tcp in the network namespace ";
+        assert!(
+            message.starts_with(begin) && message.contains("; it fired 2100-11-23T03:20:00Z\n"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -152,6 +168,9 @@ mod tests {
     fn a_journal_that_is_not_there_is_a_failure_to_try_again() {
         let mut journal = Journal::new("/nowhere/at/all".into());
         let failure = journal.deliver(&[parcel(Clock::read())]).unwrap_err();
-        assert!(matches!(failure, Failure::Later(..)), "{failure:?}");
+        let Failure::Later(_, sentence) = failure else {
+            panic!("{failure:?}")
+        };
+        assert!(sentence.starts_with("cannot write to /nowhere/at/all: "), "{sentence}");
     }
 }

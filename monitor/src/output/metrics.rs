@@ -9,6 +9,8 @@ mod counting;
 mod history;
 mod ports;
 mod reconfigure;
+mod status;
+mod web;
 
 use std::collections::HashMap;
 
@@ -19,6 +21,7 @@ use prometheus::{
 
 use budget::Budget;
 pub use budget::ListenerSeries;
+pub use status::Tallies;
 
 use super::{
     events::kind_name,
@@ -104,6 +107,7 @@ pub struct Metrics {
     registry_records: IntGauge,
     series_limited: IntCounterVec,
     history: history::Families,
+    web: web::Families,
 }
 
 impl Metrics {
@@ -311,6 +315,7 @@ impl Metrics {
                 &["metric"],
             )?,
             history: history::Families::new(&families)?,
+            web: web::Families::new(&families)?,
             families,
         };
         metrics.prepare(policy, registry);

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod endpoint;
+mod failure;
 pub mod outbox;
 #[cfg(test)]
 mod servers;
@@ -20,7 +21,7 @@ use anyhow::{Context, Result};
 use self::{
     client::Client,
     endpoint::Endpoint,
-    outbox::{Accepted, Kept, Outbox, Outgoing, Style},
+    outbox::{Accepted, Ended, Kept, Outbox, Outgoing, Style, Times},
     worker::{Deliver, Pauses, Postbox, Sent},
 };
 use super::{
@@ -36,7 +37,7 @@ use crate::{
     policy::{
         Severity,
         alerts::{Alert, AlertKey},
-        notice::Notice,
+        notice::{Notice, Over},
     },
 };
 
@@ -60,8 +61,8 @@ pub struct Receivers {
     metrics: Arc<Mutex<Metrics>>,
     /// This host's name.
     host: String,
-    /// The URL of the agent's own page.
-    page: String,
+    /// The URL of the agent's own page, where people can reach it.
+    page: Option<String>,
 }
 
 /// One of those who are told, as the configuration has it.
@@ -117,16 +118,16 @@ impl Wanted {
         alertmanagers.chain(webhooks).chain(journal)
     }
 
-    /// Starts them. `host` is this host's name, and `page` the URL of the agent's own page.
+    /// Starts them. `host` is this host's name, and `page` the URL of the agent's own page, where people can reach it.
     ///
     /// # Errors
     /// Where a file that is needed cannot be read, or there is no thread to be had.
-    pub fn start(&self, host: &str, page: &str, metrics: &Arc<Mutex<Metrics>>) -> Result<Receivers> {
+    pub fn start(&self, host: &str, page: Option<String>, metrics: &Arc<Mutex<Metrics>>) -> Result<Receivers> {
         let mut receivers = Receivers {
             all: Vec::new(),
             metrics: Arc::clone(metrics),
             host: host.to_owned(),
-            page: page.to_owned(),
+            page,
         };
         for target in self.targets() {
             let receiver = receivers.receiver(target)?;
@@ -191,12 +192,18 @@ impl Receivers {
         })
     }
 
-    /// Starts those who are to be told from now on and are new. Who is told stays as it was until [`Receivers::commit`].
+    /// Starts those who are to be told from now on and are new. Who is told stays as it was until [`Receivers::commit`]. Those whose
+    /// name is new are then told of what fires.
     ///
     /// # Errors
     /// Where a file that is needed cannot be read, or there is no thread to be had.
     pub fn exchange(&self, wanted: &Wanted) -> Result<Exchange> {
         let is_there = |target: &Target| self.all.iter().any(|receiver| receiver.target == *target);
+        // Those that stay read their files for each message: what is wrong with one is better said now.
+        for endpoint in wanted.alertmanagers.iter().chain(&wanted.webhooks) {
+            client::check_authorities(endpoint)
+                .map_err(|error| ConfigError::from(format!("{}: {error}", endpoint.name)))?;
+        }
         let new: Vec<_> = wanted.targets().filter(|target| !is_there(target)).collect();
         let mut started = Vec::new();
         for target in new {
@@ -225,6 +232,13 @@ impl Receivers {
             .into_iter()
             .partition(|receiver| exchange.wanted.contains(&receiver.target));
         self.all = kept;
+        // To who has the same name at another URL, or with another password, the alerts are the same.
+        for receiver in &exchange.started {
+            if let Some(before) = gone.iter().find(|before| before.name == receiver.name) {
+                let known = before.postbox.read(Outbox::hand_over);
+                receiver.postbox.with(|outbox| *outbox = known);
+            }
+        }
         for alert in firing {
             let outgoing = outgoing(alert, clock);
             for receiver in &exchange.started {
@@ -262,11 +276,12 @@ impl Receivers {
     }
 
     /// An alert is over.
-    pub fn end(&self, alert: &Alert, now: u64) {
+    pub fn end(&self, alert: &Alert, why: Over, now: u64) {
+        let ended = Ended { at: now, why };
         for receiver in &self.all {
             let is_kept = receiver
                 .postbox
-                .with(|outbox| outbox.end(&alert.key, alert.severity, now));
+                .with(|outbox| outbox.end(&alert.key, alert.severity, ended));
             if !is_kept {
                 lock(&self.metrics).notified(&receiver.name, "dropped", 1);
             }
@@ -274,11 +289,12 @@ impl Receivers {
     }
 
     /// An alert is over at once: a worse one took its place, or nobody wants to know of it any more.
-    pub fn supersede(&self, alert: &Alert, now: u64) {
+    pub fn supersede(&self, alert: &Alert, why: Over, now: u64) {
+        let ended = Ended { at: now, why };
         for receiver in &self.all {
             receiver
                 .postbox
-                .with(|outbox| outbox.supersede(&alert.key, alert.severity, now));
+                .with(|outbox| outbox.supersede(&alert.key, alert.severity, ended));
         }
     }
 
@@ -289,21 +305,29 @@ impl Receivers {
         }
     }
 
-    /// What was accepted since this was last asked, and by whom. The lengths of the queues go to the metrics.
-    pub fn look(&self, now: u64) -> Vec<Told> {
+    /// What was delivered since this was last asked: what is written down here is not. The lengths of the queues go to the
+    /// metrics.
+    pub fn look(&self, now: u64) -> Vec<Accepted> {
         let mut all = Vec::new();
         for receiver in &self.all {
             let (accepted, waiting) = receiver
                 .postbox
                 .read(|outbox| (outbox.take_accepted(), outbox.waiting(now)));
             lock(&self.metrics).notifications_wait(&receiver.name, waiting);
-            all.extend(accepted.into_iter().map(|accepted| Told {
-                receiver: receiver.name.clone(),
-                is_remote: receiver.is_remote,
-                accepted,
-            }));
+            all.extend(accepted.into_iter().filter(|_| receiver.is_remote));
         }
         all
+    }
+
+    /// What each of them accepted of an alert that fired then, by name; those that accepted nothing are left out.
+    pub fn told(&self, alert: &Alert) -> Vec<(String, Times)> {
+        let told = self.all.iter().filter_map(|receiver| {
+            let times = receiver
+                .postbox
+                .read(|outbox| outbox.told(&alert.key, alert.severity, alert.fired));
+            Some((receiver.name.clone(), times?))
+        });
+        told.collect()
     }
 
     /// The names of all of them.
@@ -325,7 +349,7 @@ impl Receivers {
         &self,
         alert: &Outgoing,
         keep: Duration,
-        ended: Option<u64>,
+        ended: Option<Ended>,
         known: &BTreeMap<String, Known>,
         now: u64,
     ) {
@@ -363,17 +387,6 @@ impl Receivers {
     }
 }
 
-/// A receiver was told something, and accepted it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The receiver.
-    pub receiver: String,
-    /// Whether that counts as delivered: what is written down here is not.
-    pub is_remote: bool,
-    /// What it accepted.
-    pub accepted: Accepted,
-}
-
 /// Receivers that are to take the place of others.
 pub struct Exchange {
     started: Vec<Receiver>,
@@ -390,9 +403,10 @@ pub struct Known {
 /// An alert as receivers know it. Its time is read from the clock once, here, and is the same in whatever is sent of it.
 pub fn outgoing(alert: &Alert, clock: Clock) -> Outgoing {
     Outgoing {
-        key: alert.key.clone(),
+        key: AlertKey::clone(&alert.key),
         severity: alert.severity,
         notice: Arc::clone(&alert.notice),
+        fired: alert.fired,
         starts_at: alertmanager::wall(clock, alert.fired),
     }
 }

@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use crate::{
     event::{Endpoint, Event, Kind, Outcome, Protocol, errno_name},
     identity::{Container, ExeState},
-    policy::{
-        Verdict,
-        alerts::{Alert, AlertKey},
-    },
+    policy::{Verdict, alerts::AlertKey, notice::Over},
     registry::{Dormancy, Registration},
 };
 
@@ -207,35 +204,24 @@ fn container(container: &Container) -> String {
     }
 }
 
-/// Why an alert is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// What it was about has ended.
-    Ended,
-    /// One that is more severe fires in its place.
-    Worse,
-    /// By the configuration that is in use now, it is none.
-    Unruled,
-}
-
-/// The sentence at the end of an alert.
-pub fn resolved(alert: &Alert, why: Over, fired: &str) -> String {
+/// The sentence at the end of an alert, which fired then.
+pub fn resolved(key: &AlertKey, why: Over, fired: &str) -> String {
     let AlertKey {
         rule,
         protocol,
         port,
         process,
         netns,
-        ..
-    } = &alert.key;
+    } = key;
     let place = format!("{port}/{protocol} in the network namespace {netns}");
     let what = match why {
-        Over::Ended if alert.is_span() => format!("{process} did nothing more on {place}"),
-        Over::Ended => format!("{process} no longer listens on {place}"),
+        Over::Closed => format!("{process} no longer listens on {place}"),
+        Over::Quiet => format!("{process} did nothing more on {place}"),
         Over::Worse => format!("a more severe alert takes its place, of {process} on {place}"),
         Over::Unruled => {
             format!("the configuration has changed, and {rule} no longer speaks of {process} on {place}")
         }
+        Over::Rebooted => format!("the machine was started anew, and {process} is no longer on {place}"),
     };
     format!("alert resolved: {what}; it fired {fired}")
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
+    alert_states::AlertFields,
     alertmanager::wall,
     notify::{
         client::{Client, Failure},
@@ -45,12 +46,8 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct About<'a> {
-    rule: &'a str,
-    severity: &'static str,
-    protocol: &'static str,
-    port: u16,
-    process: &'a str,
-    netns: u32,
+    #[serde(flatten)]
+    about: AlertFields<'a>,
     labels: &'a BTreeMap<String, String>,
     annotations: &'a BTreeMap<String, String>,
     starts_at: String,
@@ -83,7 +80,7 @@ fn id(parcel: &Parcel) -> String {
 fn body(parcel: &Parcel, id: &str, host: &str, clock: Clock, now: u64) -> Vec<u8> {
     let (alert, notice) = (&parcel.alert, &parcel.alert.notice);
     let ends_at = (parcel.status == Status::Resolved).then(|| {
-        wall(clock, parcel.ended.unwrap_or(now))
+        wall(clock, parcel.ended.map_or(now, |ended| ended.at))
             .max(alert.starts_at)
             .to_string()
     });
@@ -93,12 +90,7 @@ fn body(parcel: &Parcel, id: &str, host: &str, clock: Clock, now: u64) -> Vec<u8
         status: parcel.status.as_str(),
         host,
         alert: About {
-            rule: &alert.key.rule,
-            severity: alert.severity.as_str(),
-            protocol: alert.key.protocol.as_str(),
-            port: alert.key.port,
-            process: &alert.key.process,
-            netns: alert.key.netns,
+            about: AlertFields::of(&alert.key, alert.severity),
             labels: &notice.labels,
             annotations: &notice.annotations,
             starts_at: alert.starts_at.to_string(),
@@ -114,7 +106,13 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::output::samples::{moment, parcel};
+    use crate::{
+        output::{
+            notify::outbox::Ended,
+            samples::{moment, parcel},
+        },
+        policy::notice::Over,
+    };
 
     fn posted(parcel: &Parcel, clock: Clock) -> Value {
         let body = body(parcel, &id(parcel), "web-7", clock, moment(clock, 0));
@@ -144,7 +142,10 @@ mod tests {
         let firing = parcel(clock);
         let resolved = Parcel {
             status: Status::Resolved,
-            ended: Some(moment(clock, 1_000_000_000)),
+            ended: Some(Ended {
+                at: moment(clock, 1_000_000_000),
+                why: Over::Closed,
+            }),
             ..firing.clone()
         };
         assert_eq!(id(&firing), id(&firing.clone()));

@@ -4,23 +4,24 @@
 //! `keep_firing_for` from its first delivery at the least. With `for`, or where its rule fires too many, it is pending first.
 //! What opens no listener (a connect, an accept, a bind) makes it fire for a span: `keep_firing_for` after the last one.
 
+mod rate;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
+use self::rate::Rate;
+pub use self::rate::{Held, RATE};
 use super::{Severity, notice::Notice};
 use crate::event::{Protocol, SocketKey};
 
 /// Alerts that fire or are pending at most at one time; one more is dropped, which the caller counts.
 pub const ALERTS_MAX: usize = 4_096;
 
-/// Alerts of one rule that begin to fire within [`WINDOW`] at most.
-pub const RATE: u32 = 60;
-
-/// The time that [`RATE`] is about, in nanoseconds.
-const WINDOW: u64 = 60 * 1_000_000_000;
+/// How exactly the time of the last event of a span is kept on disk: nanoseconds.
+const LAST_KEPT_EVERY: u64 = 10 * 1_000_000_000;
 
 /// What makes two listeners one alert. IPv4 and IPv6 of one service are one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,7 +51,7 @@ pub struct Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     /// What it is about.
-    pub key: AlertKey,
+    pub key: Arc<AlertKey>,
     /// How bad it is. It is a label, so an alert that gets worse ends, and another one fires.
     pub severity: Severity,
     /// When it fired, or began to be pending: nanoseconds since boot.
@@ -62,7 +63,8 @@ pub struct Alert {
     /// When it was first delivered: nanoseconds since boot.
     delivered: Option<u64>,
     terms: Terms,
-    open: HashSet<SocketKey>,
+    /// How many of its listeners are open.
+    open: usize,
     /// When the last thing happened that opened no listener.
     last: Option<u64>,
     /// Whether its rule fired too many, which was counted.
@@ -72,18 +74,11 @@ pub struct Alert {
 /// The alerts that fire or are pending.
 #[derive(Debug, Default)]
 pub struct Alerts {
-    all: HashMap<AlertKey, Alert>,
+    all: HashMap<Arc<AlertKey>, Alert>,
+    /// By each open socket the alerts that it keeps up, so that its end costs what it concerns.
+    by_socket: HashMap<SocketKey, Vec<Arc<AlertKey>>>,
     rates: BTreeMap<String, Rate>,
     changes: u64,
-}
-
-/// How many alerts of a rule began to fire lately.
-#[derive(Debug, Default)]
-struct Rate {
-    since: u64,
-    fired: u32,
-    /// What was held back since somebody asked.
-    held: u64,
 }
 
 /// What an event did to its alert.
@@ -103,24 +98,11 @@ pub enum Fired {
     Dropped,
 }
 
-impl Rate {
-    fn allows(&mut self, now: u64) -> bool {
-        if self.fired == 0 || now.saturating_sub(self.since) >= WINDOW {
-            (self.since, self.fired) = (now, 0);
-        }
-        let allows = self.fired < RATE;
-        self.fired += u32::from(allows);
-        allows
-    }
-}
-
 impl Alerts {
     /// Gives back room that is not needed now.
     pub fn shrink(&mut self) {
         self.all.shrink_to_fit();
-        for alert in self.all.values_mut() {
-            alert.open.shrink_to_fit();
-        }
+        self.by_socket.shrink_to_fit();
     }
 
     /// Something matched a rule: a listener with this socket opened, or where there is none, something happened.
@@ -136,8 +118,17 @@ impl Alerts {
     ) -> Fired {
         let last = socket.is_none().then_some(now);
         if let Some(alert) = self.all.get_mut(key) {
-            alert.open.extend(socket);
-            alert.last = last.or(alert.last);
+            if let Some(socket) = socket {
+                keep_up(&mut self.by_socket, alert, socket);
+            }
+            if let Some(last) = last {
+                // Not each of thousands of connects is a reason to write the disk.
+                let moved = alert
+                    .last
+                    .is_none_or(|before| before / LAST_KEPT_EVERY != last / LAST_KEPT_EVERY);
+                self.changes += u64::from(moved);
+                alert.last = Some(last);
+            }
             if severity <= alert.severity {
                 return if alert.pending { Fired::Pending } else { Fired::Already };
             }
@@ -156,24 +147,28 @@ impl Alerts {
         }
         // A span has nothing that could stay open.
         let waits = socket.is_some() && !terms.wait.is_zero();
-        let held = !waits && !self.allows(&key.rule, now);
+        let held = !waits && !self.allows(key, now);
         if held && socket.is_none() {
             return Fired::Held;
         }
         self.changes += 1;
-        let alert = Alert {
-            key: key.clone(),
+        let key = Arc::new(key.clone());
+        let mut alert = Alert {
+            key: Arc::clone(&key),
             severity,
             fired: now,
             pending: waits || held,
             notice: Arc::new(make()),
             delivered: None,
             terms,
-            open: socket.into_iter().collect(),
+            open: 0,
             last,
             held,
         };
-        self.all.insert(key.clone(), alert);
+        if let Some(socket) = socket {
+            keep_up(&mut self.by_socket, &mut alert, socket);
+        }
+        self.all.insert(key, alert);
         match (waits, held) {
             (true, _) => Fired::Pending,
             (_, true) => Fired::Held,
@@ -181,14 +176,16 @@ impl Alerts {
         }
     }
 
-    /// Whether the rule may fire one more; where it may not, that counts as held back.
-    fn allows(&mut self, rule: &str, now: u64) -> bool {
-        if !self.rates.contains_key(rule) {
-            self.rates.insert(rule.to_owned(), Rate::default());
+    /// Whether the rule may fire one more; where it may not, this one is held back.
+    fn allows(&mut self, key: &AlertKey, now: u64) -> bool {
+        if !self.rates.contains_key(&key.rule) {
+            self.rates.insert(key.rule.clone(), Rate::default());
         }
-        self.rates.get_mut(rule).is_none_or(|rate| {
+        self.rates.get_mut(&key.rule).is_none_or(|rate| {
             let allows = rate.allows(now);
-            rate.held += u64::from(!allows);
+            if !allows {
+                rate.held.note(key);
+            }
             allows
         })
     }
@@ -199,7 +196,7 @@ impl Alerts {
             .all
             .values()
             .filter(|alert| alert.is_due(now))
-            .map(|alert| (std::cmp::Reverse(alert.severity), alert.fired, alert.key.clone()))
+            .map(|alert| (std::cmp::Reverse(alert.severity), alert.fired, Arc::clone(&alert.key)))
             .collect();
         due.sort();
         let mut fired = Vec::new();
@@ -212,23 +209,26 @@ impl Alerts {
                 (alert.pending, alert.fired) = (false, now);
                 fired.push(alert.clone());
             } else if !std::mem::replace(&mut alert.held, true) {
-                rate.held += 1;
+                rate.held.note(&key);
             }
         }
         fired
     }
 
     /// What was held back since this was last asked, by rule.
-    pub fn take_held(&mut self) -> Vec<(String, u64)> {
-        let held = self.rates.iter_mut().filter(|(_, rate)| rate.held > 0);
+    pub fn take_held(&mut self) -> Vec<(String, Held)> {
+        let held = self.rates.iter_mut().filter(|(_, rate)| rate.held.count > 0);
         held.map(|(rule, rate)| (rule.clone(), std::mem::take(&mut rate.held)))
             .collect()
     }
 
-    /// Takes over an alert of before the agent started, with the terms of its rule. Its listeners are still to be found.
+    /// Takes over an alert of before the agent started, with the terms of its rule. Its listeners are still to be found. One that
+    /// fires by now stays as it is.
     pub fn restore(&mut self, alert: Alert, terms: Terms) {
         if self.all.len() < ALERTS_MAX {
-            self.all.insert(alert.key.clone(), Alert { terms, ..alert });
+            self.all
+                .entry(Arc::clone(&alert.key))
+                .or_insert(Alert { terms, ..alert });
         }
     }
 
@@ -239,26 +239,37 @@ impl Alerts {
         terms: impl Fn(&AlertKey) -> Option<Terms>,
         matches: impl Fn(&AlertKey, SocketKey) -> bool,
     ) -> Vec<Alert> {
-        let mut over = Vec::new();
-        for alert in self.all.values_mut() {
-            let Some(terms) = terms(&alert.key) else {
-                over.push(alert.clone());
-                continue;
-            };
-            alert.terms = terms;
-            let before = alert.open.len();
-            alert.open.retain(|socket| matches(&alert.key, *socket));
-            // One whose listeners ended by themselves goes on for its time.
-            if alert.open.is_empty() && before > 0 && alert.last.is_none() {
-                over.push(alert.clone());
+        let mut lost = HashSet::new();
+        self.by_socket.retain(|socket, keys| {
+            keys.retain(|key| {
+                let matches = terms(key).is_some() && matches(key, *socket);
+                if !matches && let Some(alert) = self.all.get_mut(key) {
+                    alert.open = alert.open.saturating_sub(1);
+                    lost.insert(Arc::clone(key));
+                }
+                matches
+            });
+            !keys.is_empty()
+        });
+        for (key, alert) in &mut self.all {
+            match terms(key) {
+                Some(terms) => alert.terms = terms,
+                None => drop(lost.insert(Arc::clone(key))),
             }
         }
-        over.sort_by(|one, other| one.key.cmp(&other.key));
-        for alert in &over {
-            self.all.remove(&alert.key);
-            self.changes += 1;
-        }
+        // One whose listeners ended by themselves goes on for its time.
+        self.end(|alert| {
+            lost.contains(&alert.key) && (terms(&alert.key).is_none() || alert.open == 0 && alert.last.is_none())
+        })
+    }
+
+    /// Takes out the alerts of which this holds. Gives those that fired, in a stable order.
+    fn end(&mut self, is_over: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let over = self.all.extract_if(|_, alert| is_over(alert));
+        let mut over: Vec<_> = over.map(|(_, alert)| alert).collect();
+        self.changes += over.len() as u64;
         over.retain(|alert| !alert.pending);
+        over.sort_by(|one, other| one.key.cmp(&other.key));
         over
     }
 
@@ -275,8 +286,20 @@ impl Alerts {
 
     /// A listener of a known alert has this address too. Gives the alert where that is news.
     pub fn also_at(&mut self, key: &AlertKey, address: &str) -> Option<&Alert> {
+        self.change_notice(key, |notice| notice.add_address(address))
+    }
+
+    /// Annotates an alert. Gives it where it fires or is pending.
+    pub fn annotate(&mut self, key: &AlertKey, name: &str, text: &str) -> Option<&Alert> {
+        self.change_notice(key, |notice| {
+            notice.annotations.insert(name.to_owned(), text.to_owned());
+            true
+        })
+    }
+
+    fn change_notice(&mut self, key: &AlertKey, change: impl FnOnce(&mut Notice) -> bool) -> Option<&Alert> {
         let alert = self.all.get_mut(key)?;
-        if !Arc::make_mut(&mut alert.notice).add_address(address) {
+        if !change(Arc::make_mut(&mut alert.notice)) {
             return None;
         }
         self.changes += 1;
@@ -285,33 +308,27 @@ impl Alerts {
 
     /// A listener ended. What was pending for it alone will not fire.
     pub fn closed(&mut self, socket: SocketKey) {
-        let mut gone = Vec::new();
-        for alert in self.all.values_mut() {
-            if alert.open.remove(&socket) && alert.pending && alert.open.is_empty() {
-                gone.push(alert.key.clone());
+        for key in self.by_socket.remove(&socket).into_iter().flatten() {
+            let Some(alert) = self.all.get_mut(&key) else { continue };
+            alert.open = alert.open.saturating_sub(1);
+            if alert.pending && alert.open == 0 {
+                self.all.remove(&key);
+                self.changes += 1;
             }
-        }
-        for key in gone {
-            self.all.remove(&key);
-            self.changes += 1;
         }
     }
 
     /// Takes out the alerts that are over, in a stable order. Not to be asked before the first look: until then the listeners of
     /// alerts of before are still to be found.
     pub fn resolve(&mut self, now: u64) -> Vec<Alert> {
-        // Pending ones of before whose listener is gone.
-        let before = self.all.len();
-        self.all.retain(|_, alert| !alert.pending || !alert.open.is_empty());
-        self.changes += u64::from(self.all.len() != before);
-        let over = self.all.values().filter(|alert| alert.is_over(now));
-        let mut over: Vec<_> = over.cloned().collect();
-        over.sort_by(|a, b| a.key.cmp(&b.key));
-        for alert in &over {
-            self.all.remove(&alert.key);
-            self.changes += 1;
-        }
-        over
+        // Pending ones without a listener are of before, and theirs is gone.
+        self.end(|alert| {
+            if alert.pending {
+                alert.open == 0
+            } else {
+                alert.is_over(now)
+            }
+        })
     }
 
     /// How many fire.
@@ -327,6 +344,12 @@ impl Alerts {
     /// The alert, if it fires or is pending.
     pub fn get(&self, key: &AlertKey) -> Option<&Alert> {
         self.all.get(key)
+    }
+
+    /// The alert of a rule that fired last.
+    pub fn newest_of(&self, rule: &str) -> Option<&Alert> {
+        let of_rule = self.firing().filter(|alert| alert.key.rule == rule);
+        of_rule.max_by_key(|alert| (alert.fired, &alert.key))
     }
 
     /// The alerts that fire, in no order.
@@ -352,18 +375,18 @@ impl Alert {
         severity: Severity,
         notice: Notice,
         (fired, pending): (u64, bool),
-        delivered: Option<u64>,
+        (delivered, last): (Option<u64>, Option<u64>),
     ) -> Self {
         Self {
-            key,
+            key: Arc::new(key),
             severity,
             fired,
             pending,
             notice: Arc::new(notice),
             delivered,
             terms: Terms::default(),
-            open: HashSet::new(),
-            last: None,
+            open: 0,
+            last,
             held: false,
         }
     }
@@ -373,9 +396,9 @@ impl Alert {
         self.delivered
     }
 
-    /// Whether things that opened no listener set it off.
-    pub fn is_span(&self) -> bool {
-        self.last.is_some()
+    /// When the last thing happened that opened no listener; `None` where nothing such set it off.
+    pub fn last(&self) -> Option<u64> {
+        self.last
     }
 
     /// How long it fires at least.
@@ -384,12 +407,22 @@ impl Alert {
     }
 
     fn is_due(&self, now: u64) -> bool {
-        self.pending && !self.open.is_empty() && lasted(self.fired, now, self.terms.wait)
+        self.pending && self.open > 0 && lasted(self.fired, now, self.terms.wait)
     }
 
     fn is_over(&self, now: u64) -> bool {
         let kept = |since| lasted(since, now, self.terms.keep);
-        self.open.is_empty() && self.delivered.is_some_and(kept) && self.last.is_none_or(kept)
+        self.open == 0 && self.delivered.is_some_and(kept) && self.last.is_none_or(kept)
+    }
+}
+
+/// An open socket keeps an alert up.
+fn keep_up(by_socket: &mut HashMap<SocketKey, Vec<Arc<AlertKey>>>, alert: &mut Alert, socket: SocketKey) {
+    // Mostly it is one.
+    let keys = by_socket.entry(socket).or_insert_with(|| Vec::with_capacity(1));
+    if !keys.contains(&alert.key) {
+        keys.push(Arc::clone(&alert.key));
+        alert.open += 1;
     }
 }
 

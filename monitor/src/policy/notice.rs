@@ -13,6 +13,9 @@ const ADDRESSES_MAX: usize = 512;
 /// Name of the annotation with the addresses.
 pub const ADDRESSES: &str = "addresses";
 
+/// Name of the annotation with the alerts of the same rule that were held back.
+pub const HELD_BACK: &str = "held_back";
+
 /// Name of the annotation with the sentence for people.
 pub const SUMMARY: &str = "summary";
 
@@ -25,6 +28,23 @@ pub struct Notice {
     pub annotations: BTreeMap<String, String>,
     /// What set it off.
     pub listener: Subject,
+}
+
+/// Why an alert is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// Its listeners have closed.
+    #[default]
+    Closed,
+    /// What set it off opened no listener, and was not done again.
+    Quiet,
+    /// One that is more severe fires in its place.
+    Worse,
+    /// By the configuration that is in use now, it is none.
+    Unruled,
+    /// The machine was started anew, and it did not fire again.
+    Rebooted,
 }
 
 /// The listener, or the other end of what happened, that set an alert off.

@@ -90,8 +90,13 @@ impl Agent {
 
     /// Starts a command that is an agent.
     pub fn spawn(command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// The same, with something that it inherits as its standard input.
+    pub fn spawn_with(command: &mut Command, stdin: Stdio) -> Result<Self, Box<dyn Error>> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;

@@ -20,6 +20,7 @@ mod command_line;
 mod deployed_dashboards;
 mod deployed_route;
 mod deployed_rules;
+mod http;
 mod journal;
 mod kernel_fields;
 mod listeners;
@@ -31,6 +32,8 @@ mod refusals;
 mod reload;
 mod rules;
 mod scenarios;
+#[path = "../../src/output/schema.rs"]
+mod schema;
 mod snapshot;
 mod world;
 
@@ -122,9 +125,11 @@ fn main() -> ExitCode {
         .iter()
         .chain(refusals::ALL)
         .chain(reload::ALL)
+        .chain(http::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
-        .chain(receivers::ALL);
+        .chain(receivers::ALL)
+        .chain(outages::ALL);
     for (name, test) in singles {
         trials.push(Trial::test(*name, move || run(test)));
     }
@@ -140,6 +145,7 @@ fn main() -> ExitCode {
         }
     }
     for (tests, missing) in [
+        (http::WITH_SHELL, http::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),

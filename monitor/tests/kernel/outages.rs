@@ -1,4 +1,4 @@
-//! A real Alertmanager that is killed again and again while alerts come and go.
+//! The agent is killed while an alert fires; a real Alertmanager is killed again and again while alerts come and go.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use super::{
     Named, Test,
-    agent::DEADLINE,
-    receivers::{Alertmanager, Outcome, Setting},
+    agent::{Agent, DEADLINE},
+    receivers::{Alertmanager, Hook, Outcome, Setting, free_port, hook_at},
 };
 
 /// Listeners of the load.
@@ -26,11 +29,66 @@ const PACE: Duration = Duration::from_millis(10);
 /// each minute, and an attempt that fails is put off by up to half a minute.
 const RESENT: Duration = Duration::from_mins(2);
 
+/// With a webhook that the test is.
+pub const ALL: &[Named] = &[(
+    "the_api_knows_after_a_restart_what_receivers_accepted_before",
+    known_after_a_restart,
+)];
+
 /// With a real Alertmanager.
 pub const WITH_ALERTMANAGER: &[Named] = &[(
     "alertmanager_that_is_killed_three_times_under_load_has_in_the_end_what_is_open",
     under_load,
 )];
+
+/// When a webhook accepted the alert on this port, as the API has it.
+fn accepted(agent: &Agent, port: u16) -> Outcome<Option<String>> {
+    let (_, body) = agent.get("/api/v1/alerts")?;
+    let document: Value = serde_json::from_str(&body)?;
+    let alerts = document["alerts"].as_array().ok_or("no alerts")?;
+    let alert = alerts.iter().find(|alert| alert["port"] == port);
+    Ok(alert.and_then(|alert| Some(alert["receivers"][0]["firing"].as_str()?.to_owned())))
+}
+
+fn wait_until_accepted(agent: &Agent, port: u16) -> Outcome<String> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(accepted) = accepted(agent, port)? {
+            return Ok(accepted);
+        }
+        if Instant::now() > end {
+            return Err("the API does not know that the webhook took the alert".into());
+        }
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn known_after_a_restart() -> Test {
+    let (hook, port) = (Hook::start()?, free_port()?);
+    let rules = [("dormant-port".to_owned(), port.to_string())];
+    let setting = Setting::with_rules(&hook_at(hook.address), &rules)?;
+    let mut agent = setting.agent()?;
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    hook.expect("firing", port)?;
+    let before = wait_until_accepted(&agent, port)?;
+    let end = Instant::now() + DEADLINE;
+    while setting.kept()?.contains("\"accepted\":null") {
+        if Instant::now() > end {
+            return Err("what the webhook knows is not kept".into());
+        }
+        thread::park_timeout(Duration::from_millis(20));
+    }
+    agent.stop(Signal::KILL)?;
+    let agent = setting.agent()?;
+    let after = wait_until_accepted(&agent, port)?;
+    // The clock was read again; it is the same second all the same.
+    if before.get(..16) != after.get(..16) {
+        return Err(format!("accepted at {before}, and after the restart at {after}").into());
+    }
+    drop(listener);
+    hook.expect("resolved", port)?;
+    hook.is_quiet()
+}
 
 /// So many ports below those that the kernel chooses, which nothing has.
 fn free_ports(count: usize) -> Outcome<Vec<u16>> {
@@ -42,15 +100,17 @@ fn free_ports(count: usize) -> Outcome<Vec<u16>> {
     Ok(ports)
 }
 
-/// The ports of the load's alerts that it shows, in order; each as often as it is shown. What somebody else on this machine
-/// opens meanwhile may fire too, by the built-in rule.
+/// The ports of the alerts of this process that it shows, in order; each as often as it is shown. Others of the host may listen on
+/// one of these ports meanwhile.
 fn shown(alertmanager: &Alertmanager) -> Outcome<Vec<u16>> {
+    let process = std::env::current_exe()?;
+    let process = process.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mut ports = Vec::new();
     for labels in alertmanager.shown()? {
-        let is_of_load = labels["rule"].as_str().is_some_and(|rule| rule.starts_with("load-"));
-        if is_of_load {
-            ports.push(labels["port"].as_str().ok_or("an alert without a port")?.parse()?);
+        if labels["process"] != process.get(..32).unwrap_or(process) {
+            continue;
         }
+        ports.push(labels["port"].as_str().ok_or("an alert without a port")?.parse()?);
     }
     ports.sort_unstable();
     Ok(ports)

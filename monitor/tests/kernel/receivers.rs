@@ -73,12 +73,12 @@ impl Came {
 
 /// A webhook that takes everything.
 pub struct Hook {
-    address: SocketAddr,
+    pub address: SocketAddr,
     came: Receiver<Came>,
 }
 
 impl Hook {
-    fn start() -> Outcome<Self> {
+    pub fn start() -> Outcome<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let (sender, came) = channel();
@@ -108,7 +108,7 @@ impl Hook {
     }
 
     /// What a webhook of the agent gets next is in this state, of an alert on this port.
-    fn expect(&self, status: &str, port: u16) -> Outcome<Came> {
+    pub fn expect(&self, status: &str, port: u16) -> Outcome<Came> {
         let came = self.next()?;
         let document = &came.document;
         if document["status"] == status && document["alert"]["port"] == port {
@@ -131,7 +131,7 @@ impl Hook {
         Err(format!("{instance} is never {status}; got {}", seen.join("\n")).into())
     }
 
-    fn is_quiet(&self) -> Test {
+    pub fn is_quiet(&self) -> Test {
         match self.came.try_recv() {
             Ok(came) => Err(format!("the webhook was told more: {}", came.document).into()),
             Err(_) => Ok(()),
@@ -205,7 +205,7 @@ impl Setting {
     }
 }
 
-fn hook_at(address: SocketAddr) -> String {
+pub fn hook_at(address: SocketAddr) -> String {
     format!("[[webhook]]\nname = \"test\"\nurl = \"http://{address}/hook?token=hush\"")
 }
 

@@ -1,6 +1,6 @@
 //! Alerts: what fires them, who is told, and what outlives the agent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Pipeline;
 use crate::{
@@ -9,16 +9,17 @@ use crate::{
     identity::clock,
     output::{
         Report,
-        alert_states::alerts as alerts_as_json,
+        alert_states::{Listed, alerts as alerts_as_json},
         events::rfc3339,
         http::{Listing, lock},
         notices,
-        notify::outbox::Status,
-        sentence::{self, Over},
+        notify::outbox::{Accepted, ENDED_MAX, Ended},
+        sentence,
     },
     policy::{
-        Rule,
-        alerts::{Alert, AlertKey, Fired, RATE, Terms},
+        Rule, Severity,
+        alerts::{Alert, AlertKey, Fired, Held, RATE, Terms},
+        notice::{HELD_BACK, Over},
     },
 };
 
@@ -29,37 +30,46 @@ const FEW: usize = 64;
 const HELD_TICKS: u64 = 60;
 
 impl Pipeline {
-    /// Takes over what the last agent left. Alerts of this boot go on; the listeners of another one are gone.
+    /// Takes over what the last agent left, once it has left it. Alerts of this boot go on; the listeners of another one are gone.
     pub(super) fn restore_alerts(&mut self) {
+        if !self.state.claim() {
+            return;
+        }
         let now = clock::boot_now();
         let (stored, same_boot) = self.state.read();
         if !same_boot {
             self.before = stored;
+            if self.first_look.is_some() {
+                self.end_alerts_of_another_boot();
+            }
             return;
         }
         for stored in stored {
             let rule = self.policy.rules().iter().find(|rule| rule.name == stored.rule);
-            match rule.filter(|_| stored.ended.is_none()) {
-                Some(rule) => {
+            let over = match (stored.ended(), rule) {
+                (None, Some(rule)) => {
                     let Some(alert) = stored.alert() else { continue };
-                    let (key, severity, pending) = (alert.key.clone(), alert.severity, alert.pending);
-                    self.alerts.restore(alert, terms(rule));
-                    if pending {
-                        continue;
+                    let (key, severity, pending) = (Arc::clone(&alert.key), alert.severity, alert.pending);
+                    // Whatever the other agent left late fires here by now, or its listeners are gone.
+                    let fires = self.first_look.is_none() || self.alerts.get(&key).is_some();
+                    if fires {
+                        self.alerts.restore(alert, terms(rule));
+                        if !pending && !self.receivers.are_remote() {
+                            self.alerts.delivered(&key, severity, now);
+                        }
                     }
-                    if !self.receivers.are_remote() {
-                        self.alerts.delivered(&key, severity, now);
-                    }
-                    self.restore_at_receivers(&stored, None, now);
+                    (!fires).then_some(Over::Closed)
                 }
-                // It is over, or its rule is gone and it with it.
-                None if !stored.pending => self.restore_at_receivers(&stored, stored.ended.or(Some(now)), now),
-                None => {}
+                (ended, _) => Some(ended.map_or(Over::Unruled, |ended| ended.why)),
+            };
+            if !stored.pending {
+                let ended = over.map(|why| stored.ended().unwrap_or(Ended { at: now, why }));
+                self.restore_at_receivers(&stored, ended, now);
             }
         }
     }
 
-    fn restore_at_receivers(&self, stored: &Stored, ended: Option<u64>, now: u64) {
+    fn restore_at_receivers(&self, stored: &Stored, ended: Option<Ended>, now: u64) {
         if let Some(outgoing) = stored.outgoing() {
             let keep = stored.keep();
             self.receivers.restore(&outgoing, keep, ended, &stored.receivers, now);
@@ -71,7 +81,8 @@ impl Pipeline {
         let now = clock::boot_now();
         for stored in std::mem::take(&mut self.before) {
             if !stored.pending {
-                self.restore_at_receivers(&stored.of_another_boot(), Some(now), now);
+                let why = Over::Rebooted;
+                self.restore_at_receivers(&stored.of_another_boot(), Some(Ended { at: now, why }), now);
             }
         }
     }
@@ -105,7 +116,7 @@ impl Pipeline {
             match self.alerts.matched(&key, severity, terms, socket, now, make) {
                 Fired::New => self.fired(&key),
                 Fired::Worse(before) => {
-                    self.receivers.supersede(&before, now);
+                    self.receivers.supersede(&before, Over::Worse, now);
                     self.told_as_over(&before, Over::Worse, now);
                     self.fired(&key);
                 }
@@ -131,10 +142,12 @@ impl Pipeline {
 
     /// Tells that an alert fires.
     fn fired(&mut self, key: &AlertKey) {
+        if let Some(held) = self.held_unsaid.remove(&key.rule) {
+            self.alerts.annotate(key, HELD_BACK, &held);
+        }
         let Some(alert) = self.alerts.get(key).cloned() else {
             return;
         };
-        self.ledger.fired(&alert);
         // The receivers first: they take the longest.
         self.receivers.fire(&alert, self.clock);
         if !self.receivers.are_remote() {
@@ -147,7 +160,13 @@ impl Pipeline {
             self.keep_alerts();
         }
         let listener = &alert.notice.listener;
-        ::log::warn!(
+        let level = match alert.severity {
+            Severity::Critical => ::log::Level::Error,
+            Severity::Warning => ::log::Level::Warn,
+            Severity::Info => ::log::Level::Info,
+        };
+        ::log::log!(
+            level,
             rule = key.rule.as_str(), severity = alert.severity.as_str(), protocol = key.protocol.as_str(),
             port = key.port, process = key.process.as_str(), netns = key.netns, pid = listener.pid.unwrap_or(0),
             exe = listener.exe.as_deref().unwrap_or("-"), address = listener.address.as_str();
@@ -158,12 +177,15 @@ impl Pipeline {
     }
 
     pub(super) fn told_as_over(&mut self, alert: &Alert, why: Over, now: u64) {
-        self.ledger.ended(alert, now);
+        self.ended.push_back((alert.clone(), now));
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
         ::log::info!(
             rule = alert.key.rule.as_str(), severity = alert.severity.as_str(),
             protocol = alert.key.protocol.as_str(), port = alert.key.port, process = alert.key.process.as_str(),
             netns = alert.key.netns;
-            "{}", sentence::resolved(alert, why, &rfc3339(self.clock, alert.fired))
+            "{}", sentence::resolved(&alert.key, why, &rfc3339(self.clock, alert.fired))
         );
         let line = self.lines.alert_resolved(alert, now, self.clock);
         self.write(line);
@@ -171,6 +193,8 @@ impl Pipeline {
 
     /// Once a second: alerts whose time has come, and those that are over.
     pub(super) fn tick_alerts(&mut self, now: u64) {
+        // Another agent may have left the folder by now.
+        self.restore_alerts();
         self.note_accepted(now);
         // Before the first look the listeners of alerts that fired before are still to be found.
         let resolved = match self.first_look {
@@ -178,8 +202,13 @@ impl Pipeline {
             None => Vec::new(),
         };
         for alert in &resolved {
-            self.receivers.end(alert, now);
-            self.told_as_over(alert, Over::Ended, now);
+            let why = if alert.last().is_some() {
+                Over::Quiet
+            } else {
+                Over::Closed
+            };
+            self.receivers.end(alert, why, now);
+            self.told_as_over(alert, why, now);
         }
         for alert in self.alerts.fire_due(now) {
             self.fired(&alert.key);
@@ -187,29 +216,38 @@ impl Pipeline {
         if !resolved.is_empty() {
             self.count_alerts();
         }
-        for (rule, count) in self.alerts.take_held() {
-            lock(&self.metrics).alerts_held_back(&rule, count);
-            *self.held_back.entry(rule).or_default() += count;
+        for (rule, held) in self.alerts.take_held() {
+            lock(&self.metrics).alerts_held_back(&rule, held.count);
+            self.held_back.entry(rule).or_default().extend(held);
         }
         if self.ticks.is_multiple_of(HELD_TICKS) {
-            for (rule, count) in std::mem::take(&mut self.held_back) {
-                ::log::warn!(
-                    rule = rule.as_str(), count = count;
-                    "alerts were held back: a rule fires {RATE} a minute, and then those whose listeners are still open"
-                );
+            for (rule, held) in std::mem::take(&mut self.held_back) {
+                self.say_held_back(rule, &held);
             }
         }
         self.keep_alerts();
     }
 
+    /// Says which alerts of a rule were held back: in the log, with the alert of it that fired last, and with the one that fires
+    /// next, since a webhook is told of no change.
+    fn say_held_back(&mut self, rule: String, held: &Held) {
+        let sentence = held.sentence();
+        ::log::warn!(
+            rule = rule.as_str(), count = held.count;
+            "{sentence}; a rule fires {RATE} a minute, and then those whose listeners are still open"
+        );
+        let newest = self.alerts.newest_of(&rule).map(|alert| Arc::clone(&alert.key));
+        let annotated = newest.and_then(|key| self.alerts.annotate(&key, HELD_BACK, &sentence));
+        if let Some(alert) = annotated {
+            self.receivers.update(&alert.key, alert.severity, &alert.notice);
+        }
+        self.held_unsaid.insert(rule, sentence);
+    }
+
     /// Takes what receivers accepted.
     pub(super) fn note_accepted(&mut self, now: u64) {
-        for told in self.receivers.look(now) {
-            self.ledger.note(&told);
-            let accepted = &told.accepted;
-            if told.is_remote && accepted.status == Status::Firing {
-                self.alerts.delivered(&accepted.key, accepted.severity, accepted.at);
-            }
+        for Accepted { key, severity, at } in self.receivers.look(now) {
+            self.alerts.delivered(&key, severity, at);
         }
     }
 
@@ -218,22 +256,17 @@ impl Pipeline {
         self.note_accepted(clock::boot_now());
         let names: Vec<String> = self.receivers.names().map(str::to_owned).collect();
         let (host, clock) = (self.ours.instance.clone(), self.clock);
-        let now = self
-            .alerts
-            .all()
-            .map(|alert| (alert.clone(), None, self.ledger.of(alert)));
-        let ended = self.ledger.all_ended();
-        let ended = ended.map(|ended| (ended.alert.clone(), Some(ended.at), ended.told.clone()));
-        let all: Vec<_> = now.chain(ended).collect();
-        Box::new(move || {
-            let alerts = all.iter().map(|(alert, ended, told)| {
-                let told = told
-                    .iter()
-                    .map(|(name, times)| (name.as_str(), times.firing, times.resolved));
-                (alert, *ended, told.collect())
-            });
-            alerts_as_json(&host, clock::boot_now(), clock, &names, alerts)
-        })
+        let now = self.alerts.all().map(|alert| (alert, None));
+        let ended = self.ended.iter().map(|(alert, at)| (alert, Some(*at)));
+        let all: Vec<_> = now
+            .chain(ended)
+            .map(|(alert, ended)| Listed {
+                alert: alert.clone(),
+                ended,
+                told: self.receivers.told(alert),
+            })
+            .collect();
+        Box::new(move || Ok(alerts_as_json(&host, clock::boot_now(), clock, &names, &all)))
     }
 
     pub(super) fn count_alerts(&self) {

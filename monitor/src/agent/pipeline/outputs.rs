@@ -3,30 +3,17 @@
 use super::Pipeline;
 use crate::{
     event::Event,
-    identity::clock,
     inventory::reconcile::is_missed,
     kernel::is_of_listens,
     output::{
         Report,
-        events::listeners as listeners_as_json,
-        http::{Listing, lock},
+        http::lock,
         log, sentence,
         writer::{Unwritten, Writer},
     },
 };
 
 impl Pipeline {
-    /// All that listens, to be written down by whoever asked.
-    pub(in crate::agent) fn listing(&self) -> Listing {
-        let (all, host, clock) = (self.inventory.all(), self.ours.instance.clone(), self.clock);
-        Box::new(move || {
-            let listeners = all
-                .iter()
-                .map(|listener| (&listener.opened, &listener.known.report, listener.holders.as_slice()));
-            listeners_as_json(&host, clock::boot_now(), clock, listeners)
-        })
-    }
-
     /// One line for each thing that happened: JSON where that is asked for, else in the log.
     pub(super) fn tell(&mut self, event: &Event, report: &Report) {
         if self.writer.is_some() {
@@ -34,13 +21,21 @@ impl Pipeline {
             self.write(line);
         } else {
             sentence::log(event, report);
+            let line = self.lines.socket_later(event, report, self.clock);
+            self.recent.put(self.lines.sequence(), line);
         }
     }
 
+    /// The last line that was made.
     pub(super) fn write(&mut self, line: String) {
-        if let Some(writer) = &self.writer
-            && !writer.write(line)
-        {
+        let sequence = self.lines.sequence();
+        let Some(writer) = &self.writer else {
+            self.recent.put(sequence, || line);
+            return;
+        };
+        let copy = line.clone();
+        self.recent.put(sequence, || copy);
+        if !writer.write(line) {
             self.lose("stdout", 1);
         }
     }
@@ -91,6 +86,8 @@ impl Pipeline {
                 ::log::warn!(edge = edge, count = count; "events were lost");
             }
             let line = self.lines.lost(edge, count, now, self.clock);
+            let copy = line.clone();
+            self.recent.put(self.lines.sequence(), || copy);
             // Where even this line is not written, only the metric says so: telling it would lose another one.
             if self
                 .writer

@@ -10,8 +10,8 @@ use crate::{
     config::Settings,
     event::SocketKey,
     identity::clock,
-    output::{notify::Exchange, sentence::Over},
-    policy::{Facts, Finding},
+    output::notify::Exchange,
+    policy::{Facts, Finding, notice::Over},
     registry::{Registry, name_matches},
 };
 
@@ -20,6 +20,7 @@ impl Pipeline {
     /// `exchange` brings its receivers.
     pub(in crate::agent) fn reconfigure(&mut self, settings: &Settings, registry: Arc<Registry>, exchange: Exchange) {
         let before = std::mem::replace(&mut self.policy, settings.policy.clone());
+        self.recent.settle();
         self.registry = registry;
         self.look_every = settings.reconcile.as_secs().max(1);
         let mut metrics = lock(&self.metrics);
@@ -72,7 +73,7 @@ impl Pipeline {
             |key, socket| !lost.contains(&(key.rule.clone(), socket)),
         );
         for alert in &over {
-            self.receivers.supersede(alert, now);
+            self.receivers.supersede(alert, Over::Unruled, now);
             self.told_as_over(alert, Over::Unruled, now);
         }
     }

@@ -2,12 +2,13 @@
 
 use crate::{
     cli::{
-        history::{Entry, grouped, json::Listened, read, text::sentence},
+        history::{Entry, grouped, read, text::sentence},
         page::Page,
     },
     config::History,
     event::Protocol,
     history::read::{Query, Unreadable},
+    output::documents::Listened,
     registry::{Ports, Transport},
 };
 

@@ -6,11 +6,11 @@ use super::{
     pick::Pick,
 };
 use crate::cli::{
-    history::json::Listened,
     list::json::Listener,
     print::{self, Source, Stretch},
 };
-use crate::registry::{Dormancy, Meaning, RangeClass, Registration, Subject, Transport};
+use crate::output::documents::{Listened, Registered};
+use crate::registry::{RangeClass, Subject, Transport};
 use serde::Serialize;
 
 pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow::Result<String> {
@@ -25,7 +25,7 @@ pub(super) fn render(explanation: &Explanation<'_>, now: Option<&Now>) -> anyhow
         };
         transports
             .into_iter()
-            .map(|transport| Row::new(&entry.registration, transport))
+            .map(|transport| Registered::new(&entry.registration, transport))
     });
     let neighbours = explanation.neighbours.iter().map(|neighbour| Neighbour {
         source: neighbour.entry.registration.authority().as_str(),
@@ -71,7 +71,7 @@ struct Document<'a> {
     classes: Vec<Class>,
     /// One for each row, in the registry's order but for rows that differ in the transport alone, which follow each
     /// other.
-    registrations: Vec<Row<'a>>,
+    registrations: Vec<Registered<'a>>,
     neighbours: Vec<Neighbour<'a>>,
     /// What listens on these ports of this host now, as `list --json` writes it; null where the document is about no ports.
     listening: Option<Vec<Listener<'a>>>,
@@ -100,51 +100,6 @@ impl Class {
             name: class.name(),
             ports: class.ports().into(),
             meaning: class.meaning(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    /// Who says so: `iana`, `site` or `services`.
-    source: &'static str,
-    service: Option<&'a str>,
-    ports: Option<Stretch>,
-    /// Null where the row speaks of all transports.
-    transport: Option<&'static str>,
-    /// `dormant`, `unauthorised`, `assigned`, `reserved` or `unassigned`.
-    status: &'static str,
-    /// Why it is dormant.
-    dormant: Option<&'static str>,
-    description: Option<&'a str>,
-    assignee: Option<&'a str>,
-    contact: Option<&'a str>,
-    registered: Option<&'a str>,
-    modified: Option<&'a str>,
-    reference: Option<&'a str>,
-    service_code: Option<&'a str>,
-    unauthorized_use: Option<&'a str>,
-    note: Option<&'a str>,
-}
-
-impl<'a> Row<'a> {
-    fn new(registration: &Registration<'a>, transport: Option<Transport>) -> Self {
-        Self {
-            source: registration.authority().as_str(),
-            service: registration.service(),
-            ports: registration.ports().map(Stretch::from),
-            transport: transport.map(Transport::name),
-            status: Meaning::of(registration).name(),
-            dormant: Dormancy::of(registration).map(|dormancy| dormancy.reason),
-            description: registration.description(),
-            assignee: registration.assignee(),
-            contact: registration.contact(),
-            registered: registration.registered(),
-            modified: registration.modified(),
-            reference: registration.reference(),
-            service_code: registration.service_code(),
-            unauthorized_use: registration.unauthorized_use(),
-            note: registration.note(),
         }
     }
 }

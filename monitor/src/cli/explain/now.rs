@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     cli::{
-        history::json::Listened,
         list::{
             gather::{Configured, Looker, SourceArgs},
             json::Listener,
@@ -21,7 +20,7 @@ use crate::{
     },
     event::Protocol,
     exit::printable,
-    output::sentence::enter,
+    output::{documents::Listened, sentence::enter},
     registry::{Ports, Transport, free::Host},
 };
 

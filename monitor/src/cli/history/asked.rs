@@ -66,6 +66,7 @@ impl Asked {
             programs: self.programs.clone(),
             since,
             until,
+            limit: None,
         }
     }
 

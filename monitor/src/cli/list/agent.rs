@@ -57,7 +57,9 @@ pub(in crate::cli) fn agent_address(text: &str) -> Result<SocketAddr, String> {
 pub fn since(address: SocketAddr) -> Result<Since, String> {
     match ask(address, LISTENERS).map(|answer| read(&answer)) {
         Ok(Some(since)) => Ok(since),
-        Ok(None) => Err(format!("what answers at {address} is no agent of this version")),
+        Ok(None) => Err(format!(
+            "what answers at {address} is no agent of this version, or one that asks for TLS or a password"
+        )),
         Err(error) => Err(format!("no agent answers at {address}: {error}")),
     }
 }

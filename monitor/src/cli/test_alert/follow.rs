@@ -142,7 +142,9 @@ impl Agent {
             Ok(body) => match serde_json::from_slice(&body) {
                 Ok(answer) => Ok(answer),
                 Err(_) => {
-                    bail!("what answers at {address} is no agent of this version, or shows this on loopback alone")
+                    bail!(
+                        "what answers at {address} is no agent of this version, or one that shows this on loopback, over TLS or with a password alone"
+                    )
                 }
             },
             Err(error) => bail!(

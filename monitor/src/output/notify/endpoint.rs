@@ -1,12 +1,20 @@
 //! Where alerts are sent, and with which credentials.
 
-use std::{fs::File, io::Read as _, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ureq::http::{HeaderValue, Uri};
 
 /// Bytes of a password or a token at most.
 const SECRET_MAX: u64 = 16 << 10;
+
+/// Bytes of a file of certificates at most: all that a system trusts take less.
+const AUTHORITIES_MAX: u64 = 4 << 20;
 
 /// A receiver that is reached over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +25,31 @@ pub struct Endpoint {
     pub url: Url,
     /// How long one message may take, from the connection to the answer.
     pub timeout: Duration,
-    /// Certificates to trust instead of the system's.
+    /// Certificates to trust instead of the system's. It is read for each message too.
     pub ca_file: Option<PathBuf>,
     /// What is sent to be let in.
     pub credentials: Credentials,
+}
+
+impl Endpoint {
+    /// What stands in the file of certificates, where there is to be one.
+    ///
+    /// # Errors
+    /// One sentence, where it cannot be read.
+    pub fn authorities(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(AUTHORITIES_MAX).read_to_end(&mut text));
+        read.map_err(|error| unreadable(path, &error))?;
+        Ok(Some(text))
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!(
+        "cannot read {}: {error}; see that it is there, and that the agent may read it",
+        path.display()
+    )
 }
 
 /// What is sent to be let in. Files are read for each message, so that they can be exchanged.
@@ -67,13 +96,16 @@ impl Credentials {
     }
 }
 
-fn secret(path: &PathBuf) -> Result<String, String> {
+fn secret(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_MAX).read_to_string(&mut text));
-    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    read.map_err(|error| unreadable(path, &error))?;
     let secret = text.trim();
     if secret.is_empty() {
-        return Err(format!("{} is empty", path.display()));
+        return Err(format!(
+            "{} is empty; it is to hold the password or the token",
+            path.display()
+        ));
     }
     Ok(secret.to_owned())
 }

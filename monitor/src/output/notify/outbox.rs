@@ -4,7 +4,11 @@
 //! `keep_firing_for` from then on, since a receiver that groups (Alertmanager) forgets what resolves within its wait. Pure: the
 //! time comes in, in nanoseconds since boot.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -12,11 +16,14 @@ use sha2::{Digest, Sha256};
 use crate::policy::{
     Severity,
     alerts::{ALERTS_MAX, AlertKey},
-    notice::Notice,
+    notice::{Notice, Over},
 };
 
 /// How long what a receiver refused is not sent again.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// Alerts that are over, and of which it is still known who was told.
+pub const ENDED_MAX: usize = 64;
 
 /// An alert as receivers know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +34,9 @@ pub struct Outgoing {
     pub severity: Severity,
     /// Labels, annotations and what set it off.
     pub notice: Arc<Notice>,
-    /// When it fired.
+    /// When it fired: nanoseconds since boot.
+    pub fired: u64,
+    /// The same by the wall clock.
     pub starts_at: Timestamp,
 }
 
@@ -79,8 +88,17 @@ pub struct Parcel {
     pub alert: Outgoing,
     /// Whether it fires.
     pub status: Status,
-    /// When it ended, of one that is resolved: nanoseconds since boot.
-    pub ended: Option<u64>,
+    /// How it ended, of one that is resolved.
+    pub ended: Option<Ended>,
+}
+
+/// When and why an alert ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When: nanoseconds since boot.
+    pub at: u64,
+    /// Why.
+    pub why: Over,
 }
 
 /// What a kind of receiver wants.
@@ -103,8 +121,8 @@ struct Entry {
     keep: Duration,
     /// When the receiver accepted it as firing.
     accepted: Option<u64>,
-    /// When it ended.
-    ended: Option<u64>,
+    /// How it ended.
+    ended: Option<Ended>,
     /// When it is told again that it fires.
     resend: Option<u64>,
     /// Not to be sent before.
@@ -122,32 +140,37 @@ pub struct Kept {
     pub keep: Duration,
     /// When the receiver accepted it as firing.
     pub accepted: Option<u64>,
-    /// When it ended.
-    pub ended: Option<u64>,
+    /// How it ended.
+    pub ended: Option<Ended>,
 }
 
-/// A receiver accepted that an alert fires, or that it is over.
+/// A receiver accepted that an alert fires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The alert.
     pub key: AlertKey,
     /// How bad it is.
     pub severity: Severity,
-    /// Which of the two.
-    pub status: Status,
     /// When: nanoseconds since boot.
     pub at: u64,
 }
 
-impl Accepted {
-    fn new((key, severity): Slot, status: Status, at: u64) -> Self {
-        Self {
-            key,
-            severity,
-            status,
-            at,
-        }
-    }
+/// When a receiver accepted that an alert fires, and that it is over: nanoseconds since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// That it fires.
+    pub firing: Option<u64>,
+    /// That it is over.
+    pub resolved: Option<u64>,
+}
+
+/// An alert whose end the receiver accepted.
+#[derive(Debug)]
+struct Done {
+    slot: Slot,
+    /// When it fired: the first time and the last one, which to the receiver were one alert.
+    fired: (u64, u64),
+    times: Times,
 }
 
 /// What there is to do.
@@ -164,6 +187,8 @@ pub enum Next {
 pub struct Outbox {
     style: Style,
     entries: BTreeMap<Slot, Entry>,
+    /// The newest at the end.
+    done: VecDeque<Done>,
     accepted: Vec<Accepted>,
     changes: u64,
 }
@@ -171,7 +196,22 @@ pub struct Outbox {
 impl Entry {
     /// When it may be told that it ended.
     fn ends(&self) -> Option<u64> {
-        Some(self.ended?.max(after(self.accepted?, self.keep)))
+        Some(self.ended?.at.max(after(self.accepted?, self.keep)))
+    }
+
+    /// When it fired: the first time, and the last one.
+    fn fired(&self) -> (u64, u64) {
+        let newest = self.newer.as_ref().unwrap_or(&self.alert);
+        (self.alert.fired, newest.fired)
+    }
+
+    /// The receiver accepted its end.
+    fn done(&self, fired: (u64, u64), slot: Slot, now: u64) -> Done {
+        let times = Times {
+            firing: self.accepted,
+            resolved: Some(now),
+        };
+        Done { slot, fired, times }
     }
 
     /// What is to be told next, and when.
@@ -196,9 +236,16 @@ impl Outbox {
         Self {
             style,
             entries: BTreeMap::new(),
+            done: VecDeque::new(),
             accepted: Vec::new(),
             changes: 0,
         }
+    }
+
+    /// Gives all of it to whoever takes this one's place.
+    pub fn hand_over(&mut self) -> Self {
+        let empty = Self::new(self.style);
+        std::mem::replace(self, empty)
     }
 
     /// An alert fires, and will for `keep` at least.
@@ -227,7 +274,9 @@ impl Outbox {
             if entry.accepted.is_none() {
                 entry.accepted = kept.accepted;
                 entry.resend = kept.accepted.and(self.style.resend).map(|_| now);
-                entry.alert.starts_at = kept.alert.starts_at;
+                let newer = entry.alert.clone();
+                (entry.alert.fired, entry.alert.starts_at) = (kept.alert.fired, kept.alert.starts_at);
+                entry.newer.get_or_insert(newer);
             }
             return;
         }
@@ -265,25 +314,25 @@ impl Outbox {
     }
 
     /// An alert is over. Says whether there was room to remember it until the receiver knows.
-    pub fn end(&mut self, key: &AlertKey, severity: Severity, now: u64) -> bool {
+    pub fn end(&mut self, key: &AlertKey, severity: Severity, ended: Ended) -> bool {
         self.changes += 1;
         let slot = (key.clone(), severity);
-        let ended = self.entries.values().filter(|entry| entry.ended.is_some()).count();
-        if ended >= ALERTS_MAX {
+        let before = self.entries.values().filter(|entry| entry.ended.is_some()).count();
+        if before >= ALERTS_MAX {
             return self.entries.remove(&slot).is_none();
         }
         if let Some(entry) = self.entries.get_mut(&slot) {
-            entry.ended = Some(now);
+            entry.ended = Some(ended);
         }
         true
     }
 
     /// A worse one took the place of an alert: it need not be told, and it need not be kept.
-    pub fn supersede(&mut self, key: &AlertKey, severity: Severity, now: u64) {
+    pub fn supersede(&mut self, key: &AlertKey, severity: Severity, ended: Ended) {
         self.changes += 1;
         let slot = (key.clone(), severity);
         match self.entries.get_mut(&slot) {
-            Some(entry) if entry.accepted.is_some() => (entry.ended, entry.keep) = (Some(now), Duration::ZERO),
+            Some(entry) if entry.accepted.is_some() => (entry.ended, entry.keep) = (Some(ended), Duration::ZERO),
             _ => drop(self.entries.remove(&slot)),
         }
     }
@@ -313,7 +362,11 @@ impl Outbox {
                 .map(|(status, entry)| Parcel {
                     alert: entry.alert.clone(),
                     status,
-                    ended: entry.ends().filter(|_| status == Status::Resolved),
+                    ended: entry
+                        .ends()
+                        .zip(entry.ended)
+                        .filter(|_| status == Status::Resolved)
+                        .map(|(at, ended)| Ended { at, ..ended }),
                 })
                 .collect(),
         )
@@ -332,18 +385,21 @@ impl Outbox {
                     if entry.accepted.is_none() {
                         self.changes += 1;
                         entry.accepted = Some(now);
-                        self.accepted.push(Accepted::new(slot, *status, now));
+                        let (key, severity) = slot;
+                        self.accepted.push(Accepted { key, severity, at: now });
                     }
                     entry.resend = self.style.resend.map(|every| after(now, every));
                 }
                 (Status::Resolved, Some(_)) => {
                     self.changes += 1;
+                    self.done.push_back(entry.done(entry.fired(), slot.clone(), now));
                     self.entries.remove(&slot);
-                    self.accepted.push(Accepted::new(slot, *status, now));
                 }
                 // It fired again while its end was on the way: now it is another one.
                 (Status::Resolved, None) => {
                     self.changes += 1;
+                    let first = entry.alert.fired;
+                    self.done.push_back(entry.done((first, first), slot, now));
                     if let Some(newer) = entry.newer.take() {
                         entry.alert = newer;
                     }
@@ -351,6 +407,8 @@ impl Outbox {
                 }
             }
         }
+        let surplus = self.done.len().saturating_sub(ENDED_MAX);
+        self.done.drain(..surplus);
     }
 
     /// The receiver refused this: not that it could not take it now, but that it will not take it.
@@ -373,6 +431,24 @@ impl Outbox {
             entry.accepted.is_none() || is_late(entry.ends()) || is_late(entry.resend)
         };
         self.entries.values().filter(waits).count()
+    }
+
+    /// When the receiver accepted what of an alert that fired then, in nanoseconds since boot; `None` where it accepted nothing,
+    /// or many others ended since.
+    pub fn told(&self, key: &AlertKey, severity: Severity, fired: u64) -> Option<Times> {
+        let slot = (key.clone(), severity);
+        let is_of = |(first, last): (u64, u64)| first <= fired && fired <= last;
+        let entry = self.entries.get(&slot).filter(|entry| is_of(entry.fired()));
+        if let Some(entry) = entry {
+            return entry.accepted.map(|accepted| Times {
+                firing: Some(accepted),
+                resolved: None,
+            });
+        }
+        let mut newest_first = self.done.iter().rev();
+        newest_first
+            .find(|done| done.slot == slot && is_of(done.fired))
+            .map(|done| done.times)
     }
 
     /// What was accepted for the first time since this was last asked.

@@ -31,6 +31,7 @@ fn alert(port: u16, severity: Severity, second: i64) -> Outgoing {
         },
         severity,
         notice: Arc::new(notice),
+        fired: u64::try_from(second).unwrap() * SECOND,
         starts_at: Timestamp::from_second(second).unwrap(),
     }
 }
@@ -46,8 +47,18 @@ fn fired(style: Style) -> Outbox {
     outbox
 }
 
+fn closed(at: u64) -> Ended {
+    Ended { at, why: Over::Closed }
+}
+
 fn end(outbox: &mut Outbox, now: u64) {
-    assert!(outbox.end(&critical(1992).key, Severity::Critical, now));
+    assert!(outbox.end(&critical(1992).key, Severity::Critical, closed(now)));
+}
+
+fn told(outbox: &Outbox, fired: u64) -> Option<(Option<u64>, Option<u64>)> {
+    let times = outbox.told(&critical(1992).key, Severity::Critical, fired * SECOND)?;
+    let seconds = |at| at / SECOND;
+    Some((times.firing.map(seconds), times.resolved.map(seconds)))
 }
 
 /// What is sent at this second, and accepted.
@@ -97,7 +108,7 @@ fn an_end_is_told_as_when_it_was_and_not_before_it_may() {
     let Next::Send(parcels) = outbox.next(200 * SECOND) else {
         panic!()
     };
-    assert_eq!(parcels[0].ended, Some(200 * SECOND));
+    assert_eq!(parcels[0].ended, Some(closed(200 * SECOND)));
     let mut outbox = fired(WEBHOOK);
     send(&mut outbox, 100);
     end(&mut outbox, 101 * SECOND);
@@ -107,7 +118,7 @@ fn an_end_is_told_as_when_it_was_and_not_before_it_may() {
     };
     assert_eq!(
         parcels[0].ended,
-        Some(160 * SECOND),
+        Some(closed(160 * SECOND)),
         "to the receiver it fired until then"
     );
 }
@@ -160,11 +171,11 @@ fn a_worse_alert_ends_the_one_before_if_that_was_told_at_all() {
     let warning = alert(1992, Severity::Warning, 0);
     let mut outbox = Outbox::new(ALERTMANAGER);
     outbox.fire(warning.clone(), KEEP);
-    outbox.supersede(&warning.key, Severity::Warning, SECOND);
+    outbox.supersede(&warning.key, Severity::Warning, closed(SECOND));
     assert_eq!(outbox.next(SECOND), Next::Wait(None), "it is nothing to tell any more");
     outbox.fire(warning.clone(), KEEP);
     send(&mut outbox, 1);
-    outbox.supersede(&warning.key, Severity::Warning, 2 * SECOND);
+    outbox.supersede(&warning.key, Severity::Warning, closed(2 * SECOND));
     outbox.fire(critical(1992), KEEP);
     let Next::Send(parcels) = outbox.next(2 * SECOND) else {
         panic!()
@@ -239,7 +250,7 @@ fn a_restart_repeats_nothing_and_forgets_nothing() {
     before.accept(&first, 0);
     let Next::Send(second) = before.next(0) else { panic!() };
     before.accept(&second, 0);
-    before.end(&second[0].alert.key, Severity::Critical, SECOND);
+    before.end(&second[0].alert.key, Severity::Critical, closed(SECOND));
     let mut after = Outbox::new(WEBHOOK);
     for kept in before.kept() {
         after.restore(kept, 10 * SECOND);
@@ -252,12 +263,9 @@ fn a_restart_repeats_nothing_and_forgets_nothing() {
     assert_eq!(after.next(10 * SECOND), Next::Wait(Some(60 * SECOND)));
     assert_eq!(send(&mut after, 60), [Status::Resolved]);
     let news = after.take_accepted();
-    let news: Vec<_> = news.iter().map(|accepted| accepted.status).collect();
-    assert_eq!(
-        news,
-        [Status::Firing, Status::Resolved],
-        "what was accepted before is no news"
-    );
+    assert_eq!(news.len(), 1, "what was accepted before is no news");
+    let known = after.told(&first[0].alert.key, Severity::Critical, 0).unwrap();
+    assert_eq!((known.firing, known.resolved), (Some(0), None));
 }
 
 #[test]
@@ -267,11 +275,11 @@ fn what_is_accepted_is_told_once_and_with_its_time() {
     send(&mut outbox, 67);
     assert_eq!(
         outbox.take_accepted(),
-        [Accepted::new(
-            (critical(1992).key, Severity::Critical),
-            Status::Firing,
-            7 * SECOND
-        )]
+        [Accepted {
+            key: critical(1992).key,
+            severity: Severity::Critical,
+            at: 7 * SECOND
+        }]
     );
     assert_eq!(outbox.take_accepted(), []);
 }
@@ -284,9 +292,9 @@ fn past_the_bound_an_end_is_forgotten_and_what_fires_is_not() {
         outbox.fire(critical(port), KEEP);
     }
     for port in 0..all {
-        assert!(outbox.end(&critical(port).key, Severity::Critical, 0));
+        assert!(outbox.end(&critical(port).key, Severity::Critical, closed(0)));
     }
-    assert!(!outbox.end(&critical(all).key, Severity::Critical, 0));
+    assert!(!outbox.end(&critical(all).key, Severity::Critical, closed(0)));
     outbox.fire(critical(all), KEEP);
     assert_eq!(outbox.waiting(0), ALERTS_MAX + 1);
 }
@@ -300,4 +308,59 @@ fn an_id_depends_on_the_labels_and_the_time_alone() {
     assert_ne!(one.id(), critical(1991).id());
     assert_ne!(one.id(), alert(1992, Severity::Critical, 1).id());
     assert_eq!(one.id().len(), 32);
+}
+
+#[test]
+fn what_was_accepted_is_known_after_the_end_until_many_others_ended() {
+    let mut outbox = fired(WEBHOOK);
+    assert_eq!(told(&outbox, 0), None);
+    send(&mut outbox, 2);
+    assert_eq!(told(&outbox, 0), Some((Some(2), None)));
+    end(&mut outbox, 3 * SECOND);
+    send(&mut outbox, 62);
+    assert_eq!(told(&outbox, 0), Some((Some(2), Some(62))));
+    // It fires again, and that is another alert.
+    outbox.fire(alert(1992, Severity::Critical, 100), KEEP);
+    assert_eq!(
+        (told(&outbox, 100), told(&outbox, 0)),
+        (None, Some((Some(2), Some(62))))
+    );
+    for port in 1..=u16::try_from(ENDED_MAX).unwrap() {
+        outbox.fire(critical(port), Duration::ZERO);
+        outbox.end(&critical(port).key, Severity::Critical, closed(0));
+    }
+    while !send(&mut outbox, 200).is_empty() {}
+    assert_eq!((told(&outbox, 100), told(&outbox, 0)), (Some((Some(200), None)), None));
+    assert_eq!(outbox.done.len(), ENDED_MAX);
+}
+
+#[test]
+fn what_fired_again_before_its_end_was_told_is_known_as_the_one_alert_that_it_is_to_the_receiver() {
+    let mut outbox = fired(WEBHOOK);
+    send(&mut outbox, 2);
+    end(&mut outbox, 3 * SECOND);
+    outbox.fire(alert(1992, Severity::Critical, 30), KEEP);
+    assert_eq!(told(&outbox, 30), Some((Some(2), None)));
+    end(&mut outbox, 70 * SECOND);
+    send(&mut outbox, 70);
+    for fired in [0, 30] {
+        assert_eq!(told(&outbox, fired), Some((Some(2), Some(70))), "{fired}");
+    }
+    assert_eq!(told(&outbox, 31), None);
+}
+
+#[test]
+fn what_fires_again_before_it_was_taken_over_is_known_as_the_one_before() {
+    let mut before = fired(WEBHOOK);
+    send(&mut before, 2);
+    let mut after = Outbox::new(WEBHOOK);
+    after.fire(alert(1992, Severity::Critical, 30), KEEP);
+    for kept in before.kept() {
+        after.restore(kept, 31 * SECOND);
+    }
+    assert_eq!(send(&mut after, 31), []);
+    assert_eq!(
+        (told(&after, 0), told(&after, 30)),
+        (Some((Some(2), None)), Some((Some(2), None)))
+    );
 }

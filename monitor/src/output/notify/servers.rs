@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -85,11 +86,11 @@ fn bind(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// Starts a receiver that speaks TLS and says 200.
-pub(super) fn serve_tls() -> (SocketAddr, Receiver<Message>) {
+/// Starts a receiver that speaks TLS, shows this certificate and says 200.
+pub(super) fn serve_tls(certificate: &str) -> (SocketAddr, Receiver<Message>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/server.pem")).unwrap();
+    let certificate = CertificateDer::from_pem_file(testdata(certificate)).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -154,6 +155,13 @@ fn read(stream: &mut impl Read) -> Option<Message> {
         head,
         body: String::from_utf8(body).ok()?,
     })
+}
+
+/// A file for these tests.
+pub(super) fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/output/notify/testdata")
+        .join(name)
 }
 
 /// An endpoint at this address.

@@ -10,12 +10,13 @@ use crate::{
     output::{
         notify::{
             client::Client,
-            outbox::Outgoing,
+            outbox::{Ended, Outgoing},
             servers::{Answer, endpoint, nobody, serve, serve_at, status},
         },
         samples::parcel,
         webhook::{self, Webhook},
     },
+    policy::notice::Over,
 };
 
 const PAUSES: Pauses = Pauses {
@@ -25,6 +26,13 @@ const PAUSES: Pauses = Pauses {
 
 /// How long anything may take that happens at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn closed() -> Ended {
+    Ended {
+        at: clock::boot_now(),
+        why: Over::Closed,
+    }
+}
 
 fn ok() -> Answer {
     status("200 OK", "")
@@ -76,7 +84,7 @@ fn an_alert_gets_through_whatever_happened_to_it_before_and_is_the_same_each_tim
     assert!(told.iter().all(|body| *body == told[0]), "{told:#?}");
     assert!(told[0].contains(&format!("{}-firing", alert.id())), "{}", told[0]);
     assert_eq!(postbox.read(Outbox::take_accepted).len(), 1);
-    postbox.with(|outbox| outbox.end(&alert.key, alert.severity, clock::boot_now()));
+    postbox.with(|outbox| outbox.end(&alert.key, alert.severity, closed()));
     assert_eq!(counted.recv_timeout(PATIENCE), Ok(Sent::Ok));
     assert!(came.recv_timeout(PATIENCE).unwrap().body.contains("-resolved"));
     postbox.stop();
@@ -88,7 +96,7 @@ fn what_opened_and_closed_while_the_receiver_was_down_is_told_once_it_is_up() {
     let address = nobody();
     let (postbox, _thread, counted) = start(address);
     let alert = fire(&postbox, Duration::from_millis(20));
-    postbox.with(|outbox| outbox.end(&alert.key, alert.severity, clock::boot_now()));
+    postbox.with(|outbox| outbox.end(&alert.key, alert.severity, closed()));
     for _ in 0..3 {
         assert_eq!(counted.recv_timeout(PATIENCE), Ok(Sent::Error));
     }

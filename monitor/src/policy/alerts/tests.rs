@@ -221,7 +221,17 @@ fn past_the_rate_alerts_are_held_back_counted_and_fire_later_if_they_are_still_t
     // An event past the rate has nothing to wait for.
     let fired = alerts.matched(&key(9), CRITICAL, terms(0, 0), None, SECOND, Notice::default);
     assert_eq!(fired, Fired::Held);
-    assert_eq!(alerts.take_held(), [("dormant-port".to_owned(), 4)]);
+    let held = alerts.take_held();
+    let [(rule, held)] = held.as_slice() else {
+        panic!("{held:?}")
+    };
+    assert_eq!(
+        (rule.as_str(), held.sentence().as_str()),
+        (
+            "dormant-port",
+            "4 alerts held back: 9/tcp nc, 1060/tcp nc, 1061/tcp nc, 1062/tcp nc"
+        )
+    );
     assert_eq!(alerts.take_held(), []);
     assert_eq!((alerts.len(), alerts.all().count()), (60, 63));
     // Another rule has a rate of its own.
@@ -237,7 +247,7 @@ fn past_the_rate_alerts_are_held_back_counted_and_fire_later_if_they_are_still_t
     let keys: Vec<_> = alerts
         .fire_due(60 * SECOND)
         .into_iter()
-        .map(|alert| alert.key)
+        .map(|alert| AlertKey::clone(&alert.key))
         .collect();
     assert_eq!(keys, [key(port(rate + 1)), key(port(rate + 2))]);
 }
@@ -262,8 +272,9 @@ fn of_those_that_wait_the_most_severe_fires_first() {
 #[test]
 fn one_of_before_waits_for_its_listener_and_a_pending_one_without_is_forgotten() {
     let mut alerts = Alerts::default();
-    let before =
-        |port, pending, delivered| Alert::of_before(key(port), CRITICAL, Notice::default(), (0, pending), delivered);
+    let before = |port, pending, delivered| {
+        Alert::of_before(key(port), CRITICAL, Notice::default(), (0, pending), (delivered, None))
+    };
     alerts.restore(before(1, false, Some(0)), terms(0, 60));
     alerts.restore(before(2, true, None), terms(30, 60));
     alerts.restore(before(3, true, None), terms(30, 60));
@@ -284,7 +295,7 @@ fn one_of_before_waits_for_its_listener_and_a_pending_one_without_is_forgotten()
         1,
         "its time has passed, and the one without a listener is gone"
     );
-    assert_eq!(fired[0].key, key(3));
+    assert_eq!(*fired[0].key, key(3));
 }
 
 #[test]
@@ -312,4 +323,76 @@ fn past_the_bound_an_alert_is_dropped_and_one_that_fires_is_not() {
     }
     assert_eq!((open(ALERTS_MAX), open(0)), (Fired::Dropped, Fired::Already));
     assert_eq!(alerts.firing().count(), ALERTS_MAX);
+}
+
+#[test]
+fn what_was_held_back_is_named_up_to_a_bound_and_each_name_once() {
+    let mut held = Held::default();
+    held.note(&key(1992));
+    assert_eq!(held.sentence(), "1 alert held back: 1992/tcp nc");
+    for port in [1992, 7, 8, 9, 10, 11, 12, 13, 14, 15] {
+        let mut further = Held::default();
+        further.note(&key(port));
+        held.extend(further);
+    }
+    assert_eq!(
+        held.sentence(),
+        "11 alerts held back: 7/tcp nc, 8/tcp nc, 9/tcp nc, 10/tcp nc, 11/tcp nc, 12/tcp nc, 13/tcp nc, 1992/tcp nc ×2, and 2 more"
+    );
+}
+
+#[test]
+fn a_socket_keeps_up_each_of_its_alerts_once_and_its_end_ends_no_other() {
+    let mut alerts = Alerts::default();
+    for port in [1, 2] {
+        // Told twice, as after a reload.
+        open(&mut alerts, port, 7, 0);
+        open(&mut alerts, port, 7, 0);
+    }
+    open(&mut alerts, 2, 8, 0);
+    alerts.closed(SocketKey::new(7));
+    let over = alerts.resolve(60 * SECOND);
+    assert_eq!(over.iter().map(|alert| alert.key.port).collect::<Vec<_>>(), [1]);
+    alerts.closed(SocketKey::new(8));
+    assert_eq!(alerts.resolve(60 * SECOND).len(), 1);
+    assert!(alerts.by_socket.is_empty());
+}
+
+#[test]
+fn other_rules_end_what_they_no_longer_match_and_leave_what_ended_by_itself_its_time() {
+    let mut alerts = Alerts::default();
+    for port in 1..=4 {
+        open(&mut alerts, port, port.into(), 0);
+    }
+    open(&mut alerts, 2, 9, 0);
+    alerts.closed(SocketKey::new(3));
+    let over = alerts.reconfigure(
+        |key| (key.port != 4).then_some(terms(0, 60)),
+        |_, socket| ![1, 2].map(SocketKey::new).contains(&socket),
+    );
+    let ports: Vec<_> = over.iter().map(|alert| alert.key.port).collect();
+    assert_eq!(ports, [1, 4], "2 has another listener, and 3 goes on for its time");
+    assert_eq!(alerts.by_socket.len(), 1);
+    assert_eq!(alerts.resolve(60 * SECOND).len(), 1);
+}
+
+#[test]
+fn a_span_of_before_lasts_from_its_last_event_on() {
+    let mut alerts = Alerts::default();
+    let of_before = |last| Alert::of_before(key(1), CRITICAL, Notice::default(), (0, false), (Some(0), last));
+    alerts.restore(of_before(Some(50 * SECOND)), terms(0, 60));
+    assert!(alerts.resolve(109 * SECOND).is_empty());
+    assert_eq!(alerts.resolve(110 * SECOND).len(), 1);
+}
+
+#[test]
+fn the_last_event_of_a_span_is_worth_a_write_now_and_then() {
+    let mut alerts = Alerts::default();
+    let mut event = |second: u64| {
+        alerts.matched(&key(1), CRITICAL, terms(0, 60), None, second * SECOND, Notice::default);
+        alerts.changes()
+    };
+    let first = event(0);
+    assert_eq!((event(1), event(9)), (first, first));
+    assert_eq!((event(10), event(19), event(20)), (first + 1, first + 1, first + 2));
 }

@@ -2,13 +2,11 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use crate::{
-    event::Protocol,
-    history::{End, read::Row},
-    output::Origin,
-};
+use super::{End, read::Row};
+use crate::{event::Protocol, output::Origin};
 
 /// Listeners of one program on one port.
+#[derive(Debug)]
 pub struct Entry {
     /// The one that opened last.
     pub newest: Row,
@@ -78,6 +76,7 @@ impl Key {
 }
 
 /// The rows, which begin with the one that opened last, in lines that begin likewise; with `each` one a row.
+#[must_use]
 pub fn grouped(rows: Vec<Row>, each: bool) -> Vec<Entry> {
     if each {
         return rows.into_iter().map(Entry::of).collect();

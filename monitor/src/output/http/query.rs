@@ -1,0 +1,44 @@
+//! The query of a URL, where it is not the agent that reads it.
+
+use crate::output::{
+    listing::{number, shown, unknown},
+    recent::KEPT,
+};
+
+/// Events that are told at once where nobody says how many.
+const USUAL: usize = 100;
+
+/// Which events are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Events {
+    /// Those after the one with this id.
+    pub(super) after: Option<String>,
+    /// At most so many.
+    pub(super) limit: usize,
+}
+
+impl Events {
+    /// Reads the query.
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, String> {
+        let mut events = Self {
+            after: None,
+            limit: USUAL,
+        };
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*name {
+                "after" | "limit" if value.is_empty() => {}
+                "after" => events.after = Some(value.into_owned()),
+                "limit" => events.limit = number("limit", &value)?.min(KEPT),
+                _ => return Err(unknown(&name, &["after", "limit"])),
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// A port in a path.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|port| is_number && *port > 0);
+    port.ok_or_else(|| format!("`{}` is no port; write a number from 1 to 65535", shown(text)))
+}

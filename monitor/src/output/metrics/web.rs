@@ -1,0 +1,29 @@
+//! How the web configuration is.
+
+use anyhow::Result;
+use prometheus::{IntGauge, Registry};
+
+use super::Metrics;
+
+pub(super) struct Families {
+    successful: IntGauge,
+}
+
+impl Families {
+    pub(super) fn new(registry: &Registry) -> Result<Self> {
+        let successful = IntGauge::new(
+            "portreeve_web_config_last_reload_successful",
+            "Whether the last attempt to read the web configuration and its certificates succeeded; 1 where there is none.",
+        )?;
+        registry.register(Box::new(successful.clone()))?;
+        successful.set(1);
+        Ok(Self { successful })
+    }
+}
+
+impl Metrics {
+    /// The web configuration was read, or was not and the one before stays.
+    pub fn web_config_read(&self, successfully: bool) {
+        self.web.successful.set(i64::from(successfully));
+    }
+}
