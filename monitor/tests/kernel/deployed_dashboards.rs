@@ -4,6 +4,7 @@
 //! a sentence; and once everything happens that the dashboards are about, no query may be empty.
 
 use std::{
+    fmt::Write as _,
     net::{TcpListener, TcpStream},
     os::fd::OwnedFd,
     thread,
@@ -16,7 +17,7 @@ use serde_json::Value;
 use super::{
     BACKENDS, Named, Test,
     agent::{Agent, DEADLINE},
-    deployed_rules::{Prometheus, encoded, listen_on, wait},
+    prometheus::{Prometheus, wait},
     receivers::{Outcome, free_port},
 };
 
@@ -93,6 +94,27 @@ fn panels(name: &str, text: &str, filled: &dyn Fn(&str) -> String) -> Outcome<Ve
     Ok(panels)
 }
 
+/// The queries of the variables, as paths of the API: `label_values(SERIES, LABEL)`.
+fn variables(text: &str, filled: &dyn Fn(&str) -> String) -> Outcome<Vec<String>> {
+    let board: Value = serde_json::from_str(text)?;
+    let list = board["templating"]["list"].as_array().cloned().unwrap_or_default();
+    let mut paths = Vec::new();
+    for variable in list.iter().filter(|variable| variable["type"] == "query") {
+        let query = variable["query"]["query"].as_str().unwrap_or_default();
+        let inner = query
+            .strip_prefix("label_values(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        let (series, label) = inner
+            .and_then(|inner| inner.rsplit_once(", "))
+            .ok_or_else(|| query.to_owned())?;
+        paths.push(format!(
+            "/api/v1/label/{label}/values?match[]={}",
+            encoded(&filled(series))?
+        ));
+    }
+    Ok(paths)
+}
+
 /// What Grafana puts in for variables. A host that is chosen is escaped where it can be one of several.
 fn filled(cluster: &str, instance: &str, text: &str) -> String {
     let pattern = instance.replace('.', "\\\\.");
@@ -104,6 +126,15 @@ fn filled(cluster: &str, instance: &str, text: &str) -> String {
         .replace("$__rate_interval", "10s")
         .replace("$__range", "1m")
         .replace("$__interval", &format!("{STEP}s"))
+}
+
+/// A text as a part of a path.
+fn encoded(text: &str) -> Outcome<String> {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        write!(encoded, "%{byte:02X}")?;
+    }
+    Ok(encoded)
 }
 
 fn is_empty(prometheus: &Prometheus, query: &Query) -> Outcome<bool> {
@@ -146,7 +177,7 @@ fn silent(prometheus: &Prometheus, panels: &[Panel]) -> String {
 
 /// What somebody does on a host, once: an unexpected listener that is gone at once, refused calls, connections.
 fn something_happens() -> Test {
-    drop(listen_on(SHORT)?);
+    drop(opened(SHORT)?);
     if TcpListener::bind(("127.0.0.1", OPEN)).is_ok() {
         return Err(format!("{OPEN} can be opened twice").into());
     }
@@ -155,6 +186,10 @@ fn something_happens() -> Test {
         return Err(format!("somebody listens on {NEVER}").into());
     }
     Ok(())
+}
+
+fn opened(port: u16) -> Outcome<TcpListener> {
+    Ok(TcpListener::bind(("127.0.0.1", port)).map_err(|error| format!("cannot listen on {port}: {error}"))?)
 }
 
 /// A listener that others could reach, if its address were this host's.
@@ -177,11 +212,19 @@ fn dashboards() -> Test {
     prometheus.wait_for_scrapes()?;
 
     let instance = format!("127.0.0.1:{port}");
-    let mut all = Vec::new();
+    let (mut all, mut choices) = (Vec::new(), Vec::new());
     // All hosts, and this one.
     for cluster in [".*", "eu"] {
         for (name, text) in BOARDS {
-            all.extend(panels(name, text, &|text| filled(cluster, &instance, text))?);
+            let filled = |text: &str| filled(cluster, &instance, text);
+            all.extend(panels(name, text, &filled)?);
+            choices.extend(variables(text, &filled)?);
+        }
+    }
+    for path in &choices {
+        let answer: Value = serde_json::from_str(&prometheus.get(path)?)?;
+        if answer["data"].as_array().is_none_or(Vec::is_empty) {
+            return Err(format!("a variable has nothing to choose from: {path}").into());
         }
     }
     wait("every panel shows something where nothing happens", || {
@@ -194,7 +237,7 @@ fn dashboards() -> Test {
     })
     .map_err(|error| format!("{error}; {}", silent(&prometheus, &all)))?;
 
-    let (_open, _exposed) = (listen_on(OPEN)?, exposed()?);
+    let (_open, _exposed) = (opened(OPEN)?, exposed()?);
     let mut left: Vec<&Query> = all.iter().flat_map(|panel| &panel.queries).collect();
     let count = left.len();
     let end = Instant::now() + 2 * DEADLINE;

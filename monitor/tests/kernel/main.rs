@@ -27,6 +27,7 @@ mod listeners;
 mod losses;
 mod outages;
 mod programs;
+mod prometheus;
 mod receivers;
 mod refusals;
 mod reload;
@@ -149,8 +150,8 @@ fn main() -> ExitCode {
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
-        (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
-        (deployed_dashboards::WITH_PROMETHEUS, deployed_rules::missing()),
+        (deployed_rules::WITH_PROMETHEUS, prometheus::missing()),
+        (deployed_dashboards::WITH_PROMETHEUS, prometheus::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {
