@@ -74,7 +74,7 @@ END
 set -- "$alertmanager" --config.file="$deploy/alertmanager/alertmanager.yml" --storage.path="$folder/alertmanager" \
     --web.listen-address="127.0.0.1:$alertmanager_port" --cluster.listen-address=
 share=${alertmanager%/bin/*}/share/prometheus
-if [ "$alertmanager" = "$tools/prometheus-alertmanager/usr/bin/prometheus-alertmanager" ]; then
+if [ -d "$share" ] && [ ! -e /usr/share/prometheus/alertmanager ]; then
     # The script inside expands what it is given.
     # shellcheck disable=SC2016
     set -- unshare --map-root-user --mount sh -c 'mount -t tmpfs none /usr/share && cp -r "$0" /usr/share/ && exec "$@"' \

@@ -17,6 +17,7 @@
 mod agent;
 mod capabilities;
 mod command_line;
+mod demo;
 mod deployed_dashboards;
 mod deployed_route;
 mod deployed_rules;
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, prometheus::missing()),
+        (demo::WITH_BOTH, demo::missing()),
         (deployed_dashboards::WITH_PROMETHEUS, prometheus::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
