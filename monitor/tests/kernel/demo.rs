@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{
     Named, Test,
-    prometheus::{self, wait},
+    prometheus_server::{self, wait},
     receivers::{self, Outcome, free_port},
 };
 
@@ -25,7 +25,7 @@ pub const WITH_BOTH: &[Named] = &[("the_demo_starts_both_servers_and_ends_them_o
 /// What keeps this test from running here.
 pub fn missing() -> Option<String> {
     let without_sources = || (!Path::new(SCRIPT).exists()).then(|| "deploy/demo.sh is not here".to_owned());
-    prometheus::missing()
+    prometheus_server::missing()
         .or_else(receivers::missing)
         .or_else(without_sources)
 }

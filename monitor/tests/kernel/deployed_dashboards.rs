@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{
     BACKENDS, Named, Test,
     agent::{Agent, DEADLINE},
-    prometheus::{Prometheus, wait},
+    prometheus_server::{Prometheus, wait},
     receivers::{Outcome, free_port},
 };
 
