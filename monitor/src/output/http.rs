@@ -326,7 +326,8 @@ async fn connection(stream: TcpStream, router: Router, place: Arc<Place>) {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    match lock(&shared.metrics).page() {
+    let page = lock(&shared.metrics).page();
+    match page.text() {
         Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
     }

@@ -25,11 +25,13 @@ mod listeners;
 mod losses;
 mod outages;
 mod programs;
+mod prometheus;
 mod receivers;
 mod refusals;
 mod reload;
 mod rules;
 mod scenarios;
+mod scrape;
 mod snapshot;
 mod world;
 
@@ -42,6 +44,10 @@ use serde_json::Value;
 pub const BACKENDS: [&str; 3] = ["fexit", "kprobe", "tracepoint"];
 
 fn main() -> ExitCode {
+    // Started by the test of a flood, under thousands of names.
+    if let Some(port) = std::env::var_os(scrape::LISTEN_ONCE) {
+        return scrape::listen_once(&port);
+    }
     let arguments = Arguments::from_args();
     let doctor = match agent::doctor() {
         Ok(doctor) => doctor,
@@ -142,7 +148,8 @@ fn main() -> ExitCode {
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
-        (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),
+        (deployed_rules::WITH_PROMETHEUS, prometheus::missing()),
+        (scrape::WITH_PROMETHEUS, prometheus::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {

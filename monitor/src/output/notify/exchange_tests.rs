@@ -19,7 +19,7 @@ fn webhook(name: &str, ca_file: Option<PathBuf>) -> Endpoint {
 
 /// The receivers that have series.
 fn counted(receivers: &Receivers) -> Vec<String> {
-    let page = String::from_utf8(lock(&receivers.metrics).page().unwrap()).unwrap();
+    let page = String::from_utf8(lock(&receivers.metrics).page().text().unwrap()).unwrap();
     let samples = scrape(&page).into_iter();
     let of_queues = samples.filter(|sample| sample.name == "portreeve_notification_queue_length");
     of_queues.map(|sample| sample.labels["receiver"].clone()).collect()
