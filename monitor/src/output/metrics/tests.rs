@@ -603,6 +603,21 @@ fn the_catalogue_has_every_metric_with_its_type_and_labels_and_no_other() {
     assert_eq!(described(), exported);
 }
 
+#[test]
+fn the_documentation_explains_every_edge_and_no_other() {
+    let page = include_str!("../../../../docs/metrics.md");
+    let (_, section) = page.split_once("\n## Edges\n").unwrap();
+    let rows = section.split("\n## ").next().unwrap().lines();
+    let explained: BTreeSet<_> = rows
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let metrics = metrics();
+    let all = samples(&metrics).into_iter();
+    let lost = all.filter(|sample| sample.name == "portreeve_events_lost_total");
+    let edges: Vec<_> = lost.map(|sample| sample.labels["edge"].clone()).collect();
+    assert_eq!(explained, edges.iter().map(String::as_str).collect());
+}
+
 /// IANA's rows with a name of the site for one port.
 fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
     use crate::registry::{Authority, Ports, overlay};
