@@ -49,7 +49,7 @@ fn collect(value: &Value, path: &str, kind: &str, seen: &mut BTreeMap<String, Se
 }
 
 /// A port of which a row has this column.
-fn port_with(column: impl Fn(&crate::registry::Registration<'_>) -> bool) -> u16 {
+fn port_with(column: impl Fn(&Registration<'_>) -> bool) -> u16 {
     let registry = crate::registry::Registry::embedded();
     let mut ports = 1..=u16::MAX;
     ports
@@ -120,7 +120,7 @@ fn all_lines() -> Vec<String> {
     let known = alert(1);
     let mut thin = alert(1);
     thin.notice = std::sync::Arc::new(notice::Notice {
-        listener: notice::Subject::default(),
+        listener: Subject::default(),
         ..(*known.notice).clone()
     });
     let mut all = super::lines();

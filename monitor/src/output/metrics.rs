@@ -12,12 +12,15 @@ mod own_cost;
 mod ports;
 mod reconfigure;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families,
-    TextEncoder, core::Collector, proto::MetricFamily,
+    TextEncoder, core::Collector,
 };
 
 use budget::Budget;
@@ -73,8 +76,17 @@ fn made<F: Collector + Clone + 'static>(
     Ok(made)
 }
 
-/// What a scrape gets, still to be written down.
-pub struct Page(Vec<MetricFamily>);
+/// What a scrape gets, still to be put together.
+///
+/// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
+pub struct Page {
+    families: Families,
+    listeners: IntGaugeVec,
+    opened: GaugeVec,
+    open: Vec<(Arc<ListenerSeries>, u64)>,
+    newest: Vec<([String; 4], f64)>,
+    whole: Arc<Mutex<()>>,
+}
 
 impl Page {
     /// The page in Prometheus's text format.
@@ -82,9 +94,22 @@ impl Page {
     /// # Errors
     /// Where a family cannot be written.
     pub fn text(&self) -> Result<Vec<u8>> {
+        let families = {
+            let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            self.listeners.reset();
+            for (series, count) in &self.open {
+                let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                self.listeners.with_label_values(&series.refs()).set(count);
+            }
+            self.opened.reset();
+            for (labels, newest) in &self.newest {
+                self.opened.with_label_values(labels).set(*newest);
+            }
+            self.families.gather()
+        };
         let mut text = Vec::with_capacity(64 * 1024);
         TextEncoder::new()
-            .encode(&self.0, &mut text)
+            .encode(&families, &mut text)
             .context("cannot write the metrics page")?;
         Ok(text)
     }
@@ -93,6 +118,8 @@ impl Page {
 /// All metrics of one agent.
 pub struct Metrics {
     families: Families,
+    /// Held while a page is put together, and while a reload takes series out and in: no page shows half of that.
+    whole: Arc<Mutex<()>>,
     watched: Vec<(Protocol, u16)>,
     budget: Budget,
     /// The kernel side's sums when they were last read, by name.
@@ -144,13 +171,14 @@ impl Metrics {
     /// Makes all families, and the series that must be there before anything happens.
     pub fn new(policy: &Policy, registry: &Registry, max_series: usize, ephemeral: Option<(u16, u16)>) -> Result<Self> {
         let families = Families::new();
-        let gauges = |name| made(&families, name, |opts, labels| IntGaugeVec::new(opts, labels));
-        let counters = |name| made(&families, name, |opts, labels| IntCounterVec::new(opts, labels));
-        let floats = |name| made(&families, name, |opts, labels| GaugeVec::new(opts, labels));
+        let gauges = |name| made(&families, name, IntGaugeVec::new);
+        let counters = |name| made(&families, name, IntCounterVec::new);
+        let floats = |name| made(&families, name, GaugeVec::new);
         let float = |name| made(&families, name, |opts, _| Gauge::with_opts(opts));
         let gauge = |name| made(&families, name, |opts, _| IntGauge::with_opts(opts));
         let nothing = KernelCounters::default();
         let metrics = Self {
+            whole: Arc::default(),
             watched: ports::with_series(policy, None),
             budget: Budget::new(max_series),
             runs: nothing.runs().to_vec(),
@@ -310,21 +338,16 @@ impl Metrics {
         self.selftest.set(seconds);
     }
 
-    /// The page as it is now. Whoever asks writes it down without the lock, which the pipeline waits for.
-    ///
-    /// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
+    /// What the page is made of now. Whoever asks puts it together without the lock that the pipeline waits for.
     pub fn page(&self) -> Page {
-        self.listeners.reset();
-        for (series, count) in self.budget.listeners() {
-            self.listeners
-                .with_label_values(&series.refs())
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        Page {
+            families: self.families.clone(),
+            listeners: self.listeners.clone(),
+            opened: self.opened.clone(),
+            open: self.budget.listeners().collect(),
+            newest: self.budget.newest().collect(),
+            whole: Arc::clone(&self.whole),
         }
-        self.opened.reset();
-        for (labels, newest) in self.budget.newest() {
-            self.opened.with_label_values(labels).set(newest);
-        }
-        Page(self.families.gather())
     }
 }
 

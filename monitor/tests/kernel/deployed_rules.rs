@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     BACKENDS, Named, Test,
     agent::Agent,
-    prometheus::Prometheus,
+    prometheus_server::Prometheus,
     receivers::{Outcome, free_port},
 };
 

@@ -25,7 +25,7 @@ mod listeners;
 mod losses;
 mod outages;
 mod programs;
-mod prometheus;
+mod prometheus_server;
 mod receivers;
 mod refusals;
 mod reload;
@@ -148,8 +148,8 @@ fn main() -> ExitCode {
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),
-        (deployed_rules::WITH_PROMETHEUS, prometheus::missing()),
-        (scrape::WITH_PROMETHEUS, prometheus::missing()),
+        (deployed_rules::WITH_PROMETHEUS, prometheus_server::missing()),
+        (scrape::WITH_PROMETHEUS, prometheus_server::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {

@@ -23,7 +23,7 @@ use super::{
     command_line::backend,
     deployed_rules::{agent, listen},
     listeners::Program,
-    prometheus::{Prometheus, wait},
+    prometheus_server::{Prometheus, wait},
     receivers::{Outcome, free_port},
 };
 

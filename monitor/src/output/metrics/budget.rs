@@ -138,12 +138,12 @@ impl Budget {
     }
 
     /// Each series of listeners, and how many stand behind it.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = (&ListenerSeries, u64)> {
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (Arc<ListenerSeries>, u64)> {
         self.watched
             .open
             .iter()
             .chain(&self.others.open)
-            .map(|(series, count)| (&**series, *count))
+            .map(|(series, count)| (Arc::clone(series), *count))
     }
 
     /// The ports that have a series of [`PORT_INFO`] from the budget.
@@ -156,12 +156,12 @@ impl Budget {
     }
 
     /// Each series of timestamps, and the newest.
-    pub(super) fn newest(&self) -> impl Iterator<Item = (&[String; 4], f64)> {
+    pub(super) fn newest(&self) -> impl Iterator<Item = ([String; 4], f64)> {
         self.watched
             .newest
             .iter()
             .chain(&self.others.newest)
-            .map(|(labels, (_, newest))| (labels, *newest))
+            .map(|(labels, (_, newest))| (labels.clone(), *newest))
     }
 
     /// Makes room for a series that outlives what it counts, and counts now; `folded` is `None` for one without a process in it.

@@ -15,9 +15,7 @@ pub(super) struct Families {
 impl Families {
     /// Makes them, with a series for each kind of error.
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let errors = made(registry, "portreeve_history_errors_total", |opts, labels| {
-            IntCounterVec::new(opts, labels)
-        })?;
+        let errors = made(registry, "portreeve_history_errors_total", IntCounterVec::new)?;
         let bytes = made(registry, "portreeve_history_bytes", |opts, _| IntGauge::with_opts(opts))?;
         for kind in KINDS {
             errors.with_label_values(&[kind]).reset();

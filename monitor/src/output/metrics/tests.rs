@@ -47,7 +47,7 @@ fn metrics() -> Metrics {
 }
 
 /// What the pipeline does when a listen succeeded.
-fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<std::sync::Arc<ListenerSeries>> {
+fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<Arc<ListenerSeries>> {
     metrics.happened(event, report);
     metrics.opened(event, report, Registry::embedded(), seconds)
 }
@@ -607,7 +607,12 @@ fn the_catalogue_has_every_metric_with_its_type_and_labels_and_no_other() {
 fn the_documentation_explains_every_edge_and_no_other() {
     let page = include_str!("../../../../docs/metrics.md");
     let (_, section) = page.split_once("\n## Edges\n").unwrap();
-    let rows = section.split("\n## ").next().unwrap().lines();
+    let rows = section
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .skip_while(|row| !row.starts_with("|-"));
     let explained: BTreeSet<_> = rows
         .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
         .collect();
@@ -619,7 +624,7 @@ fn the_documentation_explains_every_edge_and_no_other() {
 }
 
 /// IANA's rows with a name of the site for one port.
-fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
+fn registry_with(name: &str, port: u16) -> Arc<Registry> {
     use crate::registry::{Authority, Ports, overlay};
     let service = overlay::Service {
         name: name.to_owned(),
@@ -631,7 +636,7 @@ fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
         description: "The site's".to_owned(),
     };
     let table = overlay::table(&[service], Authority::Site).unwrap();
-    std::sync::Arc::new(Registry::builtin().with_names(vec![table]))
+    Arc::new(Registry::builtin().with_names(vec![table]))
 }
 
 #[test]
