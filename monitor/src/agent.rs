@@ -136,7 +136,8 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     // Not before: what goes wrong until here is one sentence. A registry that is exchanged later must not be kept from here.
     reload::tell(&chosen);
     drop(chosen);
-    pipeline.armed(std::mem::take(&mut armed.misses), armed.service.sees_binds());
+    let times = settings.probe_stats.then(|| armed.times()).transpose()?;
+    pipeline.armed(std::mem::take(&mut armed.misses), times, armed.service.sees_binds());
     for attempt in attempts.iter().filter(|attempt| !attempt.is_attached()) {
         ::log::info!("a backend is not used: {attempt}");
     }
@@ -342,21 +343,23 @@ impl Agent {
         if is_large {
             give_back_memory();
         }
-        if !self.shared.ready.swap(true, Ordering::AcqRel) {
-            self.announce();
+        if !self.shared.ready.load(Ordering::Acquire) {
+            // Before it is ready: whoever waits for that scrapes next, and every counter must stand there.
+            let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+            lock(&self.shared.metrics).armed(&self.armed.service, &self.armed.hooks, &kernel);
+            self.shared.ready.store(true, Ordering::Release);
+            self.announce(&kernel);
         }
     }
 
     /// Says what is reported from now on, and what is not.
-    fn announce(&self) {
+    fn announce(&self, kernel: &str) {
         let service = &self.armed.service;
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        lock(&self.shared.metrics).armed(service, &self.armed.hooks, &kernel);
         let blind_spots = service.blind_spots();
         let unseen: Vec<_> = blind_spots.iter().map(|situation| situation.name).collect();
         ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
         warn_of_blind_rules(&self.settings.policy, service);
-        ::log::info!(backend = service.backend.name(), kernel = kernel.as_str(); "armed: listeners are reported");
+        ::log::info!(backend = service.backend.name(), kernel = kernel; "armed: listeners are reported");
         give_back_memory();
     }
 

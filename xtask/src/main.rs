@@ -9,6 +9,7 @@ mod console;
 mod deploy;
 mod ebpf;
 mod fuzz;
+mod metrics;
 mod payload;
 mod protos;
 mod registry;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{bench, deploy, ebpf, fuzz, protos, registry, run, test, tidy, vm};
+use crate::{bench, deploy, ebpf, fuzz, metrics, protos, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Writes the table of docs/metrics.md from the agent's catalogue of metrics; `tidy` compares the two.
+    Metrics,
     Fuzz(fuzz::FuzzArgs),
     Protos(protos::ProtosArgs),
     /// Checks what lies in deploy/: the Prometheus rules with their tests, the sample configurations, the dashboards.
@@ -41,6 +43,7 @@ impl Task {
             Self::Vm(args) => vm::main(workspace, args),
             Self::Bench(args) => bench::main(workspace, args),
             Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
+            Self::Metrics => metrics::write(&workspace.root).map(|()| true),
             Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),
             Self::Protos(args) => protos::main(workspace, args).map(|()| true),
             Self::Rules => Ok(deploy::main(workspace)),

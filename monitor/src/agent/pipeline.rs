@@ -32,7 +32,7 @@ use crate::{
         pending::{Look, Pending},
         reconcile::Reconcile,
     },
-    kernel::{BoundUdp, CountersReader, HookMisses, RawRecord},
+    kernel::{BoundUdp, CountersReader, HookMisses, HookTimes, RawRecord},
     output::{
         Origin, Report,
         events::Lines,
@@ -69,6 +69,8 @@ pub(super) struct Pipeline {
     counters: CountersReader,
     bound_udp: BoundUdp,
     misses: HookMisses,
+    /// Where the kernel's statistics are asked for.
+    times: Option<HookTimes>,
     lines: Lines,
     writer: Option<Writer>,
     /// What was told, for readers of the API.
@@ -143,6 +145,7 @@ impl Pipeline {
             counters,
             bound_udp,
             misses: HookMisses::default(),
+            times: None,
             lines: Lines::new(settings.instance.clone(), recent.run().to_owned()),
             writer,
             recent,
@@ -181,9 +184,10 @@ impl Pipeline {
         })
     }
 
-    /// Takes what tells which runs the kernel left out, and whether the ends of UDP sockets are seen.
-    pub(super) fn armed(&mut self, misses: HookMisses, sees_udp: bool) {
+    /// Takes what tells which runs the kernel left out and what the hooks cost, and whether the ends of UDP sockets are seen.
+    pub(super) fn armed(&mut self, misses: HookMisses, times: Option<HookTimes>, sees_udp: bool) {
         self.misses = misses;
+        self.times = times;
         self.sees_udp = sees_udp;
         // Not before: an agent that cannot start must not speak for one that could.
         self.restore_alerts();
@@ -421,6 +425,7 @@ impl Pipeline {
             self.reconcile.regular();
         }
         let now = clock::boot_now();
+        lock(&self.metrics).tick(now / 1_000_000_000, &self.registry);
         self.tick_alerts(now);
         self.count_history();
         self.count_losses(now);

@@ -80,6 +80,11 @@ pub struct Args {
     #[arg(long = "probe.ring-bytes", value_name = "BYTES", value_parser = ring_bytes)]
     probe_ring_bytes: Option<u32>,
 
+    /// Have the kernel measure how long the hooks run (portreeve_hook_seconds_total): it then measures every BPF program of the
+    /// host, some 20 ns a run; takes CAP_SYS_ADMIN and Linux 5.8
+    #[arg(long = "probe.stats")]
+    probe_stats: bool,
+
     /// Write each event to stdout, as one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT")]
     events: Option<EventsFormat>,
@@ -201,6 +206,7 @@ fn start(args: &Args) -> Result<ExitCode> {
             paths: args.paths.paths(),
             backend: args.backend,
             ring_bytes: args.probe_ring_bytes,
+            probe_stats: args.probe_stats,
             events: matches!(args.events, Some(EventsFormat::Json)),
             lifecycle: args.web_enable_lifecycle,
             config_watch: args.config_watch,

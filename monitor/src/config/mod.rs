@@ -81,6 +81,8 @@ pub struct Settings {
     pub backend: Option<Backend>,
     /// Bytes of the ring between kernel and agent; `None` for the usual size.
     pub ring_bytes: Option<u32>,
+    /// Whether the kernel measures what the hooks cost.
+    pub probe_stats: bool,
     /// Whether events go to stdout as JSON lines.
     pub events: bool,
     /// Which registry is to be used.
@@ -114,6 +116,8 @@ pub struct Flags {
     pub backend: Option<Backend>,
     /// `--probe.ring-bytes`.
     pub ring_bytes: Option<u32>,
+    /// `--probe.stats`.
+    pub probe_stats: bool,
     /// `--events=json`.
     pub events: bool,
     /// `--web.enable-lifecycle`.
@@ -168,6 +172,7 @@ impl Settings {
             paths: flags.paths,
             backend: flags.backend,
             ring_bytes: flags.ring_bytes,
+            probe_stats: flags.probe_stats,
             events: flags.events,
             names,
             lifecycle: flags.lifecycle,

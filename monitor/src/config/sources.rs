@@ -109,6 +109,7 @@ mod tests {
                 paths: Paths::default(),
                 backend: None,
                 ring_bytes: None,
+                probe_stats: false,
                 events: false,
                 lifecycle: false,
                 config_watch: false,

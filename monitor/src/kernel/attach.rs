@@ -210,6 +210,13 @@ impl Attacher<'_> {
     }
 }
 
+/// All programs that may be attached for a hook, at entries and at returns; one that is not was not loaded either.
+pub(super) fn all_programs_of(hook: &HookState) -> Vec<&'static str> {
+    let hooks = hook.backend.groups(hook.subject).iter().copied().flatten();
+    let known = hooks.filter(|known| known.name == hook.hook);
+    known.flat_map(|known| known.way.programs()).collect()
+}
+
 /// The programs that may be attached for a hook; one that is not was not loaded either.
 /// At a return none: what it was left out of shows as a call that was entered and did not return.
 pub(super) fn programs_of(hook: &HookState) -> Vec<&'static str> {

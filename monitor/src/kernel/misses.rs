@@ -1,7 +1,10 @@
 //! Runs that the kernel left out: a program is not run where it, or on older kernels any program, runs on the same
 //! processor already.
 
-use std::{fs, os::fd::AsRawFd};
+use std::{
+    fs,
+    os::fd::{AsRawFd, RawFd},
+};
 
 use aya::{Ebpf, programs::ProgramFd};
 
@@ -42,15 +45,20 @@ impl HookMisses {
     }
 }
 
-/// The line `recursion_misses` of /proc/self/fdinfo of a program; 0 where the kernel does not tell.
+/// The runs that the kernel left out of a program; 0 where it does not tell.
 fn left_out(program: &ProgramFd) -> u64 {
     use std::os::fd::AsFd;
-    let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
-    fs::read_to_string(path).map_or(0, |text| parse(&text))
+    number(&fdinfo(program.as_fd().as_raw_fd()), "recursion_misses:")
 }
 
-fn parse(fdinfo: &str) -> u64 {
-    let line = fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+/// What the kernel tells of a program that is open here; nothing where it cannot be read.
+pub(super) fn fdinfo(descriptor: RawFd) -> String {
+    fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default()
+}
+
+/// The number behind a key at the begin of a line; 0 where there is none.
+pub(super) fn number(fdinfo: &str, key: &str) -> u64 {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
@@ -60,11 +68,10 @@ mod tests {
 
     #[test]
     fn the_kernels_count_is_read_and_an_old_kernel_has_none() {
-        assert_eq!(
-            parse("pos:\t0\nprog_type:\t17\nrecursion_misses:\t12\nverified_insns:\t90\n"),
-            12
-        );
-        assert_eq!(parse("pos:\t0\nprog_type:\t17\n"), 0);
+        let new = "pos:\t0\nrun_time_ns:\t1700\nrun_cnt:\t3\nrecursion_misses:\t12\nverified_insns:\t90\n";
+        assert_eq!(number(new, "recursion_misses:"), 12);
+        assert_eq!(number(new, "run_time_ns:"), 1700);
+        assert_eq!(number("pos:\t0\nprog_type:\t17\n", "recursion_misses:"), 0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod offsets;
 mod open_files;
 mod ring;
 mod symbols;
+mod times;
 mod udp;
 
 pub mod capability;
@@ -28,6 +29,7 @@ pub use memory::{give_back_memory, share_heap};
 pub use misses::HookMisses;
 pub use open_files::{Found as FoundFiles, OpenFiles};
 pub use ring::{Events, RawRecord};
+pub use times::HookTimes;
 pub use udp::BoundUdp;
 
 use std::path::Path;
@@ -78,6 +80,15 @@ impl Armed {
     /// Where the kernel refuses; what was set before stays then.
     pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
         write_filter(&mut self.filter, filter)
+    }
+
+    /// Has the kernel measure how long each program of the hooks runs, as long as what comes back is kept. That is every BPF
+    /// program of the host: the kernel has one switch for all.
+    ///
+    /// # Errors
+    /// Where the kernel does not turn its statistics on.
+    pub fn times(&self) -> Result<HookTimes> {
+        HookTimes::start(&self.ebpf, &self.hooks)
     }
 
     /// Looks at all open files: a record for each descriptor that is a listener, in every network namespace, so for each holder

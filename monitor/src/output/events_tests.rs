@@ -1,3 +1,6 @@
+#[path = "events_fields_tests.rs"]
+mod fields;
+
 use std::fmt;
 
 use serde::{

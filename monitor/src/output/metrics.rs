@@ -5,18 +5,24 @@
 
 mod alerting;
 mod budget;
+pub mod catalogue;
 mod counting;
 mod history;
+mod own_cost;
 mod ports;
 mod reconfigure;
 mod status;
 mod web;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
 use prometheus::{
-    Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry as Families,
+    TextEncoder, core::Collector,
 };
 
 use budget::Budget;
@@ -60,9 +66,63 @@ const BUDGETED: [&str; 5] = [
     "portreeve_port_info",
 ];
 
+/// Makes a family as the catalogue has it, and adds it to the page.
+fn made<F: Collector + Clone + 'static>(
+    families: &Families,
+    name: &str,
+    make: impl Fn(Opts, &[&str]) -> prometheus::Result<F>,
+) -> Result<F> {
+    let family = catalogue::FAMILIES.iter().find(|family| family.name == name);
+    let family = family.with_context(|| format!("{name} is not in the catalogue of metrics"))?;
+    let made = make(Opts::new(family.name, family.help), family.labels)?;
+    families.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+/// What a scrape gets, still to be put together.
+///
+/// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
+pub struct Page {
+    families: Families,
+    listeners: IntGaugeVec,
+    opened: GaugeVec,
+    open: Vec<(Arc<ListenerSeries>, u64)>,
+    newest: Vec<([String; 4], f64)>,
+    whole: Arc<Mutex<()>>,
+}
+
+impl Page {
+    /// The page in Prometheus's text format.
+    ///
+    /// # Errors
+    /// Where a family cannot be written.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        let families = {
+            let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            self.listeners.reset();
+            for (series, count) in &self.open {
+                let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                self.listeners.with_label_values(&series.refs()).set(count);
+            }
+            self.opened.reset();
+            for (labels, newest) in &self.newest {
+                self.opened.with_label_values(labels).set(*newest);
+            }
+            self.families.gather()
+        };
+        let mut text = Vec::with_capacity(64 * 1024);
+        TextEncoder::new()
+            .encode(&families, &mut text)
+            .context("cannot write the metrics page")?;
+        Ok(text)
+    }
+}
+
 /// All metrics of one agent.
 pub struct Metrics {
     families: Families,
+    /// Held while a page is put together, and while a reload takes series out and in: no page shows half of that.
+    whole: Arc<Mutex<()>>,
     watched: Vec<(Protocol, u16)>,
     budget: Budget,
     /// The kernel side's sums when they were last read, by name.
@@ -80,6 +140,7 @@ pub struct Metrics {
     connects: IntCounterVec,
     accepts: IntCounterVec,
     hook_misses: IntCounterVec,
+    hook_seconds: CounterVec,
     /// Sums of the kernel side's misses when they were last read, by hook.
     misses: HashMap<&'static str, u64>,
     port_info: IntGaugeVec,
@@ -114,206 +175,57 @@ impl Metrics {
     /// Makes all families, and the series that must be there before anything happens.
     pub fn new(policy: &Policy, registry: &Registry, max_series: usize, ephemeral: Option<(u16, u16)>) -> Result<Self> {
         let families = Families::new();
-        let gauges = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec> {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            families.register(Box::new(vec.clone()))?;
-            Ok(vec)
-        };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec> {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            families.register(Box::new(vec.clone()))?;
-            Ok(vec)
-        };
-        let floats = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec> {
-            let vec = GaugeVec::new(Opts::new(name, help), labels)?;
-            families.register(Box::new(vec.clone()))?;
-            Ok(vec)
-        };
-        let float = |name: &str, help: &str| -> Result<Gauge> {
-            let gauge = Gauge::new(name, help)?;
-            families.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge> {
-            let gauge = IntGauge::new(name, help)?;
-            families.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
+        let gauges = |name| made(&families, name, IntGaugeVec::new);
+        let counters = |name| made(&families, name, IntCounterVec::new);
+        let floats = |name| made(&families, name, GaugeVec::new);
+        let float = |name| made(&families, name, |opts, _| Gauge::with_opts(opts));
+        let gauge = |name| made(&families, name, |opts, _| IntGauge::with_opts(opts));
         let nothing = KernelCounters::default();
         let metrics = Self {
+            whole: Arc::default(),
             watched: ports::with_series(policy, None),
             budget: Budget::new(max_series),
             runs: nothing.runs().to_vec(),
             kernel_lost: nothing.lost(),
             ephemeral,
-            watched_listeners: gauges(
-                "portreeve_watched_port_listeners",
-                "Open listening sockets on a port that a rule or the watch list names.",
-                &["protocol", "port"],
-            )?,
-            watched_listens: counters(
-                "portreeve_watched_port_listens_total",
-                "Listeners that opened on a port that a rule or the watch list names, since the agent started.",
-                &["protocol", "port"],
-            )?,
-            listeners: gauges(
-                "portreeve_listeners",
-                "Open listening sockets.",
-                &[
-                    "protocol",
-                    "port",
-                    "registration",
-                    "scope",
-                    "netns",
-                    "process",
-                    "verdict",
-                ],
-            )?,
-            opened: floats(
-                "portreeve_listener_opened_timestamp_seconds",
-                "When the newest of these listeners opened, in seconds since the epoch.",
-                &["protocol", "port", "netns", "process"],
-            )?,
-            listens: counters(
-                "portreeve_listens_total",
-                "Calls of listen(), by result: ok, error, or unknown where it could not be learned.",
-                &["protocol", "port", "process", "result"],
-            )?,
-            binds: counters(
-                "portreeve_binds_total",
-                "Calls of bind() to a port that a rule or the watch list names, and binds of UDP sockets that count as listeners.",
-                &["protocol", "result", "errno"],
-            )?,
-            watched_binds: counters(
-                "portreeve_watched_port_binds_total",
-                "Calls of bind() to a watched port.",
-                &["protocol", "port", "result"],
-            )?,
-            connects: counters(
-                "portreeve_connects_total",
-                "TCP connections tried to a port that a rule or the watch list names, by outcome.",
-                &["protocol", "port", "process", "result"],
-            )?,
-            accepts: counters(
-                "portreeve_accepts_total",
-                "Connections accepted on a port that a rule or the watch list names.",
-                &["protocol", "port", "process"],
-            )?,
-            hook_misses: counters(
-                "portreeve_hook_misses_total",
-                "Calls that a hook was not run for, or whose return it did not see.",
-                &["hook"],
-            )?,
+            watched_listeners: gauges("portreeve_watched_port_listeners")?,
+            watched_listens: counters("portreeve_watched_port_listens_total")?,
+            listeners: gauges("portreeve_listeners")?,
+            opened: floats("portreeve_listener_opened_timestamp_seconds")?,
+            listens: counters("portreeve_listens_total")?,
+            binds: counters("portreeve_binds_total")?,
+            watched_binds: counters("portreeve_watched_port_binds_total")?,
+            connects: counters("portreeve_connects_total")?,
+            accepts: counters("portreeve_accepts_total")?,
+            hook_misses: counters("portreeve_hook_misses_total")?,
+            hook_seconds: made(&families, "portreeve_hook_seconds_total", |opts, labels| {
+                CounterVec::new(opts, labels)
+            })?,
             misses: HashMap::new(),
-            port_info: gauges(
-                "portreeve_port_info",
-                "What IANA's registry says of a port that is ruled or in use; always 1.",
-                &[
-                    "protocol",
-                    "port",
-                    "registration",
-                    "description",
-                    "status",
-                    "registrations",
-                ],
-            )?,
-            alerts: gauges("portreeve_alerts", "Alerts that fire now.", &["rule", "severity"])?,
-            alerts_fired: counters(
-                "portreeve_alerts_fired_total",
-                "Alerts that fired since the agent started.",
-                &["rule", "severity"],
-            )?,
-            alerts_held_back: counters(
-                "portreeve_alerts_held_back_total",
-                "Alerts that did not fire when they should have, since their rule fired too many within a minute.",
-                &["rule"],
-            )?,
-            notifications: counters(
-                "portreeve_notifications_total",
-                "Alerts in messages to a receiver, by what came of the message: ok, error, or dropped for want of room.",
-                &["receiver", "result"],
-            )?,
-            notification_queue: gauges(
-                "portreeve_notification_queue_length",
-                "Alerts that a receiver has not been told of yet.",
-                &["receiver"],
-            )?,
-            expectations: gauge(
-                "portreeve_expectations",
-                "Expectations in force, [[expect]] of the configuration.",
-            )?,
-            build_info: gauges(
-                "portreeve_build_info",
-                "The agent's version; always 1.",
-                &["version", "schema"],
-            )?,
-            probe_info: gauges(
-                "portreeve_probe_info",
-                "The backend that reports and the kernel that it runs in; always 1.",
-                &["backend", "kernel"],
-            )?,
-            hook_attached: gauges("portreeve_hook_attached", "Whether a hook is attached.", &["hook"])?,
-            hook_runs: counters(
-                "portreeve_hook_runs_total",
-                "Runs of a hook that had something to report or to decide.",
-                &["hook"],
-            )?,
-            blind_spot: gauges(
-                "portreeve_blind_spot",
-                "1 for each thing that this kernel and backend cannot see.",
-                &["situation"],
-            )?,
-            events: counters(
-                "portreeve_events_total",
-                "Events that arrived from the kernel side.",
-                &["event"],
-            )?,
-            lost: counters(
-                "portreeve_events_lost_total",
-                "Events or their consequences that were lost, by the edge at which that happened.",
-                &["edge"],
-            )?,
-            drift: counters(
-                "portreeve_inventory_drift_total",
-                "Listeners that the inventory had wrong, found by a look at what listens: missed ones, and ended ones.",
-                &["kind"],
-            )?,
-            snapshot_duration: float(
-                "portreeve_snapshot_duration_seconds",
-                "What the last look at all that listens took, in seconds.",
-            )?,
-            snapshot_time: float(
-                "portreeve_last_snapshot_timestamp_seconds",
-                "When all that listens was last looked at, in seconds since the epoch.",
-            )?,
-            identity_incomplete: counters(
-                "portreeve_identity_incomplete_total",
-                "Fields of an event that could not be learned: of its process, or its result.",
-                &["field"],
-            )?,
-            selftest: float(
-                "portreeve_selftest_last_success_timestamp_seconds",
-                "When the agent last saw a listener of its own, in seconds since the epoch; 0 for never.",
-            )?,
-            config_reload_successful: gauge(
-                "portreeve_config_last_reload_successful",
-                "Whether the last attempt to read the configuration succeeded.",
-            )?,
-            config_reload_time: float(
-                "portreeve_config_last_reload_success_timestamp_seconds",
-                "When the configuration was last read successfully, in seconds since the epoch.",
-            )?,
-            registry_info: gauges(
-                "portreeve_registry_info",
-                "The port registry in use; always 1.",
-                &["source", "updated"],
-            )?,
-            registry_records: gauge("portreeve_registry_records", "Records of the port registry in use.")?,
-            series_limited: counters(
-                "portreeve_series_limited_total",
-                "Times that a series was folded into process=\"other\", or left out, because the budget was spent.",
-                &["metric"],
-            )?,
+            port_info: gauges("portreeve_port_info")?,
+            alerts: gauges("portreeve_alerts")?,
+            alerts_fired: counters("portreeve_alerts_fired_total")?,
+            alerts_held_back: counters("portreeve_alerts_held_back_total")?,
+            notifications: counters("portreeve_notifications_total")?,
+            notification_queue: gauges("portreeve_notification_queue_length")?,
+            expectations: gauge("portreeve_expectations")?,
+            build_info: gauges("portreeve_build_info")?,
+            probe_info: gauges("portreeve_probe_info")?,
+            hook_attached: gauges("portreeve_hook_attached")?,
+            hook_runs: counters("portreeve_hook_runs_total")?,
+            blind_spot: gauges("portreeve_blind_spot")?,
+            events: counters("portreeve_events_total")?,
+            lost: counters("portreeve_events_lost_total")?,
+            drift: counters("portreeve_inventory_drift_total")?,
+            snapshot_duration: float("portreeve_snapshot_duration_seconds")?,
+            snapshot_time: float("portreeve_last_snapshot_timestamp_seconds")?,
+            identity_incomplete: counters("portreeve_identity_incomplete_total")?,
+            selftest: float("portreeve_selftest_last_success_timestamp_seconds")?,
+            config_reload_successful: gauge("portreeve_config_last_reload_successful")?,
+            config_reload_time: float("portreeve_config_last_reload_success_timestamp_seconds")?,
+            registry_info: gauges("portreeve_registry_info")?,
+            registry_records: gauge("portreeve_registry_records")?,
+            series_limited: counters("portreeve_series_limited_total")?,
             history: history::Families::new(&families)?,
             web: web::Families::new(&families)?,
             families,
@@ -426,46 +338,21 @@ impl Metrics {
         losses
     }
 
-    /// Misses of hooks stand at these sums now. Returns what was missed since the last time, by hook.
-    pub fn hooks_missed(&mut self, now: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
-        let mut missed = Vec::new();
-        for (hook, now) in now {
-            let before = self.misses.get(hook).copied().unwrap_or(0);
-            // A sum that falls was read while calls were under way: what was counted stays counted.
-            let more = now.saturating_sub(before);
-            self.hook_misses.with_label_values(&[hook]).inc_by(more);
-            if more > 0 {
-                self.misses.insert(hook, *now);
-                missed.push((*hook, more));
-            }
-        }
-        missed
-    }
-
     /// The self-test saw its own listener.
     pub fn selftest_succeeded(&self, seconds: f64) {
         self.selftest.set(seconds);
     }
 
-    /// The page, in Prometheus's text format.
-    ///
-    /// The gauges of listeners are made here, from counts: listeners come and go far more often than somebody looks.
-    pub fn page(&self) -> Result<Vec<u8>> {
-        self.listeners.reset();
-        for (series, count) in self.budget.listeners() {
-            self.listeners
-                .with_label_values(&series.refs())
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// What the page is made of now. Whoever asks puts it together without the lock that the pipeline waits for.
+    pub fn page(&self) -> Page {
+        Page {
+            families: self.families.clone(),
+            listeners: self.listeners.clone(),
+            opened: self.opened.clone(),
+            open: self.budget.listeners().collect(),
+            newest: self.budget.newest().collect(),
+            whole: Arc::clone(&self.whole),
         }
-        self.opened.reset();
-        for (labels, newest) in self.budget.newest() {
-            self.opened.with_label_values(labels).set(newest);
-        }
-        let mut page = Vec::with_capacity(64 * 1024);
-        TextEncoder::new()
-            .encode(&self.families.gather(), &mut page)
-            .context("cannot write the metrics page")?;
-        Ok(page)
     }
 }
 
@@ -479,7 +366,7 @@ fn series_of(rule: &Rule) -> impl Iterator<Item = [&str; 2]> {
     severities(rule).map(|severity| [rule.name.as_str(), severity.as_str()])
 }
 
-/// The content type of [`Metrics::page`].
+/// The content type of [`Page::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 #[cfg(test)]

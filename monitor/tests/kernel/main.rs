@@ -36,6 +36,7 @@ mod rules;
 mod scenarios;
 #[path = "../../src/output/schema.rs"]
 mod schema;
+mod scrape;
 mod snapshot;
 mod world;
 
@@ -48,6 +49,10 @@ use serde_json::Value;
 pub const BACKENDS: [&str; 3] = ["fexit", "kprobe", "tracepoint"];
 
 fn main() -> ExitCode {
+    // Started by the test of a flood, under thousands of names.
+    if let Some(port) = std::env::var_os(scrape::LISTEN_ONCE) {
+        return scrape::listen_once(&port);
+    }
     let arguments = Arguments::from_args();
     let doctor = match agent::doctor() {
         Ok(doctor) => doctor,
@@ -154,6 +159,7 @@ fn main() -> ExitCode {
         (deployed_rules::WITH_PROMETHEUS, prometheus_server::missing()),
         (demo::WITH_BOTH, demo::missing()),
         (deployed_dashboards::WITH_PROMETHEUS, prometheus_server::missing()),
+        (scrape::WITH_PROMETHEUS, prometheus_server::missing()),
         (journal::WITH_JOURNALD, journal::missing()),
     ] {
         for (name, test) in tests {

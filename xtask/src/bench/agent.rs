@@ -94,6 +94,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// Where it serves HTTP.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A scrape: the page, and the time from before the connection to its last byte.
     ///
     /// # Errors

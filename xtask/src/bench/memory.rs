@@ -2,18 +2,20 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::agent::Agent;
+use super::agent::{Agent, LIMIT};
 use super::latency::listens;
 use super::lines::{Lines, event};
 use super::listeners;
 use super::sample::{Sample, Shown};
 use super::table::{Table, mebibytes};
 use workload::process::{cpu, memory};
+use workload::scrape;
 
 /// How long after it is armed an agent is taken to be idle.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -26,6 +28,12 @@ const REPORTED: Duration = Duration::from_secs(120);
 
 const SCRAPES: usize = 20;
 const LISTENS: usize = 100;
+
+/// Far more often than anybody scrapes, and not so often that the scraper takes the processors from the agent.
+const SCRAPED_EVERY: Duration = Duration::from_millis(20);
+
+/// Enough that some fall into each part of a scrape.
+const SCRAPED_LISTENS: usize = 500;
 
 /// Measures an agent at rest, then the same with many listeners.
 ///
@@ -81,6 +89,16 @@ pub(super) fn measure(binary: &Path, table: &mut Table) -> Result<()> {
         Shown(sample.per_mille(990)).to_string(),
         format!("p50 {}, {}", Shown(sample.median()), sample.range()),
     );
+    let (sample, scrapes) = listens_while_scraped(&agent, &lines)?;
+    table.plain(
+        "  the same while it is scraped, p99",
+        Shown(sample.per_mille(990)).to_string(),
+        format!(
+            "p50 {}, {}; {scrapes} scrapes, {SCRAPED_EVERY:?} apart",
+            Shown(sample.median()),
+            sample.range()
+        ),
+    );
 
     drop(open);
     for _ in 0..LISTENERS {
@@ -92,6 +110,28 @@ pub(super) fn measure(binary: &Path, table: &mut Table) -> Result<()> {
     let (after, _) = memory(agent.pid())?;
     table.plain("  memory once they are closed", mebibytes(after), "VmRSS".to_owned());
     agent.stop()
+}
+
+/// Listens while somebody scrapes again and again. Gives how many scrapes there were, too.
+fn listens_while_scraped(agent: &Agent, lines: &Lines) -> Result<(Sample, usize)> {
+    let (over, address) = (AtomicBool::new(false), agent.address());
+    thread::scope(|scope| {
+        let scraper = scope.spawn(|| -> Result<usize> {
+            let mut scrapes = 0;
+            while !over.load(Ordering::Relaxed) {
+                scrape::page(address, LIMIT)?;
+                scrapes += 1;
+                thread::sleep(SCRAPED_EVERY);
+            }
+            Ok(scrapes)
+        });
+        let sample = listens(lines, SCRAPED_LISTENS, Duration::from_millis(1));
+        over.store(true, Ordering::Relaxed);
+        match scraper.join() {
+            Ok(scrapes) => Ok((sample?, scrapes?)),
+            Err(_) => bail!("the thread that scrapes broke off"),
+        }
+    })
 }
 
 fn scrapes(agent: &Agent, what: &str, target: Option<Duration>, table: &mut Table) -> Result<()> {

@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use toml::Table;
 
+use crate::metrics;
 use crate::say;
 use crate::sources;
 use crate::workspace::Workspace;
@@ -64,6 +65,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             String::from_utf8_lossy(&bytes).into_owned(),
         );
         violations.extend(private.check(&name, &text));
+        if name == metrics::PAGE {
+            let sentence = metrics::stale(&text);
+            violations.extend(sentence.map(|sentence| Violation::new(&name, 1, sentence)));
+        }
         if name.ends_with(".rs") {
             violations.extend(files::length(&name, &text));
             violations.extend(walls::check(&name, &text));

@@ -52,6 +52,9 @@ impl Pipeline {
             Ok(counters) => {
                 let mut metrics = lock(&self.metrics);
                 self.losses.extend(metrics.kernel_counters(&counters));
+                if let Some(times) = &self.times {
+                    metrics.hooks_ran(&times.nanoseconds());
+                }
                 metrics.hooks_missed(&self.misses.add(&counters.misses()))
             }
             Err(error) => {

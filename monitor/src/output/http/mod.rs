@@ -136,7 +136,8 @@ fn sentence(status: StatusCode, text: impl std::fmt::Display) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    match lock(&shared.metrics).page() {
+    let page = lock(&shared.metrics).page();
+    match page.text() {
         Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
         Err(error) => sentence(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
     }

@@ -21,6 +21,12 @@ pub(super) const PORT_INFO: &str = "portreeve_port_info";
 /// One part in so many of the budget is kept for [`OTHER`], which must find room when names no longer do.
 const KEPT_FOR_OTHER: usize = 4;
 
+/// One part in so many of the budget must be in use before stale series go: a counter that goes takes its past with it.
+const CROWDED: usize = 2;
+
+/// A counter that has not counted for so many seconds, and has no open listener, is stale.
+pub(super) const STALE_AFTER: u64 = 3_600;
+
 /// The labels of `portreeve_listeners` for one listener, fixed when it opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerSeries {
@@ -55,6 +61,8 @@ pub(super) enum Place<T> {
 #[derive(Debug)]
 pub(super) struct Budget {
     max: usize,
+    /// Seconds on the agent's clock, which only goes forward.
+    now: u64,
     watched: Pool,
     others: Pool,
 }
@@ -66,8 +74,9 @@ struct Pool {
     open: HashMap<Arc<ListenerSeries>, u64>,
     /// The same for each of their timestamps, and when the newest of them opened.
     newest: HashMap<[String; 4], (u64, f64)>,
-    /// Series that never go away.
-    lasting: HashMap<&'static str, HashSet<Vec<String>>>,
+    /// Series that outlive what they count, and when each counted last. They begin with protocol and port; those of a
+    /// process go on with it.
+    lasting: HashMap<&'static str, HashMap<Vec<String>, u64>>,
 }
 
 impl Budget {
@@ -75,6 +84,7 @@ impl Budget {
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
+            now: 0,
             watched: Pool::default(),
             others: Pool::default(),
         }
@@ -87,6 +97,18 @@ impl Budget {
             pool.open.clear();
             pool.newest.clear();
         }
+    }
+
+    /// So late it is.
+    pub(super) fn at(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Takes out stale series where there are many, and gives them by metric.
+    pub(super) fn forget_stale(&mut self) -> Vec<(&'static str, Vec<String>)> {
+        let (max, since) = (self.max, self.now.saturating_sub(STALE_AFTER));
+        let pools = [&mut self.watched, &mut self.others].into_iter();
+        pools.flat_map(|pool| pool.forget_stale(max, since)).collect()
     }
 
     /// Takes a listener in, as `own` or as `folded`, which opened so many seconds after the epoch.
@@ -116,37 +138,33 @@ impl Budget {
     }
 
     /// Each series of listeners, and how many stand behind it.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = (&ListenerSeries, u64)> {
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (Arc<ListenerSeries>, u64)> {
         self.watched
             .open
             .iter()
             .chain(&self.others.open)
-            .map(|(series, count)| (&**series, *count))
+            .map(|(series, count)| (Arc::clone(series), *count))
     }
 
     /// The ports that have a series of [`PORT_INFO`] from the budget.
     pub(super) fn described(&self) -> impl Iterator<Item = (Protocol, u16)> {
-        let series = self.others.lasting.get(PORT_INFO).into_iter().flatten();
+        let series = self.others.lasting.get(PORT_INFO).into_iter().flat_map(HashMap::keys);
         series.filter_map(|labels| match labels.as_slice() {
-            [protocol, port] => {
-                let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
-                let protocol = protocols.into_iter().find(|it| it.as_str() == protocol)?;
-                Some((protocol, port.parse().ok()?))
-            }
+            [protocol, port] => described_port(protocol, port),
             _ => None,
         })
     }
 
     /// Each series of timestamps, and the newest.
-    pub(super) fn newest(&self) -> impl Iterator<Item = (&[String; 4], f64)> {
+    pub(super) fn newest(&self) -> impl Iterator<Item = ([String; 4], f64)> {
         self.watched
             .newest
             .iter()
             .chain(&self.others.newest)
-            .map(|(labels, (_, newest))| (labels, *newest))
+            .map(|(labels, (_, newest))| (labels.clone(), *newest))
     }
 
-    /// Makes room for a series that never goes away; `folded` is `None` for one without a process in it.
+    /// Makes room for a series that outlives what it counts, and counts now; `folded` is `None` for one without a process in it.
     pub(super) fn keep(
         &mut self,
         metric: &'static str,
@@ -154,14 +172,14 @@ impl Budget {
         own: Vec<String>,
         folded: Option<Vec<String>>,
     ) -> Place<Vec<String>> {
-        let max = self.max;
+        let (max, now) = (self.max, self.now);
         let pool = self.pool(watched);
         let known = pool.lasting.get(metric);
         let place = pool.place(max, watched, own, folded, |series| {
-            usize::from(known.is_none_or(|known| !known.contains(series)))
+            usize::from(known.is_none_or(|known| !known.contains_key(series)))
         });
         if let Place::Own(series) | Place::Folded(series) = &place {
-            pool.lasting.entry(metric).or_default().insert(series.clone());
+            pool.lasting.entry(metric).or_default().insert(series.clone(), now);
         }
         place
     }
@@ -185,7 +203,31 @@ impl Pool {
     }
 
     fn used(&self) -> usize {
-        self.open.len() + self.newest.len() + self.lasting.values().map(HashSet::len).sum::<usize>()
+        self.open.len() + self.newest.len() + self.lasting.values().map(HashMap::len).sum::<usize>()
+    }
+
+    /// Takes out what has not counted since then and has no open listener, where the budget is crowded.
+    fn forget_stale(&mut self, max: usize, since: u64) -> Vec<(&'static str, Vec<String>)> {
+        if self.used() <= max / CROWDED {
+            return Vec::new();
+        }
+        let (mut ports, mut processes) = (HashSet::new(), HashSet::new());
+        for series in self.open.keys() {
+            let [protocol, port, _, _, _, process, _] = series.refs();
+            ports.insert([protocol, port]);
+            processes.insert([protocol, port, process]);
+        }
+        let is_open = |labels: &[String]| match labels {
+            [protocol, port] => ports.contains(&[protocol.as_str(), port]),
+            [protocol, port, process, ..] => processes.contains(&[protocol.as_str(), port, process]),
+            _ => true,
+        };
+        let mut stale = Vec::new();
+        for (metric, series) in &mut self.lasting {
+            let gone = series.extract_if(|labels, counted| *counted < since && !is_open(labels));
+            stale.extend(gone.map(|(labels, _)| (*metric, labels)));
+        }
+        stale
     }
 
     /// Names get all but the part that is kept for `other`. On a watched port `other` always has room: its other
@@ -203,6 +245,13 @@ impl Pool {
             _ => Place::LeftOut,
         }
     }
+}
+
+/// What the labels of a series of [`PORT_INFO`] in the budget say.
+pub(super) fn described_port(protocol: &str, port: &str) -> Option<(Protocol, u16)> {
+    let mut protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
+    let protocol = protocols.find(|known| known.as_str() == protocol)?;
+    Some((protocol, port.parse().ok()?))
 }
 
 /// Takes one away, and the whole entry with the last.

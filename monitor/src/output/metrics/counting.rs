@@ -6,7 +6,7 @@ use prometheus::IntCounterVec;
 
 use super::{
     Metrics,
-    budget::{ListenerSeries, OTHER, PORT_INFO, Place},
+    budget::{ListenerSeries, OTHER, PORT_INFO, Place, described_port},
     ports::{self, EPHEMERAL},
 };
 use crate::{
@@ -14,6 +14,14 @@ use crate::{
     output::{Report, events::result_of},
     registry::Registry,
 };
+
+/// Families whose series come from the budget and outlive what they count; [`PORT_INFO`] is another.
+const LISTENS: &str = "portreeve_listens_total";
+const CONNECTS: &str = "portreeve_connects_total";
+const ACCEPTS: &str = "portreeve_accepts_total";
+
+/// Seconds between two looks for stale series.
+const STALE_LOOK: u64 = 60;
 
 impl Metrics {
     /// A call succeeded, failed, or ended nobody knows how; every kind but the end of a listener.
@@ -38,15 +46,11 @@ impl Metrics {
             }
         };
         match event.kind {
-            Kind::Listen => count("portreeve_listens_total", &self.listens, Some(result)),
+            Kind::Listen => count(LISTENS, &self.listens, Some(result)),
             Kind::Connect if protocol == Protocol::Tcp => {
-                count(
-                    "portreeve_connects_total",
-                    &self.connects,
-                    Some(connect_result(event.outcome)),
-                );
+                count(CONNECTS, &self.connects, Some(connect_result(event.outcome)));
             }
-            Kind::Accept => count("portreeve_accepts_total", &self.accepts, None),
+            Kind::Accept => count(ACCEPTS, &self.accepts, None),
             Kind::Bind => {
                 let errno = errno.unwrap_or_default();
                 self.binds.with_label_values(&[protocol.as_str(), result, &errno]).inc();
@@ -121,6 +125,29 @@ impl Metrics {
         };
         let place = self.budget.open(series(&report.label), series(OTHER), seconds);
         self.placed("portreeve_listeners", place)
+    }
+
+    /// So late it is, in seconds on a clock that only goes forward. Once a minute stale series go, where there are many.
+    pub fn tick(&mut self, now: u64, registry: &Registry) {
+        self.budget.at(now);
+        if !now.is_multiple_of(STALE_LOOK) {
+            return;
+        }
+        for (metric, labels) in self.budget.forget_stale() {
+            // One that is not there is none to take out.
+            let _ = match (metric, labels.as_slice()) {
+                (LISTENS, _) => self.listens.remove_label_values(&labels),
+                (CONNECTS, _) => self.connects.remove_label_values(&labels),
+                (ACCEPTS, _) => self.accepts.remove_label_values(&labels),
+                (_, [protocol, port]) => match described_port(protocol, port) {
+                    Some((protocol, port)) => self
+                        .port_info
+                        .remove_label_values(&ports::described(registry, protocol, port)),
+                    None => Ok(()),
+                },
+                _ => Ok(()),
+            };
+        }
     }
 
     /// Another registry is in use from now on; the listeners are told by [`Metrics::shown`].

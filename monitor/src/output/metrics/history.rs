@@ -1,9 +1,9 @@
 //! What became of the history.
 
 use anyhow::Result;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Registry};
 
-use super::Metrics;
+use super::{Metrics, made};
 use crate::history::{KINDS, Tally};
 
 /// The families of the history.
@@ -15,17 +15,8 @@ pub(super) struct Families {
 impl Families {
     /// Makes them, with a series for each kind of error.
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let errors = Opts::new(
-            "portreeve_history_errors_total",
-            "Failures to open or write the history of listeners, by what was wrong.",
-        );
-        let errors = IntCounterVec::new(errors, &["kind"])?;
-        let bytes = IntGauge::new(
-            "portreeve_history_bytes",
-            "Size of the history of listeners with the log beside it, as of the last minute.",
-        )?;
-        registry.register(Box::new(errors.clone()))?;
-        registry.register(Box::new(bytes.clone()))?;
+        let errors = made(registry, "portreeve_history_errors_total", IntCounterVec::new)?;
+        let bytes = made(registry, "portreeve_history_bytes", |opts, _| IntGauge::with_opts(opts))?;
         for kind in KINDS {
             errors.with_label_values(&[kind]).reset();
         }

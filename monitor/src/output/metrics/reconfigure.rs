@@ -1,6 +1,9 @@
 //! Other rules: their series come, and those of rules that are gone go.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
 
 use super::{Metrics, ports, series_of};
 use crate::{event::Protocol, policy::Policy, registry::Registry};
@@ -39,6 +42,8 @@ impl Metrics {
     /// Another configuration is in use from now on. What both have in common goes on; every listener has to be shown anew,
     /// by [`Metrics::shown`].
     pub fn reconfigure(&mut self, before: &Policy, policy: &Policy, registry: &Registry, max_series: usize) {
+        let whole = Arc::clone(&self.whole);
+        let _whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = ports::with_series(policy, Some(before));
         let was_watched = std::mem::replace(&mut self.watched, watched);
         for (protocol, port) in was_watched.iter().filter(|port| !self.watched.contains(port)) {

@@ -1,3 +1,5 @@
+mod series;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{budget::ListenerSeries, *};
@@ -13,7 +15,7 @@ use crate::{
 };
 
 fn text(metrics: &Metrics) -> String {
-    String::from_utf8(metrics.page().unwrap()).unwrap()
+    String::from_utf8(metrics.page().text().unwrap()).unwrap()
 }
 
 fn samples(metrics: &Metrics) -> Vec<Sample> {
@@ -45,7 +47,7 @@ fn metrics() -> Metrics {
 }
 
 /// What the pipeline does when a listen succeeded.
-fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<std::sync::Arc<ListenerSeries>> {
+fn open(metrics: &mut Metrics, event: &Event, report: &Report, seconds: f64) -> Option<Arc<ListenerSeries>> {
     metrics.happened(event, report);
     metrics.opened(event, report, Registry::embedded(), seconds)
 }
@@ -556,28 +558,24 @@ fn a_hostile_name_leaves_the_page_readable() {
     assert!(values(&metrics, "listeners", &[("port", "22")]).is_empty());
 }
 
-/// A row of the table in docs/metrics.md: type, labels, whether the series exist from the start.
-type Documented = (String, BTreeSet<String>, bool);
+/// What the catalogue says of a family: type, labels, whether the series exist from the start.
+type Described = (String, BTreeSet<String>, bool);
 
-fn documented() -> BTreeMap<String, Documented> {
-    let rows = include_str!("../../../../docs/metrics.md")
-        .lines()
-        .filter(|line| line.starts_with("| `portreeve_"));
-    rows.map(|row| {
-        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let [_, name, kind, labels, exists, meaning, _] = &cells[..] else {
-            panic!("a row of another shape: {row}")
-        };
-        assert!(!meaning.is_empty(), "{name} has no meaning");
-        let labels = labels.split(", ").filter(|label| *label != "none").map(str::to_owned);
-        let from_start = exists.starts_with("from the start");
-        (name.clone(), (kind.clone(), labels.collect(), from_start))
-    })
-    .collect()
+fn described() -> BTreeMap<String, Described> {
+    let families = catalogue::FAMILIES.iter();
+    let described = families.map(|family| {
+        let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
+        let from_start = family.exists.starts_with("from the start");
+        (
+            family.name.to_owned(),
+            (family.kind.name().to_owned(), labels, from_start),
+        )
+    });
+    described.collect()
 }
 
 #[test]
-fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() {
+fn the_catalogue_has_every_metric_with_its_type_and_labels_and_no_other() {
     let mut metrics = metrics();
     metrics.receiver("alertmanager/127.0.0.1:9093");
     let names = |metrics: &Metrics| -> BTreeSet<_> { samples(metrics).into_iter().map(|it| it.name).collect() };
@@ -589,8 +587,10 @@ fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() 
         let event = Event { kind, ..listen() };
         metrics.happened(&event, &report(&event));
     }
+    metrics.hooks_ran(&[("inet_csk_listen_start", 2_500_000_000)]);
+    assert_eq!(values(&metrics, "hook_seconds_total", &[]), [2.5]);
     let page = text(&metrics);
-    let exported: BTreeMap<String, Documented> = samples(&metrics)
+    let exported: BTreeMap<String, Described> = samples(&metrics)
         .into_iter()
         .map(|sample| {
             let prefix = format!("# TYPE {} ", sample.name);
@@ -600,11 +600,31 @@ fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() 
             (sample.name, (kind.to_owned(), labels, from_start))
         })
         .collect();
-    assert_eq!(documented(), exported);
+    assert_eq!(described(), exported);
+}
+
+#[test]
+fn the_documentation_explains_every_edge_and_no_other() {
+    let page = include_str!("../../../../docs/metrics.md");
+    let (_, section) = page.split_once("\n## Edges\n").unwrap();
+    let rows = section
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .skip_while(|row| !row.starts_with("|-"));
+    let explained: BTreeSet<_> = rows
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let metrics = metrics();
+    let all = samples(&metrics).into_iter();
+    let lost = all.filter(|sample| sample.name == "portreeve_events_lost_total");
+    let edges: Vec<_> = lost.map(|sample| sample.labels["edge"].clone()).collect();
+    assert_eq!(explained, edges.iter().map(String::as_str).collect());
 }
 
 /// IANA's rows with a name of the site for one port.
-fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
+fn registry_with(name: &str, port: u16) -> Arc<Registry> {
     use crate::registry::{Authority, Ports, overlay};
     let service = overlay::Service {
         name: name.to_owned(),
@@ -616,7 +636,7 @@ fn registry_with(name: &str, port: u16) -> std::sync::Arc<Registry> {
         description: "The site's".to_owned(),
     };
     let table = overlay::table(&[service], Authority::Site).unwrap();
-    std::sync::Arc::new(Registry::builtin().with_names(vec![table]))
+    Arc::new(Registry::builtin().with_names(vec![table]))
 }
 
 #[test]

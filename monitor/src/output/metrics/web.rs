@@ -3,7 +3,7 @@
 use anyhow::Result;
 use prometheus::{IntGauge, Registry};
 
-use super::Metrics;
+use super::{Metrics, made};
 
 pub(super) struct Families {
     successful: IntGauge,
@@ -11,11 +11,9 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let successful = IntGauge::new(
-            "portreeve_web_config_last_reload_successful",
-            "Whether the last attempt to read the web configuration and its certificates succeeded; 1 where there is none.",
-        )?;
-        registry.register(Box::new(successful.clone()))?;
+        let successful = made(registry, "portreeve_web_config_last_reload_successful", |opts, _| {
+            IntGauge::with_opts(opts)
+        })?;
         successful.set(1);
         Ok(Self { successful })
     }

@@ -86,7 +86,7 @@ fn a_reload_says_that_a_file_of_certificates_cannot_be_used_any_more() {
 
 /// The receivers that have series.
 fn counted(receivers: &Receivers) -> Vec<String> {
-    let page = String::from_utf8(lock(&receivers.metrics).page().unwrap()).unwrap();
+    let page = String::from_utf8(lock(&receivers.metrics).page().text().unwrap()).unwrap();
     let samples = scrape(&page).into_iter();
     let of_queues = samples.filter(|sample| sample.name == "portreeve_notification_queue_length");
     of_queues.map(|sample| sample.labels["receiver"].clone()).collect()
