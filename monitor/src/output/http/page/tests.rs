@@ -1,0 +1,80 @@
+//! Pages as a browser gets them.
+
+use crate::output::http::tests::Server;
+
+#[test]
+fn the_page_has_what_listens_and_what_is_unexpected_on_top() {
+    let server = Server::start(|_| ());
+    let page = server.get("/");
+    assert_eq!(page.status, 200, "{page:?}");
+    let text = &page.body;
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in {text}"));
+    assert!(at("1 unexpected") < at("<table"));
+    assert!(at("href=\"ports/1992\"") < at("href=\"ports/22\""));
+    assert!(text.contains("stun-p3, ipsendmsg") && text.contains("dormant-port"));
+    assert!(text.contains("aria-sort=\"ascending\"") && text.contains("2 sockets"));
+}
+
+#[test]
+fn the_page_is_sorted_and_filtered_by_its_query() {
+    let server = Server::start(|_| ());
+    let sorted = server.get("/?sort=port").body;
+    let table = &sorted[sorted.find("<tbody").unwrap()..];
+    assert!(table.find("ports/22\"").unwrap() < table.find("ports/1992\"").unwrap());
+    let filtered = server.get("/?text=stun").body;
+    let table = &filtered[filtered.find("<tbody").unwrap()..];
+    assert!(table.contains("ports/1992\"") && !table.contains("ports/22\""));
+    assert!(filtered.contains("value=\"stun\"") && filtered.contains("1 of 2 sockets"));
+    assert_eq!(server.get("/?verdict=good").status, 400);
+    let moved = server.get("/?port=1992");
+    assert_eq!((moved.status, moved.header("location")), (303, Some("ports/1992")));
+}
+
+#[test]
+fn a_port_has_a_page_with_all_that_is_known_of_it() {
+    let server = Server::start(|_| ());
+    let page = server.get("/ports/1992").body;
+    for part in [
+        "This entry records an unassigned but widespread use",
+        "tcp, udp",
+        "/usr/bin/python3.11",
+        "python3 -m http.server 1992",
+        "systemd <span class=\"quiet\">1</span></li><li>bash",
+        "this agent keeps no history",
+        "[[expect]]",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert_eq!(server.get("/ports/0").status, 400);
+    assert!(server.get("/ports/9").body.contains("Nothing listens here."));
+}
+
+#[test]
+fn nothing_is_loaded_from_elsewhere_or_stands_inline() {
+    let server = Server::start(|_| ());
+    for path in ["/", "/ports/1992"] {
+        let page = server.get(path);
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(!policy.contains("unsafe") && policy.contains("default-src 'self'"));
+        let text = &page.body;
+        assert!(!text.contains("style=") && !text.contains("<style") && !text.contains("onclick"));
+        for attribute in ["src=\"", "href=\""] {
+            for link in text
+                .split(attribute)
+                .skip(1)
+                .map(|rest| rest.split('"').next().unwrap())
+            {
+                // Relative, so that they hold below any path.
+                assert!(!link.starts_with('/') && !link.contains("://"), "{link} in {path}");
+            }
+        }
+        for name in ["page.css", "page.js", "icon.svg"] {
+            let link = format!("assets/{name}?");
+            assert!(text.contains(&link), "{link} in {path}");
+            let file = server.get(&format!("/assets/{name}"));
+            assert_eq!(file.status, 200);
+            assert!(file.header("cache-control").unwrap().contains("immutable"));
+        }
+    }
+    assert_eq!(server.get("/assets/page.rs").status, 404);
+}
