@@ -15,6 +15,7 @@
 )]
 
 mod agent;
+mod browser;
 mod capabilities;
 mod command_line;
 mod deployed_rules;
@@ -23,6 +24,7 @@ mod kernel_fields;
 mod listeners;
 mod losses;
 mod outages;
+mod page;
 mod programs;
 mod receivers;
 mod refusals;
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         .chain(refusals::ALL)
         .chain(reload::ALL)
         .chain(http::ALL)
+        .chain(page::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
         .chain(receivers::ALL);
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
     }
     for (tests, missing) in [
         (http::WITH_SHELL, http::missing()),
+        (page::IN_A_BROWSER, browser::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_rules::WITH_PROMETHEUS, deployed_rules::missing()),

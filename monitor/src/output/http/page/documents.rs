@@ -172,11 +172,11 @@ impl Socket {
         self.process.as_ref().map_or_else(String::new, Process::user_word)
     }
 
-    /// The unit, else the container.
+    /// The container, else the unit: that of a container is but its id once more.
     pub(super) fn place(&self) -> String {
-        match (&self.unit, &self.container) {
-            (Some(unit), _) => unit.clone(),
-            (None, Some(container)) => container.word(),
+        match (&self.container, &self.unit) {
+            (Some(container), _) => container.word(),
+            (None, Some(unit)) => unit.clone(),
             (None, None) => String::new(),
         }
     }

@@ -88,7 +88,7 @@ impl Health {
         );
         health.add("Last look", look, false);
         health.add("Lost", lost.words, lost.total > 0);
-        health.add("Drift", drift.words, drift.total > 0);
+        health.add("Drift", drift.words, false);
         let read = ago(status.config.last_success);
         health.add(
             "Configuration",

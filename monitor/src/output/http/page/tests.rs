@@ -1,5 +1,7 @@
 //! Pages as a browser gets them.
 
+use std::collections::BTreeMap;
+
 use crate::output::http::tests::Server;
 
 #[test]
@@ -77,4 +79,57 @@ fn nothing_is_loaded_from_elsewhere_or_stands_inline() {
         }
     }
     assert_eq!(server.get("/assets/page.rs").status, 404);
+}
+
+/// The colours of a block of page.css, by name.
+fn colours(block: &str) -> BTreeMap<&str, [f64; 3]> {
+    let named = block.lines().filter_map(|line| {
+        let (name, value) = line.trim().strip_prefix("--")?.split_once(": #")?;
+        let value = u32::from_str_radix(value.trim_end_matches(';'), 16).ok()?;
+        Some((name, [16, 8, 0].map(|shift| f64::from(value >> shift & 0xff) / 255.0)))
+    });
+    named.collect()
+}
+
+/// The relative luminance of WCAG 2.2 (<https://www.w3.org/TR/WCAG22/#dfn-relative-luminance>).
+fn luminance(colour: [f64; 3]) -> f64 {
+    let [red, green, blue] = colour.map(|part| {
+        if part <= 0.04045 {
+            part / 12.92
+        } else {
+            ((part + 0.055) / 1.055).powf(2.4)
+        }
+    });
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+#[test]
+fn every_text_has_a_contrast_of_four_and_a_half_in_light_and_in_dark() {
+    let css = include_str!("page.css");
+    let mut blocks = css
+        .split(":root {")
+        .skip(1)
+        .map(|rest| colours(rest.split('}').next().unwrap()));
+    let light = blocks.next().unwrap();
+    let mut dark = light.clone();
+    dark.extend(blocks.next().unwrap());
+    for (scheme, colours) in [("light", light), ("dark", dark)] {
+        for (text, grounds) in [
+            ("text", &["ground", "panel", "faint", "alarm-ground", "fresh"][..]),
+            ("quiet", &["ground", "panel", "faint", "alarm-ground", "fresh"]),
+            ("link", &["ground", "panel", "faint", "alarm-ground", "fresh"]),
+            ("alarm", &["panel", "alarm-ground"]),
+            ("trouble", &["panel", "faint", "alarm-ground", "trouble-ground"]),
+            ("calm", &["ground", "panel", "faint"]),
+            ("bar-text", &["bar"]),
+            ("bar-quiet", &["bar"]),
+            ("badge-text", &["alarm-badge"]),
+        ] {
+            for ground in grounds {
+                let [one, other] = [colours[text], colours[ground]].map(luminance);
+                let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                assert!(contrast >= 4.5, "{scheme}: {text} on {ground} has {contrast:.2}");
+            }
+        }
+    }
 }
