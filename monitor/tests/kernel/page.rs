@@ -251,8 +251,15 @@ fn everywhere() -> Test {
             browser.devtools("Emulation.setEmulatedMedia", &media)?;
             browser.wait_for(&format!("({ground} < 200) === {is_dark}"))?;
         }
-        browser.resize((360, 740))?;
-        browser.wait_for("document.documentElement.scrollWidth <= 360")?;
+        for width in [1_440, 1_340, 1_024, 961, 768, 360] {
+            browser.resize((width, 740))?;
+            browser.wait_for(&format!("document.documentElement.scrollWidth <= {width}"))?;
+            let side = "document.querySelector('.side').getBoundingClientRect()";
+            let wide = "document.querySelector('.wide').getBoundingClientRect()";
+            let table = "document.querySelector('table')?.getBoundingClientRect()";
+            browser.wait_for(&format!("!({table}) || {table}.right <= {wide}.right + 1"))?;
+            browser.wait_for(&format!("{side}.left >= {wide}.right || {side}.top >= {wide}.bottom"))?;
+        }
         let shown = "[...document.querySelectorAll('main *')].every((e) => e.closest('.unseen, thead, pre') || \
                      e.getBoundingClientRect().right <= 360)";
         browser.wait_for(shown)?;

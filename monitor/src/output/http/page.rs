@@ -103,7 +103,7 @@ async fn page_of_listeners(shared: &Shared, view: View) -> Result<Response, Resp
     let alerts: Alerts = document(shared, About::Alerts).await?;
     let status: Status = document(shared, About::Status).await?;
     let first = asked.offset + usize::from(!asked.listeners.is_empty());
-    page(&ListenersPage {
+    Ok(page(&ListenersPage {
         around: Around::new("./", &asked.host, asked.time),
         rows: rows(&asked.listeners, asked.time),
         total: asked.total,
@@ -116,7 +116,7 @@ async fn page_of_listeners(shared: &Shared, view: View) -> Result<Response, Resp
         health: Health::of(status),
         telemetry_path: shared.telemetry_path.trim_start_matches('/'),
         view,
-    })
+    }))
 }
 
 pub(super) async fn port(State(shared): State<Shared>, Path(port): Path<String>) -> Response {
@@ -130,7 +130,7 @@ async fn page_of_port(shared: &Shared, port: u16) -> Result<Response, Response> 
     let known: Port = document(shared, About::Port(port)).await?;
     let alerts: Alerts = document(shared, About::Alerts).await?;
     let owners = known.listeners.into_iter().map(|socket| Owner::of(socket, known.time));
-    page(&PortPage {
+    Ok(page(&PortPage {
         around: Around::new("../", &known.host, known.time),
         port: known.port,
         class: known.class,
@@ -142,7 +142,7 @@ async fn page_of_port(shared: &Shared, port: u16) -> Result<Response, Response> 
         history_error: known.history_error.unwrap_or_default(),
         notices: Notices::of(alerts, Some(port)),
         stories: story::newest(&shared.recent, Some(port)),
-    })
+    }))
 }
 
 /// A document of the API's.
@@ -151,9 +151,11 @@ async fn document<T: DeserializeOwned>(shared: &Shared, about: About) -> Result<
     serde_json::from_str(&text).map_err(|error| broken(&error))
 }
 
-fn page(template: &impl Template) -> Result<Response, Response> {
-    let text = template.render().map_err(|error| broken(&error))?;
-    Ok(Html(text).into_response())
+fn page(template: &impl Template) -> Response {
+    match template.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(error) => broken(&error),
+    }
 }
 
 /// Agent and pages are one program, so this is a fault of that.

@@ -109,7 +109,9 @@ function announce(arrived) {
     return;
   }
   announced = now;
-  const newest = arrived[0].textContent.trim().replace(/\s+/g, " ");
+  // An alarm is not hidden by what came with it.
+  const first = arrived.find((child) => child.classList.contains("alarm")) ?? arrived[0];
+  const newest = first.textContent.trim().replace(/\s+/g, " ");
   heard.textContent = arrived.length > 1 ? `${newest}, and ${arrived.length - 1} more` : newest;
 }
 

@@ -96,7 +96,12 @@ fn of_socket(socket: &Socket) -> (&'static str, &'static str, String) {
     let is_unexpected = socket.verdict == "unexpected";
     match socket.event.as_str() {
         "listen" | "bind" => {
-            let what = if socket.event == "bind" { "bind" } else { "listen" };
+            let what = match (socket.origin.as_str(), socket.event.as_str()) {
+                // Nobody saw it begin.
+                ("existing" | "reconciled", _) => "found",
+                (_, "bind") => "bind",
+                _ => "listen",
+            };
             let tone = match (is_unexpected, failed) {
                 (true, _) => "alarm",
                 (false, true) => "trouble",

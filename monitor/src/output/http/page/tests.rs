@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::output::http::tests::Server;
+use super::story;
+use crate::{
+    identity::Clock,
+    output::{Origin, Report, events::Lines, http::tests::Server, recent::Recent, samples},
+};
 
 #[test]
 fn the_page_has_what_listens_and_what_is_unexpected_on_top() {
@@ -79,6 +83,54 @@ fn nothing_is_loaded_from_elsewhere_or_stands_inline() {
         }
     }
     assert_eq!(server.get("/assets/page.rs").status, 404);
+}
+
+#[test]
+fn events_are_told_in_a_few_words_the_newest_first() {
+    let (recent, mut lines, clock) = (
+        Recent::new("run".to_owned()),
+        Lines::new("web-7".to_owned(), "run".to_owned()),
+        Clock::read(),
+    );
+    let now = samples::moment(clock, 0);
+    let event = samples::listen();
+    let (report, alert) = (samples::report(&event), samples::alert(now));
+    let found = Report {
+        origin: Origin::Existing,
+        ..report.clone()
+    };
+    let end = samples::end_of(&event);
+    for text in [
+        lines.socket(&event, &found, clock),
+        lines.socket(&event, &report, clock),
+        lines.alert(&alert, clock),
+        lines.socket(&end, &report, clock),
+        lines.alert_resolved(&alert, now, clock),
+        lines.lost("ring", 3, now, clock),
+        lines.drift("missed", 1, now, clock),
+    ] {
+        recent.put(recent.last() + 1, move || text);
+    }
+    let told = |port| {
+        let stories = story::newest(&recent, port).into_iter();
+        stories
+            .map(|story| format!("{} {}: {}", story.tone, story.what, story.text))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(None),
+        [
+            "trouble drift: 1 found that no event had told of",
+            "trouble lost: 3 lost at ring",
+            " over: dormant-port (critical) by python3.11",
+            " closed: python3.11 (root) on 0.0.0.0",
+            "alarm alert: dormant-port (critical) by python3.11",
+            "alarm listen: python3.11 (root) on 0.0.0.0",
+            "alarm found: python3.11 (root) on 0.0.0.0",
+        ]
+    );
+    assert_eq!(told(Some(1992)).len(), 5);
+    assert!(told(Some(22)).is_empty());
 }
 
 /// The colours of a block of page.css, by name.
