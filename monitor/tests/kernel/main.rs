@@ -5,7 +5,7 @@
 //! `PORTREEVE_SCENARIOS` (the program that plays situations; without it none is played),
 //! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
 //! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker),
-//! `PORTREEVE_ALERTMANAGER` and `PORTREEVE_PROMETHEUS` (folders with these unpacked).
+//! `PORTREEVE_ALERTMANAGER` and `PORTREEVE_PROMETHEUS` (folders with these unpacked). A browser is taken from `PATH`.
 //!
 //! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
 

@@ -175,8 +175,10 @@ async function refresh() {
     } else {
       wanted = true;
     }
-    if (stream?.readyState === EventSource.OPEN && state.dataset.state === "lost") {
+    if (stream?.readyState === EventSource.OPEN && state.dataset.state !== "live") {
       say("live", "Live");
+    } else if (stream?.readyState === EventSource.CLOSED && !document.hidden) {
+      say("still", "Not live, fetched every few seconds");
     }
   } catch {
     say("lost", "Connection lost, trying again");
@@ -225,11 +227,13 @@ function connect() {
     happened();
   });
   stream.onerror = () => {
-    say("lost", "Connection lost, trying again");
-    // A refusal is final for the browser, as where all places of the stream are taken.
+    // A refusal is final for the browser, as where all places of the stream are taken: the page can be fetched all the same,
+    // and if not, that is said.
     if (stream.readyState === EventSource.CLOSED) {
       again = setTimeout(connect, AGAIN);
       soon();
+    } else {
+      say("lost", "Connection lost, trying again");
     }
   };
 }
