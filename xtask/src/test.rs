@@ -186,6 +186,13 @@ fn native(workspace: &Workspace, payload: &Payload, report: &mut Report) {
             "a listener that portreeve did not write",
         )?;
         // A test whose tool is missing says itself that it was not run.
+        let browser = [
+            Package::new("chromium", "chromium"),
+            Package::new("chromium-driver", "chromedriver"),
+        ];
+        if let Err(error) = apt::ensure(workspace, &browser, "looking at the page in a browser") {
+            say!("without a browser: {error:#}");
+        }
         for (variable, tool) in [
             ("PROMTOOL", promtool::ensure(workspace)),
             ("PORTREEVE_BUSYBOX", guest_tools::ensure_busybox(workspace)),

@@ -73,7 +73,7 @@ fn body(parcels: &[Parcel], page: Option<&str>, clock: Clock, now: u64) -> Vec<u
                 starts_at: starts_at.to_string(),
                 // A clock that was set back must not make it end before it began, which is refused.
                 ends_at: ends_at.max(starts_at).to_string(),
-                generator_url: page.map(|page| format!("{page}/?port={}", parcel.alert.key.port)),
+                generator_url: page.map(|page| format!("{page}/ports/{}", parcel.alert.key.port)),
             }
         })
         .collect();
@@ -121,7 +121,7 @@ mod tests {
         let posted = posted(Status::Firing, 60_000_000_000, None);
         assert_eq!(posted["startsAt"], "2100-11-23T03:20:00Z");
         assert_eq!(posted["endsAt"], "2100-11-23T03:25:00Z");
-        assert_eq!(posted["generatorURL"], "http://web-7:19992/?port=1992");
+        assert_eq!(posted["generatorURL"], "http://web-7:19992/ports/1992");
         assert_eq!(posted["labels"]["alertname"], "DormantPort");
         assert!(posted["annotations"]["summary"].as_str().unwrap().contains("1992/tcp"));
     }

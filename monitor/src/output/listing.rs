@@ -17,6 +17,7 @@ pub type Item<'a> = (&'a Event, &'a Report, &'a [Holder]);
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     ports: Vec<PortSpec>,
+    words: Vec<String>,
     protocols: Vec<String>,
     names: Vec<String>,
     processes: Vec<String>,
@@ -45,6 +46,7 @@ enum Netns {
 enum Sort {
     #[default]
     Port,
+    Protocol,
     Registration,
     Process,
     User,
@@ -55,8 +57,9 @@ enum Sort {
     Verdict,
 }
 
-const SORTS: [(&str, Sort); 9] = [
+const SORTS: [(&str, Sort); 10] = [
     ("port", Sort::Port),
+    ("protocol", Sort::Protocol),
     ("registration", Sort::Registration),
     ("process", Sort::Process),
     ("user", Sort::User),
@@ -68,8 +71,9 @@ const SORTS: [(&str, Sort); 9] = [
 ];
 
 /// What a query may have in it.
-pub(super) const PARAMETERS: [&str; 13] = [
+pub(super) const PARAMETERS: [&str; 14] = [
     "port",
+    "text",
     "protocol",
     "name",
     "process",
@@ -121,6 +125,7 @@ impl Selection {
                 let specs = PortSpec::parse_list(value, registry).map_err(|error| format!("port: {error}"))?;
                 self.ports.extend(specs);
             }
+            "text" => self.words.extend(value.split_whitespace().map(str::to_lowercase)),
             "protocol" => self.protocols.extend(words(&["tcp", "udp"])?),
             "scope" => self.scopes.extend(words(&["wildcard", "loopback", "address"])?),
             "verdict" => self.verdicts.extend(words(&["expected", "unexpected", "unruled"])?),
@@ -169,16 +174,12 @@ impl Selection {
         }
     }
 
-    fn shows(&self, (event, report, holders): &Item<'_>) -> bool {
+    fn shows(&self, item: &Item<'_>) -> bool {
+        let (event, report, _) = item;
         let socket = &event.socket;
-        let process = || {
-            let own = [report.label.as_str(), event.opener.comm.as_str()];
-            let exe = report.process.exe.as_deref();
-            own.into_iter()
-                .chain(exe)
-                .chain(holders.iter().map(|holder| holder.comm.as_str()))
-        };
-        any(&self.ports, |spec| covers(spec, socket.protocol, socket.port))
+        let process = || process_words(item);
+        self.words.iter().all(|word| mentions(item, word))
+            && any(&self.ports, |spec| covers(spec, socket.protocol, socket.port))
             && any(&self.protocols, |word| word == socket.protocol.as_str())
             && any(&self.scopes, |word| word == event.scope().as_str())
             && any(&self.verdicts, |word| word == report.verdict.as_str())
@@ -196,21 +197,8 @@ impl Selection {
                 event.opener.is_known()
                     && (report.process.user.as_ref() == Some(user) || event.opener.uid.to_string() == *user)
             })
-            && any(&self.units, |unit| {
-                let service = report.socket_unit.as_ref().map(|socket| socket.service.as_str());
-                is_one(unit, report.unit().into_iter().chain(service))
-            })
-            && any(&self.containers, |asked| {
-                let Some(container) = &report.process.container else {
-                    return false;
-                };
-                let pod = container.pod.as_ref();
-                let names = pod
-                    .into_iter()
-                    .flat_map(|pod| [pod.name.as_str(), pod.namespace.as_str()]);
-                let own = [container.runtime.as_str(), container.id.as_str()];
-                is_one(asked, own.into_iter().chain(names))
-            })
+            && any(&self.units, |unit| is_one(unit, unit_words(report)))
+            && any(&self.containers, |asked| is_one(asked, container_words(report)))
     }
 
     fn order(&self, one: &Item<'_>, other: &Item<'_>) -> Ordering {
@@ -218,10 +206,18 @@ impl Selection {
             Sort::Port => Ordering::Equal,
             Sort::Since => one.0.time.cmp(&other.0.time),
             Sort::Verdict => urgency(one.1.verdict).cmp(&urgency(other.1.verdict)),
+            Sort::Protocol => one.0.socket.protocol.as_str().cmp(other.0.socket.protocol.as_str()),
             Sort::Registration | Sort::Process | Sort::User | Sort::Unit | Sort::Container | Sort::Scope => {
-                let (one, other) = (self.word(one), self.word(other));
-                // Those without one come last.
-                (one.is_empty(), one).cmp(&(other.is_empty(), other))
+                let by = |sort| {
+                    let (one, other) = (word(sort, one), word(sort, other));
+                    // Those without one come last.
+                    (one.is_empty(), one).cmp(&(other.is_empty(), other))
+                };
+                match self.sort {
+                    // What runs in no unit of its own mostly runs in a container.
+                    Sort::Unit => by(Sort::Unit).then_with(|| by(Sort::Container)),
+                    sort => by(sort),
+                }
             }
         };
         let rest = || place(one.0).cmp(&place(other.0));
@@ -234,25 +230,69 @@ impl Selection {
             first.then_with(rest)
         }
     }
+}
 
-    fn word<'a>(&self, (event, report, _): &Item<'a>) -> Cow<'a, str> {
-        match self.sort {
-            Sort::Registration => report.names().join(",").into(),
-            Sort::Process => report.label.as_str().into(),
-            Sort::User => match &report.process.user {
-                Some(user) => user.as_str().into(),
-                None if event.opener.is_known() => event.opener.uid.to_string().into(),
-                None => "".into(),
-            },
-            Sort::Unit => report.unit().unwrap_or_default().into(),
-            Sort::Container => {
-                let container = report.process.container.as_ref();
-                container.map_or("", |container| container.id.as_str()).into()
-            }
-            Sort::Scope => event.scope().as_str().into(),
-            Sort::Port | Sort::Since | Sort::Verdict => "".into(),
+/// The word that an order goes by; none where there is none.
+fn word<'a>(sort: Sort, (event, report, _): &Item<'a>) -> Cow<'a, str> {
+    match sort {
+        Sort::Registration => report.names().join(",").into(),
+        Sort::Process => report.label.as_str().into(),
+        Sort::User => match &report.process.user {
+            Some(user) => user.as_str().into(),
+            None if event.opener.is_known() => event.opener.uid.to_string().into(),
+            None => "".into(),
+        },
+        Sort::Unit => report.unit().unwrap_or_default().into(),
+        Sort::Container => {
+            let container = report.process.container.as_ref();
+            container.map_or("", |container| container.id.as_str()).into()
         }
+        Sort::Scope => event.scope().as_str().into(),
+        Sort::Port | Sort::Protocol | Sort::Since | Sort::Verdict => "".into(),
     }
+}
+
+/// What the process of a listener is called, and who holds the socket.
+fn process_words<'a>((event, report, holders): &Item<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let own = [report.label.as_str(), event.opener.comm.as_str()];
+    let exe = report.process.exe.as_deref();
+    own.into_iter()
+        .chain(exe)
+        .chain(holders.iter().map(|holder| holder.comm.as_str()))
+}
+
+/// The unit, and the service of a socket unit.
+fn unit_words(report: &Report) -> impl Iterator<Item = &str> {
+    let service = report.socket_unit.as_ref().map(|socket| socket.service.as_str());
+    report.unit().into_iter().chain(service)
+}
+
+/// What a container is called.
+fn container_words(report: &Report) -> impl Iterator<Item = &str> {
+    let container = report.process.container.iter();
+    container.flat_map(|container| {
+        let pod = container.pod.iter();
+        let names = pod.flat_map(|pod| [pod.name.as_str(), pod.namespace.as_str()]);
+        [container.runtime.as_str(), container.id.as_str()]
+            .into_iter()
+            .chain(names)
+    })
+}
+
+/// Whether a word stands anywhere in what people see of a listener. A port begins with it: 22 is not in 8022.
+fn mentions(item: &Item<'_>, word: &str) -> bool {
+    let (event, report, _) = item;
+    let socket = &event.socket;
+    let user = report.process.user.as_deref();
+    let others = report.process.package.as_deref().into_iter().chain(user);
+    let registered = report.names();
+    let words = registered
+        .into_iter()
+        .chain(process_words(item))
+        .chain(unit_words(report));
+    socket.port.to_string().starts_with(word)
+        || is_one(word, words.chain(container_words(report)).chain(others))
+        || socket.address.to_string().contains(word)
 }
 
 /// What is unexpected comes first.

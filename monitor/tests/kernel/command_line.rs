@@ -274,7 +274,7 @@ fn pages() -> Test {
         ("/-/healthy", 200, "healthy"),
         ("/-/ready", 200, "ready"),
         ("/telemetry", 200, "portreeve_build_info"),
-        ("/", 200, "href=\"/telemetry\""),
+        ("/", 200, "href=\"telemetry\""),
         ("/metrics", 404, ""),
     ] {
         let (found, body) = agent.get(path)?;

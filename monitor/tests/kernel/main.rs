@@ -5,7 +5,7 @@
 //! `PORTREEVE_SCENARIOS` (the program that plays situations; without it none is played),
 //! `PORTREEVE_REQUIRE_BACKENDS` (comma-separated: backends without which this run has failed),
 //! `PORTREEVE_GUEST_WITHOUT` (`inet_diag` in a guest without it), `PROMTOOL` (Prometheus's own checker),
-//! `PORTREEVE_ALERTMANAGER` and `PORTREEVE_PROMETHEUS` (folders with these unpacked).
+//! `PORTREEVE_ALERTMANAGER` and `PORTREEVE_PROMETHEUS` (folders with these unpacked). A browser is taken from `PATH`.
 //!
 //! A test that cannot run here prints `not run: NAME: REASON` and is listed as ignored.
 
@@ -15,6 +15,7 @@
 )]
 
 mod agent;
+mod browser;
 mod capabilities;
 mod command_line;
 mod demo;
@@ -27,6 +28,7 @@ mod kernel_fields;
 mod listeners;
 mod losses;
 mod outages;
+mod page;
 mod programs;
 mod prometheus_server;
 mod receivers;
@@ -133,6 +135,7 @@ fn main() -> ExitCode {
         .chain(refusals::ALL)
         .chain(reload::ALL)
         .chain(http::ALL)
+        .chain(page::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
         .chain(receivers::ALL)
@@ -153,6 +156,7 @@ fn main() -> ExitCode {
     }
     for (tests, missing) in [
         (http::WITH_SHELL, http::missing()),
+        (page::IN_A_BROWSER, browser::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),

@@ -32,17 +32,22 @@ pub(super) async fn port(State(shared): State<Shared>, Path(port): Path<String>)
 }
 
 async fn ask(shared: &Shared, about: About) -> Response {
+    answer(shared, about).await.map_or_else(|refusal| refusal, json)
+}
+
+/// What the agent answers, as a document, or what is said where it does not.
+pub(super) async fn answer(shared: &Shared, about: About) -> Result<String, Response> {
     let (answer, answered) = oneshot::channel();
     if shared.questions.send(Question { about, answer }).await.is_err() {
-        return unavailable();
+        return Err(unavailable());
     }
     let Ok(listing) = answered.await else {
-        return unavailable();
+        return Err(unavailable());
     };
     match tokio::task::spawn_blocking(listing).await {
-        Ok(Ok(document)) => json(document),
-        Ok(Err(wrong)) => sentence(StatusCode::BAD_REQUEST, wrong),
-        Err(_) => unavailable(),
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(wrong)) => Err(sentence(StatusCode::BAD_REQUEST, wrong)),
+        Err(_) => Err(unavailable()),
     }
 }
 

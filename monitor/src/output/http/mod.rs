@@ -1,7 +1,7 @@
-//! The HTTP server: the metrics page, the API with its stream of events, and the two questions of a supervisor.
+//! The HTTP server: the pages, the metrics, the API with its stream of events, and the two questions of a supervisor.
 //!
 //! `connections` takes and bounds connections, `door` says who may ask for what, `auth` who somebody is; `api`, `stream` and
-//! `page` answer. `web` is the web configuration in use. docs/openapi.yaml has each path and each answer.
+//! `page` (with what is below `page/`) answer. `web` is the web configuration in use. docs/openapi.yaml has each path and each answer.
 
 mod api;
 mod auth;
@@ -115,9 +115,11 @@ fn router(shared: &Shared) -> Router {
         .route("/api/v1/events", only(get(api::events)))
         .route("/api/v1/events/stream", only(get(stream::events)))
         .route("/api/v1/status", only(get(api::status)))
+        .route("/ports/{port}", only(get(page::port)))
+        .route("/assets/{name}", only(get(page::file)))
         .fallback(|| async { sentence(StatusCode::NOT_FOUND, "there is nothing here; / says what there is") });
     if &*shared.telemetry_path != "/" {
-        router = router.route("/", only(get(page::page)));
+        router = router.route("/", only(get(page::listeners)));
     }
     router.with_state(shared.clone())
 }

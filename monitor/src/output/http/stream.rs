@@ -16,7 +16,7 @@ use axum::{
     Extension,
     body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use hyper::body::Frame;
@@ -64,6 +64,8 @@ pub(super) async fn events(
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
+        // nginx would keep events until it has some kilobytes of them.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (head, Body::new(Frames(frames))).into_response()
 }

@@ -37,7 +37,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server that answers as the agent does, with what `samples` has.
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
     shared: Shared,
     /// Goes last, and all that runs with it.
@@ -45,7 +45,7 @@ struct Server {
 }
 
 /// What differs from one server to the next.
-struct Setting {
+pub(super) struct Setting {
     limits: Limits,
     is_local: bool,
     expose_api: bool,
@@ -66,7 +66,7 @@ impl Default for Setting {
 }
 
 impl Server {
-    fn start(change: impl FnOnce(&mut Setting)) -> Self {
+    pub(super) fn start(change: impl FnOnce(&mut Setting)) -> Self {
         let mut setting = Setting::default();
         change(&mut setting);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -140,17 +140,17 @@ impl Server {
         Answer::read(stream)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(super) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
     }
 }
 
 /// An answer as it came.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
@@ -175,7 +175,7 @@ impl Answer {
         }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines
             .into_iter()

@@ -58,6 +58,12 @@ fn each_kind_of_filter_finds_its_own() {
     for (query, expected) in [
         ("", &[22, 1992, 6379][..]),
         ("port=1990-1994", &[1992]),
+        ("text=stun", &[1992]),
+        ("text=19+python", &[1992]),
+        ("text=92", &[]),
+        ("text=SHOP&text=redis", &[6379]),
+        ("text=shop+sshd", &[]),
+        ("text=10.0.0.7", &[6379]),
         ("port=ssh,stun-p3", &[22, 1992]),
         ("port=22&port=6379", &[22, 6379]),
         ("name=IPSEND", &[1992]),
@@ -104,7 +110,7 @@ fn orders_go_both_ways_and_pages_neither_repeat_nor_leave_out() {
 #[test]
 fn what_makes_no_sense_is_refused_in_one_sentence() {
     for (query, sentence) in [
-        ("prot=tcp", "`prot` is no parameter here; there are port, protocol,"),
+        ("prot=tcp", "`prot` is no parameter here; there are port, text,"),
         ("port=sssh", "port: "),
         ("verdict=bad", "verdict: `bad` is none of expected, unexpected, unruled"),
         ("sort=up", "sort: `up` is no order; write one of port,"),

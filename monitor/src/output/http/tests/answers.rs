@@ -75,6 +75,13 @@ fn every_answer_is_what_the_document_says() {
     let foreign = "Origin: http://evil.example\r\n";
     for (method, path, said, headers, status) in [
         ("get", "/", "/", "", 200),
+        ("get", "/?scope=wide", "/", "", 400),
+        ("get", "/ports/1992", "/ports/{port}", "", 200),
+        ("get", "/ports/65536", "/ports/{port}", "", 400),
+        ("get", "/assets/page.css", "/assets/{name}", "", 200),
+        ("get", "/assets/page.js", "/assets/{name}", "", 200),
+        ("get", "/assets/icon.svg", "/assets/{name}", "", 200),
+        ("get", "/assets/page.ts", "/assets/{name}", "", 404),
         ("get", "/metrics", "/metrics", "", 200),
         ("get", "/-/healthy", "/-/healthy", "", 200),
         ("get", "/-/ready", "/-/ready", "", 200),
@@ -109,7 +116,7 @@ fn every_answer_is_what_the_document_says() {
     let exposed = Server::start(|setting| setting.is_local = false);
     let paths = openapi["paths"].as_object().unwrap();
     for (said, methods) in paths {
-        let path = said.replace("{port}", "1992");
+        let path = said.replace("{port}", "1992").replace("{name}", "page.css");
         let method = methods.as_object().unwrap().keys().next().unwrap();
         if methods[method]["responses"]["403"].is_object() {
             check(&exposed, method, &path, said, "", 403);
