@@ -1,6 +1,7 @@
 //! The wiring: from the probe to the outputs, until somebody says stop.
 
 mod blind;
+mod ending;
 mod looks;
 mod pipeline;
 mod processes;
@@ -25,7 +26,7 @@ use monitor_common::{PORTS, WATCH_ACCEPT, WATCH_BIND, WATCH_CONNECT, WATCH_LISTE
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 
 pub(crate) use self::reload::warn as warn_of_registry;
@@ -68,9 +69,6 @@ const SELFTEST_EVERY: Duration = Duration::from_secs(300);
 
 /// Sockets of a look that leaves some megabytes behind.
 const LARGE: usize = 2_048;
-
-/// How long the outputs may take to finish.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM. `settings` and `chosen` are what `sources` gave after they looked like `mark`.
 pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mark) -> Result<()> {
@@ -161,36 +159,7 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     // From here on the kernel reports nothing more; what it reported is still told.
     let pipeline = agent.disarm();
     let _ = stopping.send(true);
-    let finish = async {
-        while servers.join_next().await.is_some() {}
-        log.abort();
-    };
-    let _ = timeout(LAST_WORDS, finish).await;
-    pipeline.receivers().stop();
-    let told = async {
-        while !pipeline.receivers().have_ended() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if timeout(LAST_WORDS, told).await.is_err() {
-        ::log::warn!("a receiver of alerts does not answer: the next agent tells it");
-    }
-    let (writer, history) = pipeline.finish();
-    if timeout(LAST_WORDS, tokio::task::spawn_blocking(|| history.finish()))
-        .await
-        .is_err()
-    {
-        ::log::error!("the disk of the history does not answer: the last listeners are not kept");
-    }
-    if let Some(writer) = writer {
-        // On a thread of its own: a reader that has stopped reading would block it for ever.
-        let written = tokio::task::spawn_blocking(|| writer.finish());
-        match timeout(LAST_WORDS, written).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => ::log::error!("cannot write the last events: {error}"),
-            _ => ::log::error!("the reader of stdout does not read: the last events are lost"),
-        }
-    }
+    ending::finish(pipeline, servers, log).await;
     ::log::info!("stopped");
     outcome
 }

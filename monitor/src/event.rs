@@ -5,6 +5,8 @@ mod errno;
 
 use std::{fmt, net::IpAddr};
 
+use serde::Deserialize;
+
 use crate::registry::Transport;
 pub use decode::DecodeError;
 pub use errno::errno_name;
@@ -50,7 +52,8 @@ pub enum Family {
 }
 
 /// The transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -337,7 +340,8 @@ impl Socket {
 }
 
 /// Who can reach a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Every address of the namespace.
     Wildcard,

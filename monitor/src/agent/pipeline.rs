@@ -470,11 +470,16 @@ impl Pipeline {
         }
     }
 
+    /// Gives up the history, so that it can finish. Nothing is put into it from then on.
+    pub(super) fn part_with_history(&mut self) -> Recorder {
+        std::mem::take(&mut self.history)
+    }
+
     /// Writes down which alerts fire, and gives up what writes, so that it can finish.
-    pub(super) fn finish(mut self) -> (Option<Writer>, Recorder) {
+    pub(super) fn finish(mut self) -> Option<Writer> {
         self.note_accepted(clock::boot_now());
         self.keep_alerts();
-        (self.writer, self.history)
+        self.writer
     }
 
     /// Who is told of alerts.

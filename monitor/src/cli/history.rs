@@ -94,8 +94,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let history = files.resolve(&chosen.registry)?.history();
     let asked = Asked::new(&args.asked, &chosen.registry)?;
     let time = Timestamp::now();
-    let at = |moment: Option<moment::Moment>| moment.map(|moment| moment.before(time));
-    let (since, until) = (at(args.since), at(args.until));
+    let since = args.since.map(|since| since.passed("--since", time)).transpose()?;
+    let until = args.until.map(|until| until.before(time));
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {

@@ -91,6 +91,12 @@ impl Policy {
         self
     }
 
+    /// The same with another verdict on what nothing names.
+    #[must_use]
+    pub fn with_default(self, otherwise: Verdict) -> Self {
+        Self { otherwise, ..self }
+    }
+
     /// The rules, in order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

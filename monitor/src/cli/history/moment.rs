@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
-use crate::config::duration;
+use crate::{config::duration, exit::UsageError};
 
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,21 @@ impl Moment {
             Self::Ago(span) => nanoseconds(now).saturating_sub(span),
             Self::At(at) => at,
         }
+    }
+
+    /// The same, of what is asked for from there on. `flag` is what it was given with.
+    ///
+    /// # Errors
+    /// Where it lies ahead: what listens now would be shown as if it answered that.
+    pub fn passed(self, flag: &str, now: Timestamp) -> Result<i64, UsageError> {
+        let at = self.before(now);
+        if at <= nanoseconds(now) {
+            return Ok(at);
+        }
+        Err(UsageError(format!(
+            "{flag} lies ahead: it is {} in UTC; write a time that has passed, or how long ago (7d, 12h)",
+            now.strftime("%Y-%m-%d %H:%M")
+        )))
     }
 }
 
@@ -59,4 +74,9 @@ fn a_moment_is_a_span_or_a_time() {
     }
     let now = Timestamp::from_nanosecond(i128::from(3 * day)).unwrap();
     assert_eq!(Moment::Ago(day).before(now), 2 * day);
+    assert_eq!(Moment::At(3 * day).passed("--since", now).unwrap(), 3 * day);
+    assert_eq!(
+        Moment::At(3 * day + 1).passed("--since", now).unwrap_err().to_string(),
+        "--since lies ahead: it is 1970-01-04 00:00 in UTC; write a time that has passed, or how long ago (7d, 12h)"
+    );
 }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::seen::{Owner, Seen};
+use super::{
+    judge::mark,
+    seen::{Owner, Seen},
+};
 use crate::cli::list::json;
 
 /// What was learned, in an order that stays the same.
@@ -27,7 +30,7 @@ pub struct Expectation {
     pub unit: Option<String>,
     /// `host` or `other`.
     pub namespace: &'static str,
-    /// Whether a rule or an expectation says that this must not be: it is for a person to allow.
+    /// Whether a rule or an expectation says that this, or what it would take too, must not be: it is for a person to allow.
     pub unexpected: bool,
     /// Whether it is about ports that the kernel chose, which are others each time.
     pub automatic: bool,
@@ -72,10 +75,11 @@ fn as_text<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::
 type Key = (Owner, bool, bool, bool);
 
 /// Groups what was seen on these hosts. `is_automatic` says whether the kernel hands out a port.
-pub fn group(hosts: BTreeSet<String>, seen: &[Seen], is_automatic: impl Fn(u16) -> bool) -> Learned {
+pub fn group(hosts: BTreeSet<String>, mut seen: Vec<Seen>, is_automatic: impl Fn(u16) -> bool) -> Learned {
+    mark(&mut seen, &is_automatic);
     let mut left_out = BTreeSet::new();
     let mut groups = BTreeMap::<Key, Vec<&Seen>>::new();
-    for seen in seen {
+    for seen in &seen {
         match &seen.owner {
             Ok(owner) => {
                 let automatic = seen.automatic.unwrap_or_else(|| is_automatic(seen.port));

@@ -6,7 +6,13 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{event::Protocol, history::read::Row, output::report::process_name, policy::Verdict};
+use super::judge::Judge;
+use crate::{
+    event::{Protocol, Scope},
+    history::read::Row,
+    output::report::process_name,
+    policy::Facts,
+};
 
 /// A document larger than this is none of `portreeve list --json`: some 2 KiB a listener.
 const DOCUMENT_MAX: u64 = 256 << 20;
@@ -53,19 +59,24 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Listener {
-    protocol: String,
+    protocol: Protocol,
     port: u16,
     #[serde(default)]
     automatic: Option<bool>,
+    scope: Scope,
     host_netns: bool,
     since: Option<String>,
     process: Option<Process>,
     #[serde(default)]
     missing: Vec<String>,
-    container: Option<serde::de::IgnoredAny>,
+    container: Option<Container>,
     unit: Option<String>,
-    verdict: String,
-    rule: Option<String>,
+    service: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -77,11 +88,11 @@ struct Process {
     uid: Option<u32>,
 }
 
-/// Reads a file of another host.
+/// Reads a file of another host, and judges what listened there.
 ///
 /// # Errors
 /// One sentence where it cannot be read, or is something else.
-pub fn read(path: &Path) -> Result<(String, Vec<Seen>)> {
+pub fn read(path: &Path, judge: &Judge) -> Result<(String, Vec<Seen>)> {
     let open = || -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         File::open(path)?.take(DOCUMENT_MAX).read_to_end(&mut bytes)?;
@@ -89,7 +100,7 @@ pub fn read(path: &Path) -> Result<(String, Vec<Seen>)> {
     };
     let what = || format!("--merge: {} is no document of `portreeve list --json`", path.display());
     match open() {
-        Ok(bytes) => match parse(&bytes) {
+        Ok(bytes) => match parse(&bytes, judge) {
             Ok(seen) => Ok(seen),
             Err(error) => bail!("{}: {error}", what()),
         },
@@ -97,25 +108,53 @@ pub fn read(path: &Path) -> Result<(String, Vec<Seen>)> {
     }
 }
 
-/// Reads a document: the host, and what listens there.
+/// Reads a document: the host, and what listens there. Its verdicts are by the rules of whoever wrote it: they are judged anew.
 ///
 /// # Errors
 /// Where it is something else.
-pub fn parse(document: &[u8]) -> serde_json::Result<(String, Vec<Seen>)> {
+pub fn parse(document: &[u8], judge: &Judge) -> serde_json::Result<(String, Vec<Seen>)> {
     let Document { host, listeners } = serde_json::from_slice(document)?;
-    let seen = listeners.into_iter().map(|listener| listener.seen(&host)).collect();
+    let seen = listeners.into_iter().map(|listener| listener.seen(&host, judge));
+    let seen = seen.collect();
     Ok((host, seen))
 }
 
 /// What the history of this host has. A UDP socket on an automatic port belongs mostly to a program that only asks others.
-pub fn of_history(host: &str, rows: Vec<Row>) -> Vec<Seen> {
+///
+/// The verdict in it is by the rules of its day: it is judged anew. `service_of` says what a socket unit starts, which is not kept.
+pub fn of_history(
+    host: &str,
+    rows: Vec<Row>,
+    judge: &Judge,
+    mut service_of: impl FnMut(&Row) -> Option<String>,
+) -> Vec<Seen> {
     let rows = rows
         .into_iter()
         .filter(|row| row.protocol == Protocol::Tcp || row.automatic != Some(true));
-    rows.map(|row| of_row(host, row)).collect()
+    rows.map(|row| {
+        let service = service_of(&row);
+        let unexpected = judge.unexpected(&facts_of(&row, service.as_deref()));
+        of_row(host, row, unexpected)
+    })
+    .collect()
 }
 
-fn of_row(host: &str, row: Row) -> Seen {
+/// What the rules ask, as far as the history has it.
+fn facts_of<'a>(row: &'a Row, service: Option<&'a str>) -> Facts<'a> {
+    let container = row.container.as_deref();
+    Facts {
+        automatic: row.automatic,
+        exe: row.exe.as_deref(),
+        uid: row.uid,
+        user: row.user.as_deref(),
+        unit: row.unit.as_deref(),
+        service,
+        container: container.map(|name| name.split_once(':').map_or(name, |(_, id)| id)),
+        ..Facts::of_listener(row.protocol, row.port, row.scope, row.host_netns)
+    }
+}
+
+fn of_row(host: &str, row: Row, unexpected: Option<String>) -> Seen {
     let time = |nanoseconds: i64| Timestamp::from_nanosecond(nanoseconds.into()).ok();
     Seen {
         host: host.to_owned(),
@@ -125,7 +164,7 @@ fn of_row(host: &str, row: Row) -> Seen {
         host_netns: row.host_netns,
         owner: owner(row.exe, row.user, row.uid, row.unit, row.container.is_some()),
         process: row.process,
-        unexpected: (row.verdict == Verdict::Unexpected).then(|| row.rule.unwrap_or_default()),
+        unexpected,
         first: time(row.opened),
         last: row.closed.and_then(|(at, _)| time(at)),
         times: Some(1),
@@ -133,8 +172,9 @@ fn of_row(host: &str, row: Row) -> Seen {
 }
 
 impl Listener {
-    fn seen(self, host: &str) -> Seen {
+    fn seen(self, host: &str, judge: &Judge) -> Seen {
         let hidden = self.missing.iter().any(|missing| missing == "process");
+        let unexpected = judge.unexpected(&self.facts(hidden));
         let process = self.process.as_ref().map_or_else(
             || "?".to_owned(),
             |process| process_name(process.exe.as_deref(), &process.comm),
@@ -147,16 +187,31 @@ impl Listener {
         };
         Seen {
             host: host.to_owned(),
-            protocol: self.protocol,
+            protocol: self.protocol.as_str().to_owned(),
             port: self.port,
             automatic: self.automatic,
             host_netns: self.host_netns,
             owner,
             process,
-            unexpected: (self.verdict == "unexpected").then(|| self.rule.unwrap_or_default()),
+            unexpected,
             first: self.since.and_then(|since| since.parse().ok()),
             last: None,
             times: None,
+        }
+    }
+
+    fn facts(&self, hidden: bool) -> Facts<'_> {
+        let process = self.process.as_ref();
+        Facts {
+            automatic: self.automatic,
+            exe: process.and_then(|process| process.exe.as_deref()),
+            uid: process.and_then(|process| process.uid),
+            user: process.and_then(|process| process.user.as_deref()),
+            unit: self.unit.as_deref(),
+            service: self.service.as_deref(),
+            container: self.container.as_ref().map(|container| container.id.as_str()),
+            hidden,
+            ..Facts::of_listener(self.protocol, self.port, self.scope, self.host_netns)
         }
     }
 }

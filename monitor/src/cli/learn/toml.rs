@@ -12,7 +12,10 @@ use super::group::{Expectation, Learned, Port};
 pub fn render(learned: &Learned, from: &str, is_now: bool) -> String {
     let mut text = format!(
         "# Expected listeners, by `portreeve learn` from {from}.\n\
-         # Read it before you use it: what stands here is told no more.\n"
+         # Read it before you use it: what stands here is told no more.\n\
+         # Of ports that it does not name it says nothing. To have a new one told and\n\
+         # fail a gate, set default = \"unexpected\" in [policy], or let the gate be\n\
+         # `portreeve list --fail-on unruled`.\n"
     );
     let about = About {
         hosts: learned.hosts.len(),
@@ -22,7 +25,7 @@ pub fn render(learned: &Learned, from: &str, is_now: bool) -> String {
         text.push('\n');
         let block = block(expectation, &about);
         if expectation.unexpected {
-            text.push_str("# Unexpected until now. Where it may be, take the marks away:\n");
+            text.push_str("# Unexpected by the rules. Where it may be, take the marks away:\n");
             block.lines().for_each(|line| text.push_str(&format!("#{line}\n")));
         } else {
             text.push_str(&block);
@@ -56,8 +59,17 @@ fn block(expectation: &Expectation, about: &About) -> String {
     if expectation.automatic {
         let protocols: BTreeSet<_> = expectation.ports.iter().map(|port| string(&port.protocol)).collect();
         let protocols: Vec<_> = protocols.into_iter().collect();
+        let rules: BTreeSet<_> = expectation
+            .ports
+            .iter()
+            .filter_map(|port| port.rule.as_deref())
+            .collect();
+        let rules: String = rules
+            .into_iter()
+            .map(|rule| format!(", rule {}", comment(rule)))
+            .collect();
         text.push_str(&format!(
-            "protocols = [{}]\nautomatic = true # {} that the kernel chose\n",
+            "protocols = [{}]\nautomatic = true # {} that the kernel chose{rules}\n",
             protocols.join(", "),
             match expectation.ports.len() {
                 1 => "a port".to_owned(),

@@ -21,7 +21,7 @@ use crate::{
         print::say,
         run::{DEFAULT_ADDRESS, PathArgs},
     },
-    config,
+    config, history,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
     policy::Policy,
@@ -282,6 +282,14 @@ impl Looker {
         let found = self.look_up(holder, socket_uid);
         self.known.insert(key, found.clone());
         found
+    }
+
+    /// The service that a socket unit of the history starts, as the unit files are now.
+    pub fn service_of(&mut self, row: &history::read::Row) -> Option<String> {
+        let unit = row.unit.as_deref().filter(|unit| unit.ends_with(".socket"))?;
+        let address = row.address.to_canonical();
+        let found = self.identity.socket_unit(row.protocol, address, row.port)?;
+        (found.unit == unit).then_some(found.service)
     }
 
     /// Whether the host knows a user by this name, or it is a number.
