@@ -308,6 +308,13 @@ impl Event {
         Scope::of(self.subject().address)
     }
 
+    /// Whether the kernel chose the port that the event is about; `None` where that is not known. Of a connect or an accept the
+    /// socket's own port is another one, or says nothing: a client's is nearly always automatic.
+    pub fn automatic(&self) -> Option<bool> {
+        let is_local = !matches!(self.kind, Kind::Connect | Kind::Accept);
+        (is_local && self.source != Source::Tables).then_some(self.socket.automatic)
+    }
+
     /// Whether it was found and not seen to happen.
     pub fn is_found(&self) -> bool {
         self.source != Source::Hook

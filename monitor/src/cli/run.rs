@@ -230,6 +230,9 @@ fn start(args: &Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the threads of the agent")?;
     if args.check {
+        for remark in settings.receivers.unreadable() {
+            ::log::warn!("{remark}");
+        }
         // The ring's reader registers with the runtime.
         return check(&runtime.block_on(async { agent::check(&settings) })?, settings.backend);
     }

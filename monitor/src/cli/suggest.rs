@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut looker = Looker::new(&args.sources, configured, false);
     // Who holds the ports does not matter, which makes it quick.
     let look = looker.look(false);
-    let host = looker.ports(&look);
+    let host = looker.ports(&look, true);
     // Of a UDP or TCP socket whose process is not seen the port is seen all the same.
     let blind: Vec<Unseen> = look
         .unseen

@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         print(&format!("{address} listens, process {}\n", std::process::id()))?;
     }
 
-    let hook = agent.listener(socket)?;
+    let hook = agent.listener(socket, args.port)?;
     told(
         &mut steps,
         Step::new("hook", None, opened, hook.time),

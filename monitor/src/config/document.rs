@@ -198,9 +198,17 @@ impl<'a> Table<'a> {
 
     /// Notes what is wrong with the value of a key that was taken.
     pub(super) fn note_at(&self, key: &str, sentence: impl Into<String>) -> Noted {
+        self.wrong.note(self.start_of(key), sentence)
+    }
+
+    /// Notes each of some things that are wrong with it.
+    pub(super) fn note_each_at(&self, key: &str, sentences: Vec<String>) -> Noted {
+        self.wrong.note_each(self.start_of(key), sentences)
+    }
+
+    fn start_of(&self, key: &str) -> usize {
         let taken = self.known.iter().find(|(known, _)| *known == key);
-        let start = taken.and_then(|(_, start)| *start);
-        self.wrong.note(start.unwrap_or(self.start), sentence)
+        taken.and_then(|(_, start)| *start).unwrap_or(self.start)
     }
 
     /// Where the table begins.

@@ -5,6 +5,7 @@ use std::{
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    string::FromUtf8Error,
     time::Duration,
 };
 
@@ -249,7 +250,19 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
             path.display()
         )));
     }
-    fs::read_to_string(path).map_err(refuse)
+    String::from_utf8(fs::read(path).map_err(refuse)?).map_err(|error| no_text(path, &error))
+}
+
+/// Says where a file is no UTF-8.
+fn no_text(path: &Path, error: &FromUtf8Error) -> ConfigError {
+    let start = error.utf8_error().valid_up_to();
+    let (sound, rest) = error.as_bytes().split_at_checked(start).unwrap_or_default();
+    let before = Wrong::new(path, String::from_utf8_lossy(sound).into_owned());
+    let byte = rest.first().copied().unwrap_or_default();
+    ConfigError(vec![Problem {
+        place: Some(before.place(start)),
+        sentence: format!("the byte 0x{byte:02x} is no UTF-8 here; save the file in UTF-8"),
+    }])
 }
 
 impl<'a> Tables<'a> {

@@ -254,6 +254,18 @@ fn files_beside_are_read_in_the_order_of_their_names_and_later_values_win() {
     assert!(error.contains("gone.toml") && error.contains("No such file"), "{error}");
 }
 
+#[test]
+fn a_file_that_is_no_utf_8_is_told_with_the_place_where_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.toml");
+    fs::write(&path, b"[agent]\ninstance = \"\xc3\xa9\xe9\"\n").unwrap();
+    let error = gather(&[path]).resolve(Registry::embedded()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("/p.toml line 2 column 14: the byte 0xe9 is no UTF-8 here; save the file in UTF-8"),
+        "{error}"
+    );
+}
+
 /// All that is wrong, a line each.
 pub(super) fn wrong(text: &str) -> Vec<String> {
     let error = parse(text).unwrap_err();

@@ -34,6 +34,54 @@ fn contradictions_and_what_can_never_match_are_refused() {
             "line 6 column 22: automatic_severity is of no use",
         ),
         (
+            rule("ports = [1]\nautomatic = true\nautomatic_severity = \"info\""),
+            "line 6 column 22: beside automatic = true this is the only severity, and `severity` is of no use",
+        ),
+        (
+            rule("ports = [1]\non = [\"accept\", \"bind_failed\"]\nautomatic_severity = \"info\""),
+            "line 6 column 22: automatic_severity is of no use where a rule is on no listen and no bind",
+        ),
+        (
+            rule("ports = [1]\non = [\"accept\"]\nautomatic = true"),
+            "line 6 column 13: the rule `r` can never match on accept: only of listens and binds is it known",
+        ),
+        (
+            rule("ports = [1]\non = [\"listen\", \"connect\", \"bind_failed\"]\nautomatic = true"),
+            "line 6 column 13: the rule `r` can never match on connect and bind_failed: only",
+        ),
+        (
+            rule("ports = [1]\non = [\"connect\"]\nscope = \"wildcard\""),
+            "line 6 column 9: the rule `r` can never match on connect: nobody connects to the wildcard address",
+        ),
+        (
+            rule("exe = [\"/a\", \"/usr/bin/[b-a]x\"]"),
+            "line 4 column 14: `/usr/bin/[b-a]x` is no pattern: no letter lies between b and a; write [a-b]",
+        ),
+        (
+            rule("unit = \"{a,b}.service\""),
+            "line 4 column 8: `{a,b}.service` is no pattern: {a,b} is no choice here; write a list",
+        ),
+        (
+            rule("ports = [22, 23]") + &rule("ports = [\"22-23\"]\non = [\"listen\"]").replace("\"r\"", "\"s\""),
+            "line 5 column 1: but for its name this is the rule `r`",
+        ),
+        (
+            rule("ports = [22]\nuser = 0") + &rule("ports = [22]\nuser = [\"root\", 0]").replace("\"r\"", "\"s\""),
+            "line 6 column 1: but for its name this is the rule `r`",
+        ),
+        (
+            expect("ports = [22]\nexe = \"/usr/sbin/sshd\"") + &expect("ports = [\"ssh\"]\nexe = [\"/usr/sbin/sshd\"]"),
+            "line 4 column 1: this is the expectation `sshd-22` (p.toml line 1 column 1) again",
+        ),
+        (
+            rule("ports = [22]\nuser = \"0\"") + &expect("name = \"all\"\nports = [22]\nuser = \"root\""),
+            "line 6 column 1: the expectation `all` takes all that the rule `r`",
+        ),
+        (
+            rule("exe = \"/usr/bin/nc*\"") + &expect("name = \"all\"\nexe = \"/usr/**\""),
+            "line 5 column 1: the expectation `all` takes all that the rule `r`",
+        ),
+        (
             rule("ports = [1]\non = [\"accept\"]\nfor = \"5m\""),
             "line 6 column 7: `for` is about what lasts",
         ),
@@ -95,6 +143,17 @@ fn contradictions_and_what_can_never_match_are_refused() {
     }
     let not_whole = rule("ports = [5005]") + &expect("ports = [5005]\nexe = \"/usr/bin/java\"");
     assert!(parse(&not_whole).is_ok());
+    // What users are called is another host's affair.
+    let www = rule("ports = [80]\nuser = 33") + &expect("ports = [80]\nuser = \"www-data\"");
+    assert!(parse(&www).is_ok());
+    // Some words of `on` may have what others cannot.
+    for rest in [
+        "automatic_severity = \"info\"\non = [\"connect\", \"bind\"]",
+        "scope = \"wildcard\"\non = [\"listen\", \"accept\"]",
+        "automatic = false\non = [\"connect\"]",
+    ] {
+        assert!(parse(&rule(&format!("ports = [1]\n{rest}"))).is_ok(), "{rest}");
+    }
     // Who asks for each accept hears of an expected listener's too.
     let accepts = rule("ports = [5005]\non = [\"accept\"]") + &expect("ports = [5005]");
     assert!(parse(&accepts).is_ok());
@@ -238,6 +297,22 @@ port = 0
         );
         assert!(!told.contains("hush"), "{told}");
     }
+}
+
+#[test]
+fn each_mistake_in_a_text_is_told() {
+    let wrong = wrong("[[rule]]\nname = \"r\"\nports = [1]\nseverity = \"info\"\nsummary = \"{proces} x {\"\n");
+    let [first, second] = wrong.as_slice() else {
+        panic!("{wrong:?}")
+    };
+    assert!(
+        first.starts_with("p.toml line 5 column 11: `{proces}` stands for nothing"),
+        "{first}"
+    );
+    assert!(
+        second.starts_with("p.toml line 5 column 11: a `{` has no `}`"),
+        "{second}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
 use crate::output::{
     alertmanager, journal,
     notify::{
-        Wanted,
+        Wanted, client,
         endpoint::{Credentials, Endpoint, Url},
     },
 };
@@ -142,7 +142,7 @@ impl Access {
     fn of(table: &mut Table<'_>) -> Self {
         let (mut timeout, mut ca_file, mut credentials) = (None, None, None);
         replace(&mut timeout, table.take("timeout", self::timeout));
-        replace(&mut ca_file, table.take("ca_file", |text| absolute("ca_file", text)));
+        replace(&mut ca_file, table.take("ca_file", authorities));
         replace(&mut credentials, self::credentials(table));
         Self {
             timeout,
@@ -150,6 +150,12 @@ impl Access {
             credentials,
         }
     }
+}
+
+fn authorities(text: String) -> Result<PathBuf, String> {
+    let path = absolute("ca_file", text)?;
+    client::check_authorities_in(&path)?;
+    Ok(path)
 }
 
 fn webhook_name(name: String) -> Result<String, String> {

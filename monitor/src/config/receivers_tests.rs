@@ -12,6 +12,24 @@ fn receivers(text: &str) -> Result<Wanted, ConfigError> {
 }
 
 #[test]
+fn a_file_of_certificates_without_any_is_wrong_and_one_that_is_not_there_may_come() {
+    let file = |name: &str| format!("{}/src/output/notify/testdata/{name}", env!("CARGO_MANIFEST_DIR"));
+    for table in [
+        "[alertmanager]\nurls = [\"https://a:1\"]",
+        "[[webhook]]\nurl = \"https://a:1\"",
+    ] {
+        let with = |name: &str| receivers(&format!("{table}\nca_file = {:?}\n", file(name)));
+        assert!(with("ca.pem").is_ok() && with("gone.pem").is_ok());
+        let error = with("server.key").unwrap_err().to_string();
+        let expected = "/server.key has no certificate in it; it is to be a PEM file";
+        assert!(
+            error.starts_with("p.toml line 3 column 11: /") && error.ends_with(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn every_key_is_understood() {
     let wanted = receivers(
         r#"

@@ -12,8 +12,8 @@ use crate::{
     event::Protocol,
     exit::{Place, Problem},
     policy::{
-        Automatic, Expect, KEEP_FIRING_FOR, On, RESERVED_LABELS, Rule, Selector, Severity, Template, UNEXPECTED,
-        WATCHED, hiding,
+        Automatic, Expect, KEEP_FIRING_FOR, On, RESERVED_LABELS, Reach, Rule, Selector, Severity, Template, UNEXPECTED,
+        WATCHED, hiding, says_the_same,
     },
     registry::Registry,
 };
@@ -67,8 +67,8 @@ impl All {
         let automatic_severity = table.take("automatic_severity", any::<Severity>);
         let for_ = table.take("for", time);
         let keep = table.take("keep_firing_for", time);
-        let summary = table.take("summary", |text: String| Template::parse(&text));
-        let description = table.take("description", |text: String| Template::parse(&text));
+        let summary = template(&mut table, "summary");
+        let description = template(&mut table, "description");
         let runbook = table.take("runbook_url", runbook);
         let labels = labels(&mut table);
         let is_whole = table.end();
@@ -89,9 +89,11 @@ impl All {
         if let Some(problem) = never(&name, &owner, &selector, &on) {
             table.note(problem);
         }
-        if let (Ok(Some(_)), Automatic::Only(false)) = (automatic_severity, selector.automatic) {
-            let text = "automatic_severity is of no use beside automatic = false; leave one of them out";
-            table.note_at("automatic_severity", text);
+        for (key, problem) in impossible(&owner, &selector, &on) {
+            table.note_at(key, problem);
+        }
+        if let (Ok(Some(_)), Some(problem)) = (automatic_severity, useless(selector.automatic, &on)) {
+            table.note_at("automatic_severity", problem);
         }
         let rule = Rule {
             name: name.clone(),
@@ -107,11 +109,7 @@ impl All {
             labels: or_default(labels),
         };
         let is_sound = table.wrong_so_far() == before;
-        let named_as = |other: &Placed<Rule>| Rule {
-            name: other.name.clone(),
-            ..rule.clone()
-        };
-        let same = |other: &&Placed<Rule>| is_sound && other.is_sound && other.value == named_as(other);
+        let same = |other: &&Placed<Rule>| is_sound && other.is_sound && other.value.says_the_same(&rule);
         if let Some(other) = self.rules.iter().find(same) {
             table.note(format!(
                 "but for its name this is the rule `{}` ({}); leave one of them out",
@@ -147,7 +145,8 @@ impl All {
             table.note(text);
             return;
         }
-        if let Some(other) = self.expects.iter().find(|other| other.value.selector == selector) {
+        let same = |other: &&Placed<Expect>| says_the_same(&other.value.selector, &selector);
+        if let Some(other) = self.expects.iter().find(same) {
             table.note(format!(
                 "this is the expectation `{}` ({}) again; leave one of them out",
                 other.name, other.place
@@ -319,6 +318,64 @@ fn never(name: &str, owner: &str, selector: &Selector, on: &[On]) -> Option<Stri
         ));
     }
     None
+}
+
+/// What the events of a word of `on` can never be, with the key that asks for it. Such a word does nothing, and whoever wrote it
+/// waits in vain.
+fn impossible(owner: &str, selector: &Selector, on: &[On]) -> Vec<(&'static str, String)> {
+    let without = |can_be: fn(On) -> bool| {
+        let words = on.iter().filter(|on| !can_be(**on)).map(|on| on.as_str());
+        words.collect::<Vec<_>>().join(" and ")
+    };
+    let mut found = Vec::new();
+    let words = without(On::can_be_wildcard);
+    if selector.scope == Reach::Wildcard && !words.is_empty() {
+        found.push((
+            "scope",
+            format!(
+                "{owner} can never match on {words}: nobody connects to the wildcard address, but to loopback or to one address; \
+                 leave out `scope`, or {words}"
+            ),
+        ));
+    }
+    let words = without(On::can_be_automatic);
+    if selector.automatic == Automatic::Only(true) && !words.is_empty() {
+        found.push((
+            "automatic",
+            format!(
+                "{owner} can never match on {words}: only of listens and binds is it known that the kernel chose the port; leave \
+                 out `automatic`, or {words}"
+            ),
+        ));
+    }
+    found
+}
+
+/// Why one of the two severities of a rule is never that of an alert.
+fn useless(automatic: Automatic, on: &[On]) -> Option<&'static str> {
+    match automatic {
+        Automatic::Only(false) => {
+            Some("automatic_severity is of no use beside automatic = false; leave one of them out")
+        }
+        Automatic::Only(true) => Some(
+            "beside automatic = true this is the only severity, and `severity` is of no use; write it there, and leave \
+             automatic_severity out",
+        ),
+        Automatic::Any if !on.is_empty() && !on.iter().any(|on| on.can_be_automatic()) => Some(
+            "automatic_severity is of no use where a rule is on no listen and no bind: of nothing else is it known that the \
+             kernel chose the port; leave it out",
+        ),
+        Automatic::Any => None,
+    }
+}
+
+/// A text with places, of which each that is not understood is noted.
+fn template(table: &mut Table<'_>, key: &'static str) -> Result<Option<Template>, Noted> {
+    let Some(text) = table.take(key, any::<String>)? else {
+        return Ok(None);
+    };
+    let read = Template::parse(&text).map(Some);
+    read.map_err(|mistakes| table.note_each_at(key, mistakes))
 }
 
 fn time(text: String) -> Result<Duration, String> {

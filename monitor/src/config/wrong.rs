@@ -39,6 +39,14 @@ impl Wrong {
         Noted(())
     }
 
+    /// Notes each of some things that are wrong with what begins at this byte.
+    pub(super) fn note_each(&self, start: usize, sentences: Vec<String>) -> Noted {
+        for sentence in sentences {
+            self.note(start, sentence);
+        }
+        Noted(())
+    }
+
     /// Where this byte stands.
     pub(super) fn place(&self, start: usize) -> Place {
         let line = self.lines.partition_point(|begin| *begin <= start);

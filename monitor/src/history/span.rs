@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    event::{Event, Protocol, SocketKey, Source},
+    event::{Event, Protocol, SocketKey},
     identity::{Clock, ProcessIdentity},
     output::{Origin, Report},
     policy::Verdict,
@@ -77,7 +77,7 @@ impl Span {
             protocol: socket.protocol,
             address: socket.address,
             port: socket.port,
-            automatic: (event.source != Source::Tables).then_some(socket.automatic),
+            automatic: event.automatic(),
             label: report.label.clone(),
             opener: opener.is_known().then_some(Opener {
                 pid: opener.tgid,

@@ -271,7 +271,7 @@ fn line<'a>(host: &'a str, event: &'a Event, report: &'a Report, clock: Clock) -
         },
         address: subject.address,
         port: subject.port,
-        automatic: knows_options.then_some(socket.automatic),
+        automatic: event.automatic(),
         peer: event.peer.filter(|_| event.kind == Kind::Accept).map(End::from),
         local: (event.kind == Kind::Connect && local.port != 0).then(|| End::from(local)),
         scope: event.scope().as_str(),

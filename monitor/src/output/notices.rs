@@ -9,7 +9,7 @@ use crate::{
     event::{Event, Protocol},
     exit::printable,
     policy::{
-        Rule, Severity,
+        Glob, Rule, Severity,
         notice::{ADDRESSES, Notice, SUMMARY, Subject, alertname},
         template::Placeholder,
     },
@@ -183,7 +183,7 @@ struct Expectation {
 /// allow everybody.
 fn expect(event: &Event, report: &Report) -> Option<String> {
     let process = &report.process;
-    let exe = process.exe.as_deref().map(literal)?;
+    let exe = process.exe.as_deref().map(Glob::literal)?;
     let protocol = match event.socket.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -204,24 +204,15 @@ fn expect(event: &Event, report: &Report) -> Option<String> {
             name: format!("{}-{}", name.trim_matches('-'), event.socket.port),
             ports: vec![format!("{protocol}/{}", event.socket.port)],
             exe: Some(exe),
-            user: process.user.as_deref().map(literal),
+            user: process.user.clone(),
             // A login's scope is another one tomorrow.
-            unit: report.unit().filter(|unit| !unit.ends_with(".scope")).map(literal),
+            unit: report
+                .unit()
+                .filter(|unit| !unit.ends_with(".scope"))
+                .map(Glob::literal),
         }],
     };
     toml::to_string(&block).ok()
-}
-
-/// A text in which a glob finds nothing but itself.
-fn literal(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '*' | '?' | '[' | ']' => literal.extend(['[', letter, ']']),
-            letter => literal.push(letter),
-        }
-    }
-    literal
 }
 
 #[cfg(test)]

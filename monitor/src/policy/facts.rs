@@ -1,7 +1,7 @@
 //! What rules and expectations look at.
 
 use crate::{
-    event::{Event, Kind, Outcome, Protocol, Scope, Source},
+    event::{Event, Kind, Outcome, Protocol, Scope},
     identity::{ProcessIdentity, SocketUnit},
 };
 
@@ -21,7 +21,7 @@ pub struct Facts<'a> {
     pub scope: Scope,
     /// Whether its namespace is the host's.
     pub host_netns: bool,
-    /// Whether the kernel chose the port.
+    /// Whether the kernel chose the port; not known of connects and accepts.
     pub automatic: Option<bool>,
     /// The executable's path.
     pub exe: Option<&'a str>,
@@ -73,7 +73,7 @@ impl<'a> Facts<'a> {
         Self {
             kind: if is_listener { Kind::Listen } else { event.kind },
             failed: matches!(event.outcome, Outcome::Failed(_)),
-            automatic: (event.source != Source::Tables).then_some(event.socket.automatic),
+            automatic: event.automatic(),
             exe: process.exe.as_deref(),
             uid: event.opener.is_known().then_some(event.opener.uid),
             user: process.user.as_deref(),

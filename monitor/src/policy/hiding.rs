@@ -1,6 +1,7 @@
-//! Which expectations leave a rule nothing: what they take, it never tells.
+//! How selectors lie to each other: which say the same, and which expectations leave a rule nothing. What those take, it never
+//! tells.
 
-use super::{Glob, Selector, covers};
+use super::{Glob, Selector, UserIs, covers};
 use crate::{event::Protocol, event::Scope};
 
 /// All that selectors tell apart beside ports and who is behind a socket.
@@ -48,6 +49,29 @@ pub fn hiding(rule: &Selector, expects: &[&Selector]) -> Vec<Vec<usize>> {
         }
     }
     vec![group]
+}
+
+/// Whether two selectors mean the same, however they are written.
+pub fn says_the_same(one: &Selector, other: &Selector) -> bool {
+    let asked = |selector: &Selector, situation| {
+        let asks = takes(selector, situation);
+        let ports = asks.then(|| ports(selector, situation.protocol));
+        merged(ports.unwrap_or_default())
+    };
+    let has = |these: &[Glob], those: &[Glob]| those.iter().all(|glob| these.contains(glob));
+    let same = |these: &[Glob], those: &[Glob]| has(these, those) && has(those, these);
+    one.names_ports == other.names_ports
+        && situations().all(|situation| asked(one, situation) == asked(other, situation))
+        && same(&one.exe, &other.exe)
+        && same(&one.unit, &other.unit)
+        && same(&one.container, &other.container)
+        && has_users(&one.user, &other.user)
+        && has_users(&other.user, &one.user)
+}
+
+/// Whether these users are among those, by name or by number.
+fn has_users(those: &[UserIs], these: &[UserIs]) -> bool {
+    these.iter().all(|user| those.iter().any(|other| other.is_same(user)))
 }
 
 fn situations() -> impl Iterator<Item = Situation> {
@@ -98,8 +122,7 @@ fn merged(mut ports: Vec<Ports>) -> Vec<Ports> {
 
 /// Whether one takes whoever the other one takes, as far as that is plain to see.
 fn takes_whoever(wide: &Selector, narrow: &Selector) -> bool {
-    let user =
-        wide.user.is_empty() || (!narrow.user.is_empty() && narrow.user.iter().all(|user| wide.user.contains(user)));
+    let user = wide.user.is_empty() || (!narrow.user.is_empty() && has_users(&wide.user, &narrow.user));
     user && takes_all(&wide.exe, &narrow.exe)
         && takes_all(&wide.unit, &narrow.unit)
         && takes_all(&wide.container, &narrow.container)
@@ -107,8 +130,6 @@ fn takes_whoever(wide: &Selector, narrow: &Selector) -> bool {
 
 /// Whether these patterns take all that those take, as far as that is plain to see.
 fn takes_all(these: &[Glob], those: &[Glob]) -> bool {
-    let plain = |glob: &Glob| !glob.as_str().contains(['*', '?', '[']);
-    let taken =
-        |glob: &Glob| these.contains(glob) || (plain(glob) && these.iter().any(|pattern| pattern.takes(glob.as_str())));
+    let taken = |glob: &Glob| these.iter().any(|pattern| pattern.takes_all_of(glob));
     these.is_empty() || (!those.is_empty() && those.iter().all(taken))
 }

@@ -3,6 +3,7 @@
 pub mod alerts;
 mod expect;
 mod facts;
+mod glob;
 mod hiding;
 pub mod notice;
 mod rule;
@@ -11,10 +12,11 @@ pub mod template;
 
 pub use expect::Expect;
 pub use facts::Facts;
-pub use hiding::hiding;
+pub use glob::Glob;
+pub use hiding::{hiding, says_the_same};
 pub use rule::{KEEP_FIRING_FOR, On, RESERVED_LABELS, Rule, Severity, UNEXPECTED, WATCHED};
 use selector::Fit;
-pub use selector::{Automatic, Glob, Namespace, Reach, Selector, UserIs, covers};
+pub use selector::{Automatic, Namespace, Reach, Selector, UserIs, covers};
 pub use template::Template;
 
 use crate::event::{Kind, Protocol};
@@ -111,6 +113,13 @@ impl Policy {
     pub fn waiting(&self) -> impl Iterator<Item = &Rule> {
         let waits = self.expects.is_empty();
         self.rules.iter().filter(move |rule| waits && rule.waits())
+    }
+
+    /// The rules that tell of whoever picks one of their ports and listens there.
+    pub fn telling(&self) -> impl Iterator<Item = &Rule> {
+        let waits = self.expects.is_empty();
+        let rules = self.rules.iter().filter(move |rule| !(waits && rule.waits()));
+        rules.filter(|rule| rule.tells_of_whoever())
     }
 
     /// What names ports: rules first.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Facts, Reach, Selector, Template, selector::Fit};
+use super::{Automatic, Facts, Reach, Selector, Template, says_the_same, selector::Fit};
 use crate::{event::Kind, registry::PortSpec};
 
 /// How bad it is; the names of Prometheus's usual severities.
@@ -56,6 +56,17 @@ impl On {
             Self::Connect => "connect",
             Self::Accept => "accept",
         }
+    }
+
+    /// Whether the port that it is about can be known to be automatic. A connect and an accept do not say so, and a bind that
+    /// was refused an automatic port has none that a rule could name.
+    pub const fn can_be_automatic(self) -> bool {
+        matches!(self, Self::Listen | Self::Bind)
+    }
+
+    /// Whether its address can be the wildcard: the kernel connects to loopback where that is asked for.
+    pub const fn can_be_wildcard(self) -> bool {
+        !matches!(self, Self::Connect)
     }
 
     /// Whether this is what happened.
@@ -167,6 +178,34 @@ impl Rule {
     /// that some user runs, would be a finding.
     pub fn waits(&self) -> bool {
         self.selector.scope == Reach::Exposed || self.selector.ports.is_empty()
+    }
+
+    /// Whether it has ports, and tells of whoever asks for one of them and listens there.
+    pub fn tells_of_whoever(&self) -> bool {
+        let asked = &self.selector;
+        self.on.contains(&On::Listen)
+            && !asked.ports.is_empty()
+            && asked.user.is_empty()
+            && [&asked.exe, &asked.unit, &asked.container]
+                .iter()
+                .all(|globs| globs.is_empty())
+            && asked.automatic != Automatic::Only(true)
+    }
+
+    /// Whether another rule says the same but for its name, however both are written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let rest = |rule: &Self| Self {
+            name: String::new(),
+            selector: Selector::all(),
+            on: Vec::new(),
+            automatic_severity: rule.automatic_severity.filter(|severity| *severity != rule.severity),
+            ..rule.clone()
+        };
+        let has = |these: &[On], those: &[On]| those.iter().all(|on| these.contains(on));
+        has(&self.on, &other.on)
+            && has(&other.on, &self.on)
+            && says_the_same(&self.selector, &other.selector)
+            && rest(self) == rest(other)
     }
 
     /// Whether the rule matches.

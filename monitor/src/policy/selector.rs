@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
-use super::Facts;
+use super::{Facts, Glob};
 use crate::{
     event::{Protocol, Scope},
     registry::PortSpec,
@@ -113,10 +112,6 @@ pub enum UserIs {
     Name(String),
 }
 
-/// A pattern: `*` and `?` stay within one part of a path, `**` is any number of parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob(Pattern);
-
 /// Letters of a container's id that tools show.
 const CONTAINER_SHORT: usize = 12;
 
@@ -221,9 +216,9 @@ impl Selector {
     }
 
     fn user_fits(&self, facts: &Facts<'_>) -> Fit {
-        let fits = |user: &UserIs| match user {
-            UserIs::Uid(uid) => facts.uid == Some(*uid),
-            UserIs::Name(name) => facts.user == Some(name),
+        let fits = |user: &UserIs| {
+            let by_name = matches!(user, UserIs::Name(name) if facts.user == Some(name));
+            by_name || (facts.uid.is_some() && user.uid() == facts.uid)
         };
         if self.user.is_empty() || self.user.iter().any(fits) {
             Fit::Full
@@ -266,33 +261,18 @@ pub fn covers(spec: &PortSpec, protocol: Protocol, port: u16) -> bool {
     (spec.first..=spec.last).contains(&port) && spec.transport.is_none_or(|asked| asked == protocol.into())
 }
 
-impl Glob {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// One sentence on what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("this pattern is empty; leave the key out where anything will do".to_owned());
+impl UserIs {
+    /// The number, where it is the same on every host: that of root is 0 by the kernel, others are one host's affair.
+    fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Uid(uid) => Some(*uid),
+            Self::Name(name) => (name == "root").then_some(0),
         }
-        Pattern::new(text)
-            .map(Self)
-            .map_err(|error| format!("`{}` is no pattern: {}", text.escape_debug(), error.msg))
     }
 
-    /// Whether it takes a name as a whole.
-    pub fn takes(&self, name: &str) -> bool {
-        let options = MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: false,
-        };
-        self.0.matches_with(name, options)
-    }
-
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
+    /// Whether both are one user, on every host.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self == other || (self.uid().is_some() && self.uid() == other.uid())
     }
 }
 

@@ -106,9 +106,10 @@ impl Template {
     /// Reads a text. `{{` and `}}` are braces.
     ///
     /// # Errors
-    /// One sentence on the first place that is not understood.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// One sentence on each place that is not understood, at least one.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
+        let mut mistakes = Vec::new();
         let mut rest = text;
         while let Some(position) = rest.find(['{', '}']) {
             let (before, behind) = rest.split_at(position);
@@ -120,24 +121,34 @@ impl Template {
                 literal.push('}');
                 rest = after;
             } else if let Some(inside) = behind.strip_prefix('{') {
-                let (name, after) = inside
-                    .split_once('}')
-                    .filter(|(name, _)| !name.contains('{'))
-                    .ok_or("a `{` has no `}`; write `{{` for a brace")?;
+                let named = inside.split_once('}').filter(|(name, _)| !name.contains('{'));
+                let Some((name, after)) = named else {
+                    mistakes.push("a `{` has no `}`; write `{{` for a brace".to_owned());
+                    rest = inside;
+                    continue;
+                };
                 if !literal.is_empty() {
                     parts.push(Part::Text(std::mem::take(&mut literal)));
                 }
-                parts.push(Part::Place(placeholder(name)?));
+                match placeholder(name) {
+                    Ok(place) => parts.push(Part::Place(place)),
+                    Err(mistake) => mistakes.push(mistake),
+                }
                 rest = after;
             } else {
-                return Err("a `}` has no `{` before it; write `}}` for a brace".to_owned());
+                mistakes.push("a `}` has no `{` before it; write `}}` for a brace".to_owned());
+                rest = behind.strip_prefix('}').unwrap_or_default();
             }
         }
         literal.push_str(rest);
         if !literal.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Ok(Self { parts })
+        if mistakes.is_empty() {
+            Ok(Self { parts })
+        } else {
+            Err(mistakes)
+        }
     }
 
     /// The text with each place filled; `-` stands where `value` knows nothing.
@@ -222,8 +233,19 @@ mod tests {
             ("{a{port}", "a `{` has no `}`"),
             ("port}", "a `}` has no `{` before it; write `}}` for a brace"),
         ] {
-            let error = Template::parse(text).unwrap_err();
-            assert!(error.starts_with(expected), "{text}: {error}");
+            let mistakes = Template::parse(text).unwrap_err();
+            let [mistake] = mistakes.as_slice() else {
+                panic!("{text}: {mistakes:?}")
+            };
+            assert!(mistake.starts_with(expected), "{text}: {mistake}");
         }
+        let all = Template::parse("{proces} x {").unwrap_err();
+        assert_eq!(
+            all,
+            [
+                "`{proces}` stands for nothing; did you mean `{process}`?",
+                "a `{` has no `}`; write `{{` for a brace"
+            ]
+        );
     }
 }

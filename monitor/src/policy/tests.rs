@@ -1,6 +1,8 @@
 use super::*;
 use crate::{
-    event::Scope,
+    event::{Endpoint, Event, Scope},
+    identity::ProcessIdentity,
+    output::samples,
     registry::{PortSpec, Transport},
 };
 
@@ -286,6 +288,8 @@ fn a_selector_takes_what_all_its_fields_take() {
         ("one of two", Selector { exe: [glob("/x"), glob("/usr/bin/nc")].concat(), ..all() }, nc(), true),
         ("a uid", Selector { user: vec![UserIs::Uid(0)], ..all() }, sshd(), true),
         ("a name", Selector { user: vec![UserIs::Name("root".into())], ..all() }, nc(), false),
+        ("root by its number", Selector { user: vec![UserIs::Uid(0)], ..all() }, Facts { user: None, ..sshd() }, true),
+        ("root by its name", Selector { user: vec![UserIs::Name("root".into())], ..all() }, Facts { user: None, ..sshd() }, true),
         ("a unit", Selector { unit: glob("session-*.scope"), ..all() }, nc(), true),
         ("the socket unit", Selector { unit: glob("ssh.socket"), ..all() }, activated, true),
         ("its service", Selector { unit: glob("ssh.service"), ..all() }, activated, true),
@@ -326,6 +330,103 @@ fn where_nobody_knows_who_chose_the_port_rules_take_it_for_asked_for_and_expecta
 }
 
 #[test]
+fn the_port_of_a_client_says_nothing_of_who_chose_the_port_that_it_asks_for() {
+    let mut rule = Rule::dormant_port();
+    rule.on = vec![On::Listen, On::Connect, On::Accept];
+    let policy = Policy::new(vec![rule], Verdict::Unruled);
+    let process = ProcessIdentity::default();
+    let mut event = samples::listen();
+    event.socket.automatic = true;
+    let severity = |event: &Event| {
+        let facts = Facts::of_event(event, &process, None, true);
+        assert_eq!(facts.automatic, event.automatic());
+        policy
+            .judge(&facts, false)
+            .findings
+            .first()
+            .map(|finding| finding.severity)
+    };
+    assert_eq!(severity(&event), Some(Severity::Warning));
+    event.kind = Kind::Accept;
+    assert_eq!(severity(&event), Some(Severity::Critical));
+    event.kind = Kind::Connect;
+    event.peer = Some(Endpoint {
+        address: "127.0.0.1".parse().unwrap(),
+        port: 1994,
+    });
+    event.socket.port = 40_112;
+    assert_eq!(severity(&event), Some(Severity::Critical));
+}
+
+#[test]
+fn selectors_say_the_same_where_they_mean_the_same() {
+    let on = |specs: &[(u16, u16)]| {
+        let spec = |(first, last): &(u16, u16)| PortSpec {
+            transport: None,
+            first: *first,
+            last: *last,
+        };
+        Selector::on(specs.iter().map(spec).collect())
+    };
+    let with = |scope, namespace| Selector {
+        scope,
+        namespace,
+        ..on(&[(22, 22)])
+    };
+    let of = |exe: &[&str]| Selector {
+        exe: exe.iter().map(|text| Glob::parse(text).unwrap()).collect(),
+        ..on(&[(22, 22)])
+    };
+    let udp = |port| PortSpec {
+        transport: Some(Transport::Udp),
+        ..tcp(port)
+    };
+    let tcp_alone = Selector {
+        protocols: vec![Protocol::Tcp],
+        ..on(&[(22, 22)])
+    };
+    for (one, other, same) in [
+        (on(&[(22, 22), (23, 23)]), on(&[(23, 23), (22, 22)]), true),
+        (on(&[(22, 23)]), on(&[(23, 23), (22, 22), (22, 22)]), true),
+        (Selector::on(vec![udp(22), tcp(22)]), on(&[(22, 22)]), true),
+        (Selector::on(vec![tcp(22)]), tcp_alone, true),
+        (of(&["/a", "/b"]), of(&["/b", "/a", "/b"]), true),
+        (
+            with(Reach::Exposed, Namespace::Any),
+            with(Reach::Exposed, Namespace::Host),
+            true,
+        ),
+        (of(&["/a"]), of(&["/a", "/b"]), false),
+        (of(&["/a"]), of(&[]), false),
+        (Selector::on(vec![tcp(22)]), on(&[(22, 22)]), false),
+        (on(&[(1, 65_535)]), Selector::all(), false),
+        (
+            with(Reach::Loopback, Namespace::Any),
+            with(Reach::Loopback, Namespace::Host),
+            false,
+        ),
+    ] {
+        assert_eq!(says_the_same(&one, &other), same, "{one:?}\n{other:?}");
+        assert_eq!(says_the_same(&other, &one), same, "{other:?}\n{one:?}");
+    }
+}
+
+#[test]
+fn rules_tell_of_whoever_listens_where_they_ask_for_nobody() {
+    let narrow = Rule {
+        selector: expect().selector,
+        ..Rule::watched(vec![tcp(22)])
+    };
+    let mut exposed = Rule::watched(vec![tcp(23)]);
+    exposed.selector.scope = Reach::Exposed;
+    let mut connects = Rule::watched(vec![tcp(24)]);
+    connects.on = vec![On::Connect];
+    let policy = Policy::new(vec![Rule::dormant_port(), narrow, exposed, connects], Verdict::Unruled);
+    assert_eq!(policy.telling().count(), 1);
+    assert_eq!(policy.with_expectations(vec![expect()]).telling().count(), 2);
+}
+
+#[test]
 fn a_selector_knows_whether_it_takes_all_of_another() {
     let on = |first, last| {
         Selector::on(vec![PortSpec {
@@ -347,6 +448,10 @@ fn a_selector_knows_whether_it_takes_all_of_another() {
         namespace: Namespace::Host,
         ..on(1, 99)
     };
+    let by = |user| Selector {
+        user: vec![user],
+        ..on(22, 22)
+    };
     for (what, wide, narrow, takes) in [
         ("itself", sshd(), sshd(), true),
         ("all", Selector::all(), sshd(), true),
@@ -364,8 +469,32 @@ fn a_selector_knows_whether_it_takes_all_of_another() {
         ("a glob", exe("/usr/sbin/*", on(22, 22)), sshd(), true),
         (
             "two globs",
-            exe("/usr/*", Selector::all()),
             exe("/usr/b*", Selector::all()),
+            exe("/usr/*", Selector::all()),
+            false,
+        ),
+        (
+            "a glob of the same beginning",
+            exe("/usr/**", Selector::all()),
+            exe("/usr/bin/nc*", Selector::all()),
+            true,
+        ),
+        (
+            "root by its number",
+            by(UserIs::Name("root".into())),
+            by(UserIs::Uid(0)),
+            true,
+        ),
+        (
+            "root by its name",
+            by(UserIs::Uid(0)),
+            by(UserIs::Name("root".into())),
+            true,
+        ),
+        (
+            "a user who has another number elsewhere",
+            by(UserIs::Uid(33)),
+            by(UserIs::Name("www-data".into())),
             false,
         ),
         ("another exe", exe("/bin/nc", on(22, 22)), sshd(), false),

@@ -17,6 +17,35 @@ pub struct Host {
     pub reserved: Vec<Ports>,
     /// On which something listens now, sorted.
     pub used: Vec<(Transport, u16)>,
+    /// On which whatever listens is told, by a rule.
+    pub ruled: Vec<Ruled>,
+}
+
+/// Ports of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    rule: String,
+    transport: Transport,
+    /// In their order, none touching another: a rule on a status has thousands.
+    ports: Vec<Ports>,
+}
+
+impl Ruled {
+    /// The ports of one protocol that a rule of this name is on.
+    #[must_use]
+    pub fn new(rule: &str, transport: Transport, ports: Vec<Ports>) -> Self {
+        Self {
+            rule: rule.to_owned(),
+            transport,
+            ports: merged(ports),
+        }
+    }
+
+    fn has(&self, port: u16) -> bool {
+        let after = self.ports.partition_point(|ports| ports.first <= port);
+        let before = after.checked_sub(1).and_then(|index| self.ports.get(index));
+        before.is_some_and(|ports| ports.contains(port))
+    }
 }
 
 impl Host {
@@ -32,6 +61,13 @@ impl Host {
         self.reserved.iter().any(|ports| ports.contains(port))
     }
 
+    /// The first rule on one of these protocols that tells of whatever listens on a port.
+    #[must_use]
+    pub fn rule_on(&self, port: u16, transports: &[Transport]) -> Option<&str> {
+        let takes = |ruled: &&Ruled| transports.contains(&ruled.transport) && ruled.has(port);
+        self.ruled.iter().find(takes).map(|ruled| ruled.rule.as_str())
+    }
+
     fn is_used(&self, transport: Transport, port: u16) -> bool {
         self.used.binary_search(&(transport, port)).is_ok()
     }
@@ -42,6 +78,8 @@ impl Host {
 pub enum Obstacle {
     /// Something listens on it.
     Used,
+    /// A rule tells of whatever listens on it.
+    Ruled,
     /// It is registered, or IANA holds it, or knows of a use.
     Registered,
     /// A widespread program takes it without a registration.
@@ -54,8 +92,9 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// All, the most important first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Used,
+        Self::Ruled,
         Self::Registered,
         Self::Default,
         Self::Automatic,
@@ -67,6 +106,7 @@ impl Obstacle {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Used => "used",
+            Self::Ruled => "ruled",
             Self::Registered => "registered",
             Self::Default => "default",
             Self::Automatic => "automatic",
@@ -79,6 +119,7 @@ impl Obstacle {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Used => "in use",
+            Self::Ruled => "of a rule that alerts",
             Self::Registered => "registered, reserved or in known use at IANA",
             Self::Default => "a widespread default",
             Self::Automatic => "in the range of automatic ports",
@@ -93,6 +134,7 @@ pub fn obstacles(registry: &Registry, host: &Host, port: u16, transports: &[Tran
     let any = |holds: &dyn Fn(Transport) -> bool| transports.iter().any(|transport| holds(*transport));
     let found = [
         (Obstacle::Used, any(&|transport| host.is_used(transport, port))),
+        (Obstacle::Ruled, host.rule_on(port, transports).is_some()),
         (
             Obstacle::Registered,
             any(&|transport| registry.meaning(transport, port) != Meaning::Unassigned),
@@ -190,7 +232,11 @@ fn known(registry: &Registry) -> Vec<Ports> {
         .rows()
         .filter(|row| row.service().is_some())
         .filter_map(|row| row.ports());
-    let mut all: Vec<Ports> = registered.chain(Default::all().map(|default| default.ports)).collect();
+    merged(registered.chain(Default::all().map(|default| default.ports)).collect())
+}
+
+/// The same ports in their order, each once.
+fn merged(mut all: Vec<Ports>) -> Vec<Ports> {
     all.sort_unstable();
     let mut merged: Vec<Ports> = Vec::new();
     for ports in all {

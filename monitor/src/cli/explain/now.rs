@@ -62,7 +62,7 @@ impl Now {
         let before = Before::look(configured.history(), ports, transport);
         let mut looker = Looker::new(sources, configured, false);
         let look = looker.look(true);
-        let host = looker.ports(&look);
+        let host = looker.ports(&look, false);
         let asked = |protocol: Protocol| transport.is_none_or(|transport| transport == protocol.into());
         let found = look
             .found

@@ -21,7 +21,7 @@ pub(super) struct Pick {
     pub good: usize,
     /// The services whose names tools would show for another program there.
     pub shadows: Vec<String>,
-    /// Why a single port is not good, the most important first: `used`, `registered`, `default`, `automatic`, `reserved`.
+    /// Why a single port is not good, the most important first: `used`, `ruled`, `registered`, `default`, `automatic`, `reserved`.
     pub obstacles: Vec<&'static str>,
     /// The sentence.
     pub sentence: String,
@@ -59,6 +59,10 @@ impl Pick {
             .iter()
             .map(|obstacle| match obstacle {
                 Obstacle::Used => "something listens on it".to_owned(),
+                Obstacle::Ruled => {
+                    let rule = host.rule_on(port, transports).unwrap_or_default();
+                    format!("the rule `{rule}` alerts on it")
+                }
                 Obstacle::Registered if shadows.is_empty() => match Meaning::of_rows(rows.iter().copied(), port) {
                     Meaning::Unauthorised => "IANA knows of a use without a registration".to_owned(),
                     _ => "IANA holds it".to_owned(),
@@ -206,6 +210,7 @@ pub(super) fn automatic(host: &Host, ports: Ports) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::free::Ruled;
 
     fn ports(first: u16, last: u16) -> Ports {
         Ports { first, last }
@@ -216,6 +221,7 @@ mod tests {
             automatic: Some(ports(32_768, 60_999)),
             reserved: vec![ports(9200, 9210)],
             used: vec![(Transport::Tcp, 1992)],
+            ruled: vec![Ruled::new("no-debuggers", Transport::Tcp, vec![ports(19_995, 19_995)])],
         }
     }
 
@@ -247,9 +253,17 @@ mod tests {
                 "A good port to pick: it shadows nothing, nothing seen listens on it, and the kernel does not hand it out, \
                  though portreeve itself (19992) is only 2 ports away.",
             ),
+            (19_995, "Not a good port to pick: the rule `no-debuggers` alerts on it."),
         ] {
             assert_eq!(pick(port, port).sentence, sentence);
         }
+        let of_udp = Pick::new(
+            Registry::embedded(),
+            &host(),
+            ports(19_995, 19_995),
+            Some(Transport::Udp),
+        );
+        assert_eq!((of_udp.good, pick(19_995, 19_995).obstacles), (1, vec!["ruled"]));
         assert_eq!(pick(1992, 1992).obstacles, ["used", "registered"]);
     }
 

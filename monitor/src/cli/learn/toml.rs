@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use toml::Value;
 
 use super::group::{Expectation, Learned, Port};
+use crate::policy::Glob;
 
 /// Writes the expectations, with comments on when and how often. `from` says what was looked at, and `is_now` whether that
 /// is this host, of which it is known what is open now.
@@ -48,12 +49,12 @@ fn block(expectation: &Expectation, about: &About) -> String {
     let mut text = String::from("[[expect]]\n");
     let mut line = |key: &str, value: &str| text.push_str(&format!("{key} = {}\n", string(value)));
     line("name", &expectation.name);
-    line("exe", &glob(&expectation.exe));
+    line("exe", &Glob::literal(&expectation.exe));
     if let Some(user) = &expectation.user {
         line("user", user);
     }
     if let Some(unit) = &expectation.unit {
-        line("unit", &glob(unit));
+        line("unit", &Glob::literal(unit));
     }
     line("namespace", expectation.namespace);
     if expectation.automatic {
@@ -131,18 +132,6 @@ fn seen(port: &Port, about: &About) -> String {
 /// A string of TOML, whatever is in it.
 fn string(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
-}
-
-/// What stands for itself alone where patterns are read.
-fn glob(text: &str) -> String {
-    let mut pattern = String::new();
-    for letter in text.chars() {
-        match letter {
-            '*' | '?' | '[' | ']' => pattern.extend(['[', letter, ']']),
-            letter => pattern.push(letter),
-        }
-    }
-    pattern
 }
 
 /// What a comment may hold.

@@ -24,7 +24,7 @@ use crate::{
     config, history,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
-    policy::Policy,
+    policy::{Policy, Rule, covers},
     registry::{Ports, Registry, free},
     snapshot::{self, Found, Holder, Whole},
 };
@@ -126,6 +126,22 @@ pub struct Look {
     pub unseen: Vec<Unseen>,
 }
 
+/// The ports of a rule, by protocol.
+fn ruled(rule: &Rule) -> impl Iterator<Item = free::Ruled> {
+    rule.selector.protocols.iter().map(|protocol| {
+        let ports = rule
+            .selector
+            .ports
+            .iter()
+            .filter(|spec| covers(spec, *protocol, spec.first));
+        let ports = ports.map(|spec| Ports {
+            first: spec.first,
+            last: spec.last,
+        });
+        free::Ruled::new(&rule.name, (*protocol).into(), ports.collect())
+    })
+}
+
 /// Whether a socket may be there though it was not found, since its namespace could not be read.
 pub fn may_hide(unseen: &[Unseen], key: &Key) -> bool {
     let (netns, ..) = key;
@@ -207,8 +223,9 @@ impl Looker {
         };
     }
 
-    /// What the host does with its ports: its two sysctls, and where something listens, in whatever namespace.
-    pub fn ports(&self, look: &Look) -> free::Host {
+    /// What the host does with its ports: its two sysctls, where something listens, in whatever namespace, and what rules tell of;
+    /// of those that name ports alone, where a rule on all that is unassigned would leave nothing.
+    pub fn ports(&self, look: &Look, named: bool) -> free::Host {
         let reserved = fs::read_to_string(self.procfs.join("sys/net/ipv4/ip_local_reserved_ports"));
         let mut used: Vec<_> = look
             .found
@@ -220,6 +237,12 @@ impl Looker {
             automatic: self.automatic.map(|(first, last)| Ports { first, last }),
             reserved: reserved.map(|text| stretches(&text)).unwrap_or_default(),
             used,
+            ruled: self
+                .policy
+                .telling()
+                .filter(|rule| !named || rule.selector.names_ports)
+                .flat_map(ruled)
+                .collect(),
         }
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use crate::{
     cli::list::agent::get,
     output::http::{ALERTS, LISTENERS},
+    policy::Verdict,
 };
 
 /// Between two questions.
@@ -176,8 +177,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent has the listener.
-    pub(super) fn listener(&self, socket: u64) -> Result<Listener> {
+    /// Waits until the agent has the listener, and finds it unexpected: else no alert will come of it.
+    pub(super) fn listener(&self, socket: u64, port: u16) -> Result<Listener> {
         let found = self.wait_for(|| {
             let Listeners { listeners } = self.ask(LISTENERS)?;
             let found = listeners.into_iter().find(|listed| listed.socket == socket);
@@ -189,6 +190,14 @@ impl Agent {
             }))
         })?;
         match found {
+            // No rule takes what no finding made unexpected: there is nothing to wait for.
+            Some(listener) if listener.verdict == Verdict::Expected.as_str() => bail!(
+                "no alert: the agent saw {port}/tcp on 127.0.0.1 and finds it expected; choose a --port that a rule is about and \
+                 no [[expect]] takes"
+            ),
+            Some(listener) if listener.verdict == Verdict::Unruled.as_str() => bail!(
+                "no alert: the agent saw {port}/tcp on 127.0.0.1 and finds it unruled; choose a --port that a rule is about"
+            ),
             Some(listener) => Ok(listener),
             None => bail!(
                 "the agent did not see the listener within {:?}: is it another host's or another namespace's? `portreeve doctor` \

@@ -1,15 +1,26 @@
 //! One message over HTTP, with bounds on everything.
 
-use std::{io::Read as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::{ErrorKind, Read as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use ureq::{
     Agent, Body,
     http::{Response, header},
     tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
 };
 
-use super::{endpoint::Endpoint, failure};
+use super::{
+    endpoint::{Endpoint, authorities_in, unreadable},
+    failure,
+};
 
 /// How long a connection may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(3);
@@ -103,6 +114,21 @@ pub fn check_authorities(endpoint: &Endpoint) -> Result<(), String> {
     }
 }
 
+/// Looks whether a file of certificates that is there can be used. One that is missing, or not for whoever asks, is no mistake
+/// yet: it may be another host, or another user, that is to have it.
+///
+/// # Errors
+/// One sentence, where it cannot.
+pub fn check_authorities_in(path: &Path) -> Result<(), String> {
+    match authorities_in(path) {
+        Ok(text) => certificates_of(path, &text).map(drop),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied => Ok(()),
+            _ => Err(unreadable(path, &error)),
+        },
+    }
+}
+
 /// What connects to an endpoint and trusts these certificates, or the system's.
 fn agent(endpoint: &Endpoint, authorities: Option<&[u8]>) -> Result<Agent, String> {
     let roots = match (authorities, &endpoint.ca_file) {
@@ -178,6 +204,13 @@ fn certificates_of(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'stati
         .map_err(|error| format!("{shown} is no whole file of certificates: {error}; it is to be a PEM file"))?;
     if certificates.is_empty() {
         return Err(format!("{shown} has no certificate in it; it is to be a PEM file"));
+    }
+    // PEM is a wrapping: what is in it may be anything.
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
+    if usable == 0 {
+        return Err(format!(
+            "{shown} has no certificate in it that can be read; it is to be a PEM file as a CA hands it out"
+        ));
     }
     Ok(certificates)
 }

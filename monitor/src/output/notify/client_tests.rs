@@ -208,6 +208,18 @@ fn over_tls_it_trusts_the_given_authority_and_no_other() {
         };
         assert_eq!(check_authorities(&endpoint).unwrap_err(), error);
     }
+    let key = testdata("server.key");
+    let error = check_authorities_in(&key).unwrap_err();
+    assert!(error.contains("server.key has no certificate in it;"), "{error}");
+    assert!(check_authorities_in(key.parent().unwrap()).is_err());
+    for file in ["ca.pem", "gone.pem", "ca.pem/below.pem"] {
+        assert_eq!(check_authorities_in(&testdata(file)), Ok(()), "{file}");
+    }
+    let wrapped = tempfile::NamedTempFile::new().unwrap();
+    let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(wrapped.path(), text).unwrap();
+    let error = check_authorities_in(wrapped.path()).unwrap_err();
+    assert!(error.contains(" has no certificate in it that can be read;"), "{error}");
 }
 
 #[test]

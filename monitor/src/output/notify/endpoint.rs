@@ -38,14 +38,21 @@ impl Endpoint {
     /// One sentence, where it cannot be read.
     pub fn authorities(&self) -> Result<Option<Vec<u8>>, String> {
         let Some(path) = &self.ca_file else { return Ok(None) };
-        let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(AUTHORITIES_MAX).read_to_end(&mut text));
-        read.map_err(|error| unreadable(path, &error))?;
-        Ok(Some(text))
+        authorities_in(path).map(Some).map_err(|error| unreadable(path, &error))
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> String {
+/// What stands in a file of certificates.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(super) fn authorities_in(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(AUTHORITIES_MAX).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
     format!(
         "cannot read {}: {error}; see that it is there, and that the agent may read it",
         path.display()

@@ -112,6 +112,12 @@ fn certificate(error: &CertificateError, endpoint: &Endpoint) -> String {
              basicConstraints=CA:FALSE, and name that in ca_file"
                 .to_owned()
         }
-        error => format!("its certificate is not accepted: {error}; give it another one"),
+        error => {
+            let trusted = match &endpoint.ca_file {
+                Some(path) => format!("see that {} has the certificate of who signed it", path.display()),
+                None => "name a file with the certificate of who signed it in ca_file".to_owned(),
+            };
+            format!("its certificate is not accepted: {error}; give it another one, or {trusted}")
+        }
     }
 }

@@ -12,6 +12,7 @@ fn host() -> Host {
         automatic: Some(ports(32_768, 60_999)),
         reserved: vec![ports(10_030, 10_040), ports(50_005, 50_005)],
         used: vec![(Tcp, 10_025)],
+        ruled: vec![Ruled::new("r", Tcp, vec![ports(10_020, 10_022), ports(10_022, 10_023)])],
     }
 }
 
@@ -38,6 +39,8 @@ fn what_is_suggested_is_free_far_from_known_services_and_always_the_same() {
 fn each_obstacle_is_found_and_counted_once() {
     let of = |port| obstacles(Registry::embedded(), &host(), port, &BOTH);
     assert_eq!(of(1992), [Obstacle::Registered]);
+    let ruled = [10_019, 10_020, 10_023, 10_024].map(|port| of(port).contains(&Obstacle::Ruled));
+    assert_eq!(ruled, [false, true, true, false]);
     assert_eq!(of(10_025), [Obstacle::Used]);
     assert_eq!(of(10_030), [Obstacle::SetAside]);
     // What is set aside is never handed out.
