@@ -85,8 +85,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             let (host, found) = read(path, &judge)?;
             if !hosts.insert(host.clone()) {
                 say(&format!(
-                    "--merge: {} is of the host {host}, as one before it is",
-                    path.display()
+                    "--merge: {} is of the host {}, as one before it is",
+                    path.display(),
+                    host.escape_debug()
                 ));
             }
             seen.extend(found);

@@ -118,12 +118,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         print(&format!("{address} listens, process {}\n", std::process::id()))?;
     }
 
-    let hook = agent.listener(socket, args.port)?;
+    let hook = agent.listener(socket)?;
     told(
         &mut steps,
         Step::new("hook", None, opened, hook.time),
         "the kernel side saw it",
     )?;
+    hook.can_alert(args.port)?;
     let any = Which {
         socket,
         port: args.port,

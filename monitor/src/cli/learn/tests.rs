@@ -181,6 +181,12 @@ fn a_hostile_path_stays_a_string_and_a_comment_a_line() {
 }
 
 #[test]
+fn a_hostile_name_of_a_host_stays_in_the_comment() {
+    let text = toml::render(&group(BTreeSet::new(), Vec::new(), |_| false), "a\n[policy]", false);
+    assert_eq!(live(&text), "", "{text}");
+}
+
+#[test]
 fn a_path_that_is_no_text_is_left_out_since_others_look_the_same() {
     let text = learned(vec![host("a", &[listener(81, &process("/tmp/a\u{fffd}b"))])]);
     assert!(!text.contains("[[expect]]"), "{text}");

@@ -12,11 +12,12 @@ use crate::policy::Glob;
 /// is this host, of which it is known what is open now.
 pub fn render(learned: &Learned, from: &str, is_now: bool) -> String {
     let mut text = format!(
-        "# Expected listeners, by `portreeve learn` from {from}.\n\
+        "# Expected listeners, by `portreeve learn` from {}.\n\
          # Read it before you use it: what stands here is told no more.\n\
          # Of ports that it does not name it says nothing. To have a new one told and\n\
          # fail a gate, set default = \"unexpected\" in [policy], or let the gate be\n\
-         # `portreeve list --fail-on unruled`.\n"
+         # `portreeve list --fail-on unruled`.\n",
+        comment(from)
     );
     let about = About {
         hosts: learned.hosts.len(),

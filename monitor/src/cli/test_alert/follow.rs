@@ -50,6 +50,26 @@ pub(super) struct Listener {
     verdict: String,
 }
 
+impl Listener {
+    /// Whether an alert can come of it. No rule takes what is not unexpected, so there is nothing to wait for.
+    ///
+    /// # Errors
+    /// One sentence, where none can.
+    pub(super) fn can_alert(&self, port: u16) -> Result<()> {
+        let way_out = match self.verdict.as_str() {
+            verdict if verdict == Verdict::Unruled.as_str() => "choose a --port that a rule is about",
+            verdict if verdict == Verdict::Expected.as_str() => {
+                "choose a --port that a rule is about and that no [[expect]] takes"
+            }
+            _ => return Ok(()),
+        };
+        bail!(
+            "no alert: the agent saw {port}/tcp on 127.0.0.1 and finds it {}; {way_out}",
+            self.verdict
+        )
+    }
+}
+
 /// An alert, as the agent has it.
 pub(super) struct State {
     labels: BTreeMap<String, String>,
@@ -177,8 +197,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent has the listener, and finds it unexpected: else no alert will come of it.
-    pub(super) fn listener(&self, socket: u64, port: u16) -> Result<Listener> {
+    /// Waits until the agent has the listener.
+    pub(super) fn listener(&self, socket: u64) -> Result<Listener> {
         let found = self.wait_for(|| {
             let Listeners { listeners } = self.ask(LISTENERS)?;
             let found = listeners.into_iter().find(|listed| listed.socket == socket);
@@ -190,14 +210,6 @@ impl Agent {
             }))
         })?;
         match found {
-            // No rule takes what no finding made unexpected: there is nothing to wait for.
-            Some(listener) if listener.verdict == Verdict::Expected.as_str() => bail!(
-                "no alert: the agent saw {port}/tcp on 127.0.0.1 and finds it expected; choose a --port that a rule is about and \
-                 no [[expect]] takes"
-            ),
-            Some(listener) if listener.verdict == Verdict::Unruled.as_str() => bail!(
-                "no alert: the agent saw {port}/tcp on 127.0.0.1 and finds it unruled; choose a --port that a rule is about"
-            ),
             Some(listener) => Ok(listener),
             None => bail!(
                 "the agent did not see the listener within {:?}: is it another host's or another namespace's? `portreeve doctor` \

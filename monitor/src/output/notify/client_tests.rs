@@ -249,6 +249,27 @@ fn a_certificate_that_is_not_accepted_is_a_sentence_that_says_what_to_do() {
 }
 
 #[test]
+fn a_certificate_that_is_refused_for_any_other_reason_leads_to_ca_file_too() {
+    let error = ureq::Error::Rustls(rustls::CertificateError::BadSignature.into());
+    let (address, _came) = serve(Vec::new());
+    let mut endpoint = endpoint("https", address, TIMEOUT);
+    let sentence = failure::sentence(&error, &endpoint);
+    assert!(
+        sentence.ends_with(
+            "its certificate is not accepted: BadSignature; give it another one, or name a file with the certificate of who \
+             signed it in ca_file"
+        ),
+        "{sentence}"
+    );
+    endpoint.ca_file = Some(testdata("ca.pem"));
+    let sentence = failure::sentence(&error, &endpoint);
+    assert!(
+        sentence.ends_with("ca.pem has the certificate of who signed it"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn a_port_that_speaks_tls_and_a_url_that_does_not_are_said_and_the_other_way_round() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
