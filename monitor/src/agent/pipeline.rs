@@ -6,6 +6,7 @@ mod history;
 mod looks;
 mod outputs;
 mod reconfigure;
+mod selftest;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +20,7 @@ use super::{
     decode, host_netns,
     processes::Processes,
     seconds,
-    selftest::{SelfTest, Sighting},
+    selftest::SelfTest,
     state::{State, Stored},
 };
 use crate::{
@@ -430,44 +431,6 @@ impl Pipeline {
         self.count_history();
         self.count_losses(now);
         self.bound_for_long(now);
-    }
-
-    /// Starts a self-test.
-    pub(super) fn start_selftest(&mut self) {
-        if let Err(error) = self.selftest.start() {
-            ::log::error!("the self-test cannot run: {error:#}");
-        }
-    }
-
-    /// When the event of the self-test is late.
-    pub(super) fn selftest_deadline(&self) -> Option<u64> {
-        self.selftest.deadline()
-    }
-
-    /// Says so where the event of the self-test did not come in time.
-    pub(super) fn selftest_late(&mut self) {
-        if self.selftest.is_late(clock::boot_now()) {
-            ::log::error!(
-                "the self-test failed: the agent did not see a listener of its own within a second; it may be blind"
-            );
-        }
-    }
-
-    /// Keeps the self-test's own events out of everything, and learns from them.
-    fn is_selftest(&mut self, event: &Event) -> bool {
-        match self.selftest.sees(event, self.own) {
-            Sighting::Other => false,
-            Sighting::Own => true,
-            Sighting::Proof => {
-                // In a pid namespace of its own the agent has another number than the kernel side reports.
-                self.own = event.opener.tgid;
-                let executable = event.opener.executable.as_ref();
-                self.program = executable.map(|executable| (executable.device, executable.inode));
-                lock(&self.metrics).selftest_succeeded(seconds(self.clock, clock::boot_now()));
-                ::log::debug!("the self-test saw its own listener");
-                true
-            }
-        }
     }
 
     /// Gives up the history, so that it can finish. Nothing is put into it from then on.
