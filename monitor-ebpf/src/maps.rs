@@ -26,7 +26,9 @@ pub struct Global<T>(UnsafeCell<MaybeUninit<T>>);
 unsafe impl<T> Sync for Global<T> {}
 
 impl<T> Global<T> {
-    const ZEROED: Self = Self(UnsafeCell::new(MaybeUninit::zeroed()));
+    const fn zeroed() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::zeroed()))
+    }
 
     /// Where the value is: any bytes that agent and programs wrote.
     #[inline(always)]
@@ -43,16 +45,16 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// whoever makes the call as much as all the rest: so it is woken for the first record of a burst, and for the next ones it
 /// has said that it will come.
 #[unsafe(link_section = ".bss.attention")]
-pub static ATTENTION: Global<u64> = Global::ZEROED;
+pub static ATTENTION: Global<u64> = Global::zeroed();
 
 /// What is reported for each port; written by the agent. One value, so that a look-up costs the same for one port
 /// that is watched and for all of them.
 #[unsafe(link_section = ".bss.filter")]
-pub static FILTER: Global<[u8; PORTS]> = Global::ZEROED;
+pub static FILTER: Global<[u8; PORTS]> = Global::zeroed();
 
 /// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`.
 #[unsafe(link_section = ".bss.listeners")]
-pub static LISTENER_PLACES: Global<Places<Paper>> = Global::ZEROED;
+pub static LISTENER_PLACES: Global<Places<Paper>> = Global::zeroed();
 
 /// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
 /// where memory may not be allocated.
@@ -66,7 +68,7 @@ pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 
 
 /// Connections that were begun, with who began them, until their outcome is known, each at its place.
 #[unsafe(link_section = ".bss.connects")]
-pub static CONNECT_PLACES: Global<Places<Record>> = Global::ZEROED;
+pub static CONNECT_PLACES: Global<Places<Record>> = Global::zeroed();
 
 /// The connections whose place another one has. The one that has waited longest goes where there are too many: a host that
 /// swallows SYNs must not keep the next connection from being seen.
@@ -89,7 +91,7 @@ pub static DRAFTS: PerCpuArray<Draft> = PerCpuArray::with_max_entries(DRAFTS_MAX
 /// One for all CPUs: a number that is added to at once is right wherever a program is interrupted, and it is reached without
 /// a call, which a `listen()` or a `connect()` would wait for.
 #[unsafe(link_section = ".bss.counters")]
-static COUNTERS: Global<Counters> = Global::ZEROED;
+static COUNTERS: Global<Counters> = Global::zeroed();
 
 /// Adds 1 to one of the counters, and returns what it was before.
 #[inline(always)]

@@ -61,13 +61,10 @@ fn of<T: Kept>(places: &Global<Places<T>>, socket: u64) -> *mut Place<T> {
     // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
     let slab = (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
     let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
-    // SAFETY: a place has BITS bits, and there are as many places.
-    unsafe {
-        places
-            .as_ptr()
-            .cast::<Place<T>>()
-            .add(((slab << WITHIN_BITS) | within) as usize)
-    }
+    #[expect(clippy::cast_possible_truncation, reason = "a place has BITS bits")]
+    let place = ((slab << WITHIN_BITS) | within) as usize;
+    // SAFETY: there are as many places.
+    unsafe { places.as_ptr().cast::<Place<T>>().add(place) }
 }
 
 /// Which socket is in a place; 0 where none is.
@@ -89,11 +86,11 @@ unsafe fn socket_of<T: Kept>(place: *mut Place<T>) -> *mut u64 {
 unsafe fn kept<T>(place: *mut Place<T>) -> Option<NonNull<T>> {
     // SAFETY: the caller's.
     unsafe {
-        let pointer = &raw mut (*place).kept;
-        let kept: *mut T;
+        let address = &raw mut (*place).kept as u64;
+        let kept: u64;
         // An instruction: of none, the line would stand twice in the line table, which the kernel refuses.
-        asm!("{kept} = {pointer}", kept = lateout(reg) kept, pointer = in(reg) pointer, options(pure, nomem, nostack));
-        NonNull::new(kept)
+        asm!("{kept} = {address}", kept = lateout(reg) kept, address = in(reg) address, options(pure, nomem, nostack));
+        NonNull::new(kept as *mut T)
     }
 }
 
