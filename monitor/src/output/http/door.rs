@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::{
     http::{
-        HeaderMap, HeaderValue, Method, Request, StatusCode,
+        HeaderMap, HeaderValue, Method, Request, StatusCode, Version,
         header::{self, HeaderName},
     },
     response::Response,
@@ -62,7 +62,7 @@ impl Door {
             return Err(Box::new(withheld()));
         }
         // A page of a stranger's has no password and no certificate, whatever name it gave this host.
-        if !is_known && !self.is_meant_for_us(headers) {
+        if !is_known && !self.is_meant_for_us(request) {
             return Err(Box::new(misdirected()));
         }
         let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
@@ -85,14 +85,11 @@ impl Door {
         answer
     }
 
-    fn is_meant_for_us(&self, headers: &HeaderMap) -> bool {
+    fn is_meant_for_us<B>(&self, request: &Request<B>) -> bool {
+        let names = [Some(&self.shared.instance), self.shared.external_host.as_ref()];
         is_meant_for(
-            headers,
-            &[Some(&self.shared.instance), self.shared.external_host.as_ref()]
-                .into_iter()
-                .flatten()
-                .map(|name| &**name)
-                .collect::<Vec<_>>(),
+            request,
+            &names.into_iter().flatten().map(|name| &**name).collect::<Vec<_>>(),
         )
     }
 }
@@ -113,19 +110,31 @@ fn misdirected() -> Response {
 
 /// Whether a request was meant for this host, which has these names: a page of a stranger's that a browser was told to find
 /// here (DNS rebinding) has a name of its own.
-fn is_meant_for(headers: &HeaderMap, names: &[&str]) -> bool {
-    let Some(host) = headers.get(header::HOST) else {
-        // HTTP/1.0, which no browser speaks.
-        return true;
-    };
-    let Ok(host) = host.to_str() else { return false };
+fn is_meant_for<B>(request: &Request<B>, names: &[&str]) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next();
+    // One, as HTTP/1.1 has it; HTTP/1.0, which no browser speaks, may have none.
+    if hosts.next().is_some() || (host.is_none() && request.version() != Version::HTTP_10) {
+        return false;
+    }
+    let is_ours = |host: &str| is_ours(host, names);
+    host.is_none_or(|host| host.to_str().is_ok_and(is_ours))
+        && request
+            .uri()
+            .authority()
+            .is_none_or(|authority| is_ours(authority.as_str()))
+}
+
+/// Whether `NAME` or `NAME:PORT` is this host.
+fn is_ours(host: &str, names: &[&str]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let is_ours = |ours: &&str| bare.eq_ignore_ascii_case(ours);
-    bare.parse::<IpAddr>().is_ok() || bare.eq_ignore_ascii_case("localhost") || names.iter().any(is_ours)
+    bare.parse::<IpAddr>().is_ok()
+        || bare.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|ours| bare.eq_ignore_ascii_case(ours))
 }
 
 /// Whether a page of somebody else's made a browser ask.
@@ -150,10 +159,10 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_this_hosts_is_somebody_elses() {
+        let names = ["web-7", "ports.example.net"];
         let asked = |host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static(host));
-            is_meant_for(&headers, &["web-7", "ports.example.net"])
+            let request = Request::builder().header(header::HOST, host).body(()).unwrap();
+            is_meant_for(&request, &names)
         };
         for host in [
             "127.0.0.1:19992",
@@ -169,7 +178,16 @@ mod tests {
         for host in ["evil.example:19992", "web-8", "localhost.evil.example", ""] {
             assert!(!asked(host), "{host}");
         }
-        assert!(is_meant_for(&HeaderMap::new(), &["web-7"]));
+        let mut bare = Request::new(());
+        assert!(!is_meant_for(&bare, &names));
+        *bare.version_mut() = Version::HTTP_10;
+        assert!(is_meant_for(&bare, &names));
+        let twice = Request::builder()
+            .header(header::HOST, "web-7")
+            .header(header::HOST, "evil.example");
+        assert!(!is_meant_for(&twice.body(()).unwrap(), &names));
+        let whole = Request::get("http://evil.example/").header(header::HOST, "web-7");
+        assert!(!is_meant_for(&whole.body(()).unwrap(), &names));
     }
 
     #[test]

@@ -163,7 +163,24 @@ impl Url {
         if text.contains('#') {
             return Err("a URL that is sent to has no `#`".to_owned());
         }
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        // What follows the host is taken as it is written: the library takes a port that is none for no port at all.
+        let port = match authority.strip_prefix(host).unwrap_or_default() {
+            "" => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            written => match written.trim_start_matches(':').parse::<u16>() {
+                Ok(port) if port > 0 => port,
+                _ => {
+                    return Err(format!(
+                        "`{written}` is no port of a URL, which goes from 1 to 65535; {EXAMPLE}"
+                    ));
+                }
+            },
+        };
         Ok(Self {
             host: format!("{host}:{port}"),
             is_tls,
@@ -234,6 +251,10 @@ mod tests {
             ("hush hush", "this is no URL"),
             ("http://", "this "),
             ("http://a/#hush", "a URL that is sent to has no `#`"),
+            ("http://a:99999/hush", "`:99999` is no port"),
+            ("http://a:b/hush", "`:b` is no port"),
+            ("http://[::1]:0/hush", "`:0` is no port"),
+            ("http://a:/hush", "`:` is no port"),
         ] {
             let error = Url::parse(text).unwrap_err();
             assert!(

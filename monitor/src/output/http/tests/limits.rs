@@ -126,7 +126,7 @@ fn a_head_and_a_body_have_a_size() {
     let mut stream = server.connect();
     write!(
         stream,
-        "POST /-/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
+        "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
     )
     .unwrap();
     assert_eq!(Answer::read(stream).status, 200);
