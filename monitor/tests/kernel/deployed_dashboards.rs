@@ -250,7 +250,11 @@ fn dashboards() -> Test {
             return Err(format!("{} of {count} queries stay empty:\n{}", left.len(), places.join("\n")).into());
         }
         something_happens()?;
-        thread::park_timeout(Duration::from_millis(700));
+        // One that scrapes see, for longer than a mark looks back, and then its end.
+        let seen = opened(SHORT)?;
+        thread::park_timeout(Duration::from_millis(2_500));
+        drop(seen);
+        thread::park_timeout(Duration::from_millis(1_200));
         let mut still = Vec::new();
         for query in left {
             if is_empty(&prometheus, query)? {
