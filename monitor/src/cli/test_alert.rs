@@ -19,7 +19,7 @@ use super::{
     run::DEFAULT_ADDRESS,
 };
 use crate::{
-    config::duration,
+    config::{Listen, duration},
     exit::UsageError,
     identity::{Clock, clock},
 };
@@ -40,8 +40,8 @@ pub struct Args {
     timeout: Duration,
 
     /// Where the agent answers
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADDRESS, value_parser = agent_address)]
-    agent: SocketAddr,
+    #[arg(long, value_name = "ADDRESS", default_value_t = Listen::Tcp(DEFAULT_ADDRESS), value_parser = agent_address)]
+    agent: Listen,
 
     /// Print one JSON document
     #[arg(long)]
@@ -97,7 +97,7 @@ fn now() -> i128 {
 /// # Errors
 /// Where there is no agent, the port is taken, or a step does not come.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let agent = Agent::new(args.agent, args.timeout);
+    let agent = Agent::new(args.agent.clone(), args.timeout);
     // Before anything listens: without an agent nobody would see it.
     agent.alerts()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));

@@ -144,10 +144,14 @@ impl Settings {
             watch.extend(watchable(ports, registry).map_err(|error| UsageError(format!("--watch: {error}")))?);
         }
         let telemetry_path = flags.telemetry_path;
-        if !telemetry_path.starts_with('/') || telemetry_path.starts_with("/-/") || telemetry_path.contains(['{', '}'])
+        let taken = ["/-/", "/api/", "/ports/", "/assets/"];
+        if !telemetry_path.starts_with('/')
+            || telemetry_path.contains(['{', '}'])
+            || taken.iter().any(|path| telemetry_path.starts_with(path))
         {
             let text = format!(
-                "--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with / and not with /-/, like /metrics"
+                "--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with /, like /metrics, and with none of {}",
+                taken.join(", ")
             );
             return Err(UsageError(text).into());
         }

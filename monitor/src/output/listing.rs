@@ -101,6 +101,18 @@ pub struct Page<'a> {
     pub offset: usize,
 }
 
+/// The parameters that say one thing; of the others several values can be asked for.
+const SINGLE: [&str; 3] = ["sort", "offset", "limit"];
+
+/// Takes a parameter that may be given once.
+pub(super) fn once(given: &mut Vec<&'static str>, name: &'static str) -> Result<(), String> {
+    if given.contains(&name) {
+        return Err(format!("{name}: it is given more than once; leave one of them out"));
+    }
+    given.push(name);
+    Ok(())
+}
+
 impl Selection {
     /// Reads the query of a URL. Ports may be numbers, ranges, and service names of this registry.
     ///
@@ -108,10 +120,14 @@ impl Selection {
     /// One sentence on the first parameter that makes no sense.
     pub fn parse(query: &str, registry: &Registry) -> Result<Self, String> {
         let mut selection = Self::default();
+        let mut given = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             // A form sends the fields that nobody filled in, too.
             if value.is_empty() && PARAMETERS.contains(&&*name) {
                 continue;
+            }
+            if let Some(single) = SINGLE.iter().find(|single| **single == name) {
+                once(&mut given, single)?;
             }
             selection.take(&name, &value, registry)?;
         }

@@ -29,6 +29,7 @@ mod listeners;
 mod losses;
 mod outages;
 mod page;
+mod page_elsewhere;
 mod programs;
 mod prometheus_server;
 mod receivers;
@@ -157,6 +158,7 @@ fn main() -> ExitCode {
     for (tests, missing) in [
         (http::WITH_SHELL, http::missing()),
         (page::IN_A_BROWSER, browser::missing()),
+        (page_elsewhere::IN_A_BROWSER, page_elsewhere::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
         (deployed_route::WITH_ALERTMANAGER, receivers::missing()),

@@ -63,7 +63,8 @@ impl Programs {
         self.0.join(path)
     }
 
-    fn command(&self, path: &str) -> Command {
+    /// A command that finds its libraries there.
+    pub fn command(&self, path: &str) -> Command {
         let mut command = Command::new(self.path(path));
         let libraries: Vec<_> = [
             "usr/lib/x86_64-linux-gnu",
@@ -79,10 +80,11 @@ impl Programs {
 }
 
 /// A server with all that it started, ended when it is dropped.
-struct Server(Child);
+pub struct Server(Child);
 
 impl Server {
-    fn start(command: &mut Command) -> Outcome<Self> {
+    /// Starts it, without input or output.
+    pub fn start(command: &mut Command) -> Outcome<Self> {
         use std::os::unix::process::CommandExt as _;
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // A group of its own: workers end with it.
@@ -102,7 +104,7 @@ impl Drop for Server {
 }
 
 /// A port of loopback that nothing has.
-fn free_port() -> Outcome<u16> {
+pub fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -117,7 +119,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> Outcome<bool>) -> Test {
     Err(format!("{what} did not come about").into())
 }
 
-fn takes_connections(port: u16) -> Test {
+/// Waits until somebody listens there.
+pub fn takes_connections(port: u16) -> Test {
     wait_until("a server that takes connections", || {
         Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
     })

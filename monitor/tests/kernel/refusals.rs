@@ -97,7 +97,20 @@ fn usage() -> Test {
     refused(&output(&["run", "--watch", "20-10"])?, 2, &["20-10"])?;
     refused(&output(&["run", "--backend", "kretprobe"])?, 2, &["kretprobe"])?;
     refused(&output(&["run", "--web.listen-address", "nonsense"])?, 2, &["nonsense"])?;
-    refused(&output(&["run", "--web.telemetry-path", "metrics"])?, 2, &["metrics"])?;
+    for path in [
+        "metrics",
+        "/-/healthy",
+        "/api/v1/listeners",
+        "/ports/22",
+        "/assets/page.js",
+        "/{name}",
+    ] {
+        refused(
+            &output(&["run", "--web.telemetry-path", path])?,
+            2,
+            &["--web.telemetry-path", path],
+        )?;
+    }
     for flag in ["--path.rootfs", "--path.sysfs", "--path.procfs"] {
         for command in ["run", "doctor"] {
             let output = output(&[command, flag, "/nonexistent"])?;

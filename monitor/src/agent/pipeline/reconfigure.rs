@@ -26,7 +26,10 @@ impl Pipeline {
         let mut metrics = lock(&self.metrics);
         metrics.reconfigure(&before, &self.policy, &self.registry, settings.max_series);
         let (mut lost, mut found) = (HashSet::new(), Vec::new());
-        for (event, known) in self.inventory.known_mut() {
+        let mut all: Vec<_> = self.inventory.known_mut().collect();
+        // Who has a series of its own keeps it.
+        all.sort_by_key(|(_, known)| known.series.as_ref().is_none_or(|series| series.is_other()));
+        for (event, known) in all {
             let Known { report, series } = known;
             report.registrations = report.registrations.again(&self.registry);
             report.name_matches = event

@@ -2,15 +2,16 @@
 
 use std::{
     collections::HashMap,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::output::http::LISTENERS;
+use crate::{config::Listen, output::http::LISTENERS};
 
 /// How long an agent may take; a table without SINCE is better than one that is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -39,22 +40,26 @@ struct Told {
 ///
 /// # Errors
 /// One sentence where it is no such address.
-pub(in crate::cli) fn agent_address(text: &str) -> Result<SocketAddr, String> {
+pub(in crate::cli) fn agent_address(text: &str) -> Result<Listen, String> {
+    if text.starts_with("unix:") {
+        return text.parse();
+    }
     let place = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let whole = match place.split_once(':') {
         Some(("" | "localhost", port)) => format!("127.0.0.1:{port}"),
         _ => place.to_owned(),
     };
-    whole
-        .parse()
-        .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992 or [::1]:19992".to_owned())
+    whole.parse().map(Listen::Tcp).map_err(|_| {
+        "write ADDRESS:PORT, like 127.0.0.1:19992 or [::1]:19992, or unix:PATH, as the agent's --web.listen-address"
+            .to_owned()
+    })
 }
 
 /// Asks the agent at this address.
 ///
 /// # Errors
 /// One sentence where there is none, or it is something else.
-pub fn since(address: SocketAddr) -> Result<Since, String> {
+pub fn since(address: &Listen) -> Result<Since, String> {
     match ask(address, LISTENERS).map(|answer| read(&answer)) {
         Ok(Some(since)) => Ok(since),
         Ok(None) => Err(format!(
@@ -68,15 +73,29 @@ pub fn since(address: SocketAddr) -> Result<Since, String> {
 ///
 /// # Errors
 /// Where there is no agent, or it does not answer.
-pub(in crate::cli) fn get(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+pub(in crate::cli) fn get(address: &Listen, path: &str) -> std::io::Result<Vec<u8>> {
     let answer = ask(address, path)?;
     Ok(body(&answer).to_vec())
 }
 
-fn ask(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn ask(address: &Listen, path: &str) -> std::io::Result<Vec<u8>> {
+    match address {
+        Listen::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(address, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            ask_through(stream, path)
+        }
+        Listen::Unix(socket) => {
+            let stream = UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            ask_through(stream, path)
+        }
+    }
+}
+
+fn ask_through(mut stream: impl Read + Write, path: &str) -> std::io::Result<Vec<u8>> {
     // Of this version the answer comes in one piece.
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
@@ -119,6 +138,8 @@ mod tests {
         for (text, address) in [
             ("127.0.0.1:19992", Some("127.0.0.1:19992")),
             ("[::1]:1", Some("[::1]:1")),
+            ("unix:/run/portreeve/http.sock", Some("unix:/run/portreeve/http.sock")),
+            ("unix:http.sock", None),
             (":19992", Some("127.0.0.1:19992")),
             ("localhost:80", Some("127.0.0.1:80")),
             ("http://127.0.0.1:19992/", Some("127.0.0.1:19992")),
@@ -128,8 +149,8 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(
-                agent_address(text).ok(),
-                address.map(|address| address.parse().unwrap()),
+                agent_address(text).ok().map(|listen| listen.to_string()).as_deref(),
+                address,
                 "{text}"
             );
         }

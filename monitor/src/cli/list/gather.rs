@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs,
-    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +20,8 @@ use crate::{
         print::say,
         run::{DEFAULT_ADDRESS, PathArgs},
     },
-    config, history,
+    config::{self, Listen},
+    history,
     identity::{Clock, Identity, Missing, ProcessIdentity, TICK},
     kernel::capability::{CAPABILITIES, Effective, in_initial_pid_namespace},
     policy::{Policy, Rule, covers},
@@ -39,8 +39,8 @@ pub struct SourceArgs {
     /// Where to ask a running agent since when a socket listens
     ///
     /// Without this it is asked where it serves by default, and need not be there.
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = agent_address)]
-    agent: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", value_parser = agent_address)]
+    agent: Option<Listen>,
 
     #[command(flatten)]
     paths: PathArgs,
@@ -96,7 +96,7 @@ pub struct Looker {
     identity: Identity,
     /// Why some processes may not be seen; `None` where all are.
     blind: Option<&'static str>,
-    agent: SocketAddr,
+    agent: Listen,
     /// Whether somebody said where the agent is.
     agent_is_named: bool,
     since: Since,
@@ -166,7 +166,7 @@ impl Looker {
             identity: Identity::new(&paths)
                 .with_privacy(look.privacy)
                 .with_packages_read(packages),
-            agent: args.agent.unwrap_or(DEFAULT_ADDRESS),
+            agent: args.agent.clone().unwrap_or(Listen::Tcp(DEFAULT_ADDRESS)),
             agent_is_named: args.agent.is_some(),
             since: Since::new(),
             silent: None,
@@ -189,8 +189,8 @@ impl Looker {
             refused,
         } = if with_holders {
             // The agent answers while this looks.
-            let address = self.agent;
-            let asked = thread::Builder::new().spawn(move || agent::since(address));
+            let address = self.agent.clone();
+            let asked = thread::Builder::new().spawn(move || agent::since(&address));
             let whole = self.looker.look();
             let answer = asked.map(|asked| asked.join().unwrap_or_else(|_| Ok(Since::new())));
             self.take(answer.unwrap_or_else(|error| Err(error.to_string())));

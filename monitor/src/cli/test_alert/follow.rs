@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io::ErrorKind,
-    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     cli::list::agent::get,
+    config::Listen,
     output::http::{ALERTS, LISTENERS},
     policy::Verdict,
 };
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks the agent.
 pub(super) struct Agent {
-    address: SocketAddr,
+    address: Listen,
     timeout: Duration,
 }
 
@@ -145,12 +145,12 @@ fn nanoseconds(time: &str) -> Option<i128> {
 }
 
 impl Agent {
-    pub(super) fn new(address: SocketAddr, timeout: Duration) -> Self {
+    pub(super) fn new(address: Listen, timeout: Duration) -> Self {
         Self { address, timeout }
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let address = self.address;
+        let address = &self.address;
         let end = Instant::now() + self.timeout;
         // One that has just started takes a moment.
         let answer = loop {

@@ -1,7 +1,7 @@
 //! The query of a URL, where it is not the agent that reads it.
 
 use crate::output::{
-    listing::{number, shown, unknown},
+    listing::{number, once, shown, unknown},
     recent::KEPT,
 };
 
@@ -24,16 +24,37 @@ impl Events {
             after: None,
             limit: USUAL,
         };
+        let mut given = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "after" | "limit" if value.is_empty() => {}
-                "after" => events.after = Some(value.into_owned()),
-                "limit" => events.limit = number("limit", &value)?.min(KEPT),
+                "after" => {
+                    once(&mut given, "after")?;
+                    events.after = Some(id(value.into_owned())?);
+                }
+                "limit" => {
+                    once(&mut given, "limit")?;
+                    events.limit = number("limit", &value)?.min(KEPT);
+                }
                 _ => return Err(unknown(&name, &["after", "limit"])),
             }
         }
         Ok(events)
     }
+}
+
+/// An event's id: the boot's, and the event's number in it. It may be one of another boot.
+fn id(text: String) -> Result<String, String> {
+    let is_id = text
+        .rsplit_once('-')
+        .is_some_and(|(boot, number)| !boot.is_empty() && number.parse::<u64>().is_ok());
+    if is_id {
+        return Ok(text);
+    }
+    let text = shown(&text);
+    Err(format!(
+        "after: `{text}` is no event's id; write the `id` of an event, or `last` of an answer"
+    ))
 }
 
 /// A port in a path.

@@ -1,7 +1,8 @@
 //! How many series there may be whose labels strangers choose: names of processes, and ports.
 //!
 //! Two budgets of the same size, so that neither can use up the other: a flood of names and ports elsewhere never
-//! hides a watched port, and a flood of names on a watched port leaves the others theirs.
+//! hides a watched port, and a flood of names on a watched port leaves the others theirs. Within a budget, gauges of
+//! what is open, counters and descriptions of ports have a share each: what is over never takes the room of what is there.
 
 use std::{
     borrow::Borrow,
@@ -15,14 +16,38 @@ use crate::event::Protocol;
 /// What stands for a process once the budget is spent.
 pub(super) const OTHER: &str = "other";
 
-/// The series of ports that are described.
-pub(super) const PORT_INFO: &str = "portreeve_port_info";
+/// What one budget is divided into. A listener has two gauges, and for each there is most often one counter and one
+/// description.
+#[derive(Clone, Copy)]
+enum Share {
+    /// Half: series that go with the last of their listeners.
+    Open,
+    /// A quarter.
+    Counters,
+    /// What is left.
+    Ports,
+}
 
-/// One part in so many of the budget is kept for [`OTHER`], which must find room when names no longer do.
+impl Share {
+    fn of(self, max: usize) -> usize {
+        let (half, quarter) = (max / 2, max / 4);
+        match self {
+            Self::Open => half,
+            Self::Counters => quarter,
+            Self::Ports => max - half - quarter,
+        }
+    }
+}
+
+/// One part in so many of a share is kept for [`OTHER`], which must find room when names no longer do.
 const KEPT_FOR_OTHER: usize = 4;
 
-/// One part in so many of the budget must be in use before stale series go: a counter that goes takes its past with it.
+/// One part in so many of a share must be in use before stale series go: a counter that goes takes its past with it.
 const CROWDED: usize = 2;
+
+/// Where ports that listen need the room, one part in so many of the share goes at once, so that a flood does not look
+/// through all of them for each.
+const ROOM_AT_ONCE: usize = 8;
 
 /// A counter that has not counted for so many seconds, and has no open listener, is stale.
 pub(super) const STALE_AFTER: u64 = 3_600;
@@ -37,6 +62,11 @@ pub struct ListenerSeries {
 impl ListenerSeries {
     pub(super) fn refs(&self) -> [&str; 7] {
         self.labels.each_ref().map(String::as_str)
+    }
+
+    /// Whether this is the one for processes without a series of their own.
+    pub fn is_other(&self) -> bool {
+        self.labels[5] == OTHER
     }
 
     /// The labels of `portreeve_listener_opened_timestamp_seconds`: protocol, port, netns, process.
@@ -74,9 +104,10 @@ struct Pool {
     open: HashMap<Arc<ListenerSeries>, u64>,
     /// The same for each of their timestamps, and when the newest of them opened.
     newest: HashMap<[String; 4], (u64, f64)>,
-    /// Series that outlive what they count, and when each counted last. They begin with protocol and port; those of a
-    /// process go on with it.
-    lasting: HashMap<&'static str, HashMap<Vec<String>, u64>>,
+    /// Series that outlive what they count, and when each counted last. They begin with protocol, port and process.
+    counters: HashMap<&'static str, HashMap<Vec<String>, u64>>,
+    /// The ports that are described, and when each began to listen last.
+    ports: HashMap<(Protocol, u16), u64>,
 }
 
 impl Budget {
@@ -104,11 +135,25 @@ impl Budget {
         self.now = now;
     }
 
-    /// Takes out stale series where there are many, and gives them by metric.
-    pub(super) fn forget_stale(&mut self) -> Vec<(&'static str, Vec<String>)> {
-        let (max, since) = (self.max, self.now.saturating_sub(STALE_AFTER));
+    /// Takes out stale counters where there are many, and gives them by metric.
+    pub(super) fn forget_counters(&mut self) -> Vec<(&'static str, Vec<String>)> {
+        let (max, since) = (Share::Counters.of(self.max), self.now.saturating_sub(STALE_AFTER));
         let pools = [&mut self.watched, &mut self.others].into_iter();
-        pools.flat_map(|pool| pool.forget_stale(max, since)).collect()
+        pools.flat_map(|pool| pool.forget_counters(max, since)).collect()
+    }
+
+    /// Takes out the descriptions of stale ports where there are many, and gives these ports.
+    pub(super) fn forget_ports(&mut self) -> Vec<(Protocol, u16)> {
+        let since = self.now.saturating_sub(STALE_AFTER);
+        let pool = &mut self.others;
+        if pool.ports.len() <= Share::Ports.of(self.max) / CROWDED {
+            return Vec::new();
+        }
+        let open = pool.open_ports();
+        let gone = pool
+            .ports
+            .extract_if(|port, last| *last < since && !open.contains(port));
+        gone.map(|(port, _)| port).collect()
     }
 
     /// Takes a listener in, as `own` or as `folded`, which opened so many seconds after the epoch.
@@ -118,9 +163,10 @@ impl Budget {
         folded: ListenerSeries,
         seconds: f64,
     ) -> Place<Arc<ListenerSeries>> {
-        let (max, watched) = (self.max, own.watched);
+        let (max, watched) = (Share::Open.of(self.max), own.watched);
         let pool = self.pool(watched);
-        let place = pool.place(max, watched, own, Some(folded), |series| {
+        let used = pool.open.len() + pool.newest.len();
+        let place = place(max, used, watched, own, folded, |series| {
             usize::from(!pool.open.contains_key(series)) + usize::from(!pool.newest.contains_key(&series.opened()))
         });
         match place {
@@ -146,13 +192,9 @@ impl Budget {
             .map(|(series, count)| (Arc::clone(series), *count))
     }
 
-    /// The ports that have a series of [`PORT_INFO`] from the budget.
+    /// The ports that have a description from the budget.
     pub(super) fn described(&self) -> impl Iterator<Item = (Protocol, u16)> {
-        let series = self.others.lasting.get(PORT_INFO).into_iter().flat_map(HashMap::keys);
-        series.filter_map(|labels| match labels.as_slice() {
-            [protocol, port] => described_port(protocol, port),
-            _ => None,
-        })
+        self.others.ports.keys().copied()
     }
 
     /// Each series of timestamps, and the newest.
@@ -164,24 +206,48 @@ impl Budget {
             .map(|(labels, (_, newest))| (labels.clone(), *newest))
     }
 
-    /// Makes room for a series that outlives what it counts, and counts now; `folded` is `None` for one without a process in it.
-    pub(super) fn keep(
+    /// Makes room for a series that outlives what it counts, and counts now.
+    pub(super) fn count(
         &mut self,
         metric: &'static str,
         watched: bool,
         own: Vec<String>,
-        folded: Option<Vec<String>>,
+        folded: Vec<String>,
     ) -> Place<Vec<String>> {
-        let (max, now) = (self.max, self.now);
+        let (max, now) = (Share::Counters.of(self.max), self.now);
         let pool = self.pool(watched);
-        let known = pool.lasting.get(metric);
-        let place = pool.place(max, watched, own, folded, |series| {
+        let used = pool.counters.values().map(HashMap::len).sum();
+        let known = pool.counters.get(metric);
+        let place = place(max, used, watched, own, folded, |series| {
             usize::from(known.is_none_or(|known| !known.contains_key(series)))
         });
         if let Place::Own(series) | Place::Folded(series) = &place {
-            pool.lasting.entry(metric).or_default().insert(series.clone(), now);
+            pool.counters.entry(metric).or_default().insert(series.clone(), now);
         }
         place
+    }
+
+    /// Makes room for the description of a port that listens now; `None` where so many listen that there is none. Gives
+    /// the ports whose descriptions had to go: of those where nothing listens, the ones that did longest ago.
+    pub(super) fn describe(&mut self, port: (Protocol, u16)) -> Option<Vec<(Protocol, u16)>> {
+        let max = Share::Ports.of(self.max);
+        let pool = &mut self.others;
+        let mut gone = Vec::new();
+        if !pool.ports.contains_key(&port) && pool.ports.len() >= max {
+            let open = pool.open_ports();
+            let over = pool.ports.iter().filter(|(port, _)| !open.contains(port));
+            let mut over: Vec<_> = over.map(|(port, last)| (*last, *port)).collect();
+            over.sort_unstable_by_key(|(last, _)| *last);
+            gone.extend(over.into_iter().map(|(_, port)| port).take((max / ROOM_AT_ONCE).max(1)));
+            gone.iter().for_each(|port| {
+                pool.ports.remove(port);
+            });
+        }
+        if pool.ports.len() >= max && !pool.ports.contains_key(&port) {
+            return None;
+        }
+        pool.ports.insert(port, self.now);
+        Some(gone)
     }
 
     fn pool(&mut self, watched: bool) -> &mut Pool {
@@ -202,53 +268,55 @@ impl Pool {
         series
     }
 
-    fn used(&self) -> usize {
-        self.open.len() + self.newest.len() + self.lasting.values().map(HashMap::len).sum::<usize>()
+    /// The ports that something listens on; automatic ones have no number.
+    fn open_ports(&self) -> HashSet<(Protocol, u16)> {
+        let series = self.open.keys();
+        series
+            .filter_map(|series| described_port(&series.labels[0], &series.labels[1]))
+            .collect()
     }
 
-    /// Takes out what has not counted since then and has no open listener, where the budget is crowded.
-    fn forget_stale(&mut self, max: usize, since: u64) -> Vec<(&'static str, Vec<String>)> {
-        if self.used() <= max / CROWDED {
+    /// Takes out what has not counted since then and has no open listener, where the share is crowded.
+    fn forget_counters(&mut self, max: usize, since: u64) -> Vec<(&'static str, Vec<String>)> {
+        if self.counters.values().map(HashMap::len).sum::<usize>() <= max / CROWDED {
             return Vec::new();
         }
-        let (mut ports, mut processes) = (HashSet::new(), HashSet::new());
+        let mut processes = HashSet::new();
         for series in self.open.keys() {
             let [protocol, port, _, _, _, process, _] = series.refs();
-            ports.insert([protocol, port]);
             processes.insert([protocol, port, process]);
         }
         let is_open = |labels: &[String]| match labels {
-            [protocol, port] => ports.contains(&[protocol.as_str(), port]),
             [protocol, port, process, ..] => processes.contains(&[protocol.as_str(), port, process]),
             _ => true,
         };
         let mut stale = Vec::new();
-        for (metric, series) in &mut self.lasting {
+        for (metric, series) in &mut self.counters {
             let gone = series.extract_if(|labels, counted| *counted < since && !is_open(labels));
             stale.extend(gone.map(|(labels, _)| (*metric, labels)));
         }
         stale
     }
-
-    /// Names get all but the part that is kept for `other`. On a watched port `other` always has room: its other
-    /// labels have few values, and nobody hides a watched port.
-    fn place<T>(&self, max: usize, watched: bool, own: T, folded: Option<T>, needs: impl Fn(&T) -> usize) -> Place<T> {
-        let fits = |series: &T, limit: usize| match needs(series) {
-            0 => true,
-            more => self.used() + more <= limit,
-        };
-        if fits(&own, max - max / KEPT_FOR_OTHER) {
-            return Place::Own(own);
-        }
-        match folded {
-            Some(folded) if watched || fits(&folded, max) => Place::Folded(folded),
-            _ => Place::LeftOut,
-        }
-    }
 }
 
-/// What the labels of a series of [`PORT_INFO`] in the budget say.
-pub(super) fn described_port(protocol: &str, port: &str) -> Option<(Protocol, u16)> {
+/// Where a series goes, of a share of `max` of which `used` are taken. Names get all but the part that is kept for
+/// `other`. On a watched port `other` always has room: its other labels have few values, and nobody hides a watched port.
+fn place<T>(max: usize, used: usize, watched: bool, own: T, folded: T, needs: impl Fn(&T) -> usize) -> Place<T> {
+    let fits = |series: &T, limit: usize| match needs(series) {
+        0 => true,
+        more => used + more <= limit,
+    };
+    if fits(&own, max - max / KEPT_FOR_OTHER) {
+        return Place::Own(own);
+    }
+    if watched || fits(&folded, max) {
+        return Place::Folded(folded);
+    }
+    Place::LeftOut
+}
+
+/// What the labels of a series say; `None` of an automatic port.
+fn described_port(protocol: &str, port: &str) -> Option<(Protocol, u16)> {
     let mut protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
     let protocol = protocols.find(|known| known.as_str() == protocol)?;
     Some((protocol, port.parse().ok()?))

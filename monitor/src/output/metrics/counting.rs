@@ -6,7 +6,7 @@ use prometheus::IntCounterVec;
 
 use super::{
     Metrics,
-    budget::{ListenerSeries, OTHER, PORT_INFO, Place, described_port},
+    budget::{ListenerSeries, OTHER, Place},
     ports::{self, EPHEMERAL},
 };
 use crate::{
@@ -15,10 +15,13 @@ use crate::{
     registry::Registry,
 };
 
-/// Families whose series come from the budget and outlive what they count; [`PORT_INFO`] is another.
+/// Families whose series come from the budget and outlive what they count.
 const LISTENS: &str = "portreeve_listens_total";
 const CONNECTS: &str = "portreeve_connects_total";
 const ACCEPTS: &str = "portreeve_accepts_total";
+
+/// The descriptions of ports, whose number is bounded as well.
+const PORT_INFO: &str = "portreeve_port_info";
 
 /// Seconds between two looks for stale series.
 const STALE_LOOK: u64 = 60;
@@ -37,9 +40,7 @@ impl Metrics {
                 let labels = [protocol.as_str(), &port, process].into_iter().chain(last);
                 labels.map(str::to_owned).collect::<Vec<_>>()
             };
-            let place = self
-                .budget
-                .keep(metric, watched, labels(&report.label), Some(labels(OTHER)));
+            let place = self.budget.count(metric, watched, labels(&report.label), labels(OTHER));
             count_limited(&self.series_limited, metric, &place);
             if let Place::Own(labels) | Place::Folded(labels) = place {
                 family.with_label_values(&labels).inc();
@@ -133,20 +134,17 @@ impl Metrics {
         if !now.is_multiple_of(STALE_LOOK) {
             return;
         }
-        for (metric, labels) in self.budget.forget_stale() {
-            // One that is not there is none to take out.
-            let _ = match (metric, labels.as_slice()) {
-                (LISTENS, _) => self.listens.remove_label_values(&labels),
-                (CONNECTS, _) => self.connects.remove_label_values(&labels),
-                (ACCEPTS, _) => self.accepts.remove_label_values(&labels),
-                (_, [protocol, port]) => match described_port(protocol, port) {
-                    Some((protocol, port)) => self
-                        .port_info
-                        .remove_label_values(&ports::described(registry, protocol, port)),
-                    None => Ok(()),
-                },
-                _ => Ok(()),
+        for (metric, labels) in self.budget.forget_counters() {
+            let family = match metric {
+                LISTENS => &self.listens,
+                CONNECTS => &self.connects,
+                _ => &self.accepts,
             };
+            // One that is not there is none to take out.
+            let _ = family.remove_label_values(&labels);
+        }
+        for port in self.budget.forget_ports() {
+            self.describe_no_more(registry, port);
         }
     }
 
@@ -199,17 +197,26 @@ impl Metrics {
     }
 
     fn describe_within_budget(&mut self, registry: &Registry, protocol: Protocol, port: u16) {
-        let metric = PORT_INFO;
-        let key = vec![protocol.as_str().to_owned(), port.to_string()];
-        let place = self.budget.keep(metric, false, key, None);
-        if self.placed(metric, place).is_some() {
-            self.describe_port(registry, protocol, port);
+        let Some(gone) = self.budget.describe((protocol, port)) else {
+            self.series_limited.with_label_values(&[PORT_INFO]).inc();
+            return;
+        };
+        for port in gone {
+            self.describe_no_more(registry, port);
         }
+        self.describe_port(registry, protocol, port);
     }
 
     pub(super) fn describe_port(&self, registry: &Registry, protocol: Protocol, port: u16) {
         let labels = ports::described(registry, protocol, port);
         self.port_info.with_label_values(&labels).set(1);
+    }
+
+    fn describe_no_more(&self, registry: &Registry, (protocol, port): (Protocol, u16)) {
+        // One that is not there is none to take out.
+        let _ = self
+            .port_info
+            .remove_label_values(&ports::described(registry, protocol, port));
     }
 
     /// Counts what the budget refused; `None` where there is no series at all.
