@@ -1,6 +1,7 @@
 //! Listeners that pass from one process to another, or whose process is not what it seems.
 
 use std::{
+    cell::RefCell,
     fs,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     os::unix::fs::PermissionsExt,
@@ -108,15 +109,17 @@ fn exec(command: &mut Command) -> std::io::Error {
 
 /// The child keeps the listener, and ends it once its parent has exited.
 fn opener_exits() -> Result<()> {
-    let (gone, opener_lives) = rustix::pipe::pipe()?;
+    let (gone, player_waits) = rustix::pipe::pipe()?;
+    let player_waits = RefCell::new(Some(player_waits));
     // A third process waits for both: the one that plays is the parent of the opener alone.
-    let opener = raw::in_child(move || {
+    let opener = raw::in_child(|| {
         let mut sock = Sock::tcp4()?;
         sock.bind(v4(24_031))??;
         sock.listen(2, false)??;
-        let child = raw::in_child(move || {
-            drop(opener_lives);
-            // Ends when the last one that could write has gone: the opener, and the player's own end.
+        let child = raw::in_child(|| {
+            drop(player_waits.take());
+            // Ends when the last one that could write has gone: the opener, and the player once it has seen that. An
+            // opener that still exits would close the listener after the child.
             rustix::io::read(&gone, &mut [0_u8; 1])?;
             sock.ended(Some(holder(&me()?)), None);
             Ok(())
@@ -124,6 +127,7 @@ fn opener_exits() -> Result<()> {
         child.map(|_| ())
     })?;
     raw::wait(opener)?;
+    drop(player_waits.take());
     // The child is an orphan; give it the time to end.
     std::thread::sleep(std::time::Duration::from_millis(200));
     Ok(())

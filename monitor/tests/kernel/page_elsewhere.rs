@@ -78,6 +78,7 @@ fn behind_a_password() -> Test {
     let page = format!("http://127.0.0.1:{}/", agent.port());
     // What a person writes into the browser's own question goes along with all that is asked afterwards; so does this.
     browser.open(&page.replace("http://", "http://alice:fakepassword@"))?;
+    browser.log("performance")?;
     open(&browser, &format!("{page}?sort=-since"))?;
     works(&browser)?;
     is_clean(&browser, &page)

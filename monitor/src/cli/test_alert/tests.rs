@@ -40,7 +40,9 @@ fn can_alert(verdict: &str) -> Result<()> {
         let _ = stream.read(&mut [0; 256]).unwrap();
         write!(stream, "HTTP/1.0 200 OK\r\n\r\n{listeners}").unwrap();
     });
-    let listener = Agent::new(Listen::Tcp(address), Duration::from_secs(10)).listener(7).unwrap();
+    let listener = Agent::new(Listen::Tcp(address), Duration::from_secs(10))
+        .listener(7)
+        .unwrap();
     answering.join().unwrap();
     listener.can_alert(1)
 }
