@@ -59,7 +59,19 @@ fn with(tool: Result<PathBuf>, check: impl FnOnce(&Path) -> Result<()>) -> Resul
 fn rules(workspace: &Workspace, promtool: &Path) -> Result<()> {
     for arguments in [
         &["check", "rules", "--lint=all", "--lint-fatal", "portreeve.rules.yaml"][..],
-        &["test", "rules", "portreeve.rules_test.yaml"],
+        &[
+            "check",
+            "rules",
+            "--lint=all",
+            "--lint-fatal",
+            "portreeve.recording.yaml",
+        ],
+        &[
+            "test",
+            "rules",
+            "portreeve.rules_test.yaml",
+            "portreeve.recording_test.yaml",
+        ],
         &["check", "config", "prometheus.yml"],
     ] {
         judge(&workspace.root.join("deploy/prometheus"), promtool, arguments)?;
