@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use workload::process::{cpu, memory};
+use workload::process::memory;
 
 use self::hosts::Pages;
 use self::page::Page;
@@ -51,6 +51,10 @@ const RANGE: u64 = 90;
 /// A query is asked again until it was asked so often, or took so long altogether.
 const TIMES: u32 = 10;
 const LONG: Duration = Duration::from_secs(4);
+
+/// What is less of at the greatest size costs nobody anything, and is not carried on.
+const LITTLE: Duration = Duration::from_millis(5);
+const MANY: f64 = 1e6;
 
 /// The figures of one size that are carried on, by what they are of.
 type Figures = Vec<(String, f64, Unit)>;
@@ -147,10 +151,10 @@ fn of_size(
     prometheus.wait("that all hosts were scraped", |prometheus| {
         Ok(prometheus.value("sum(up)")? >= f64::from(size))
     })?;
-    let (before, appended, start) = (used(&prometheus)?, appended(&prometheus)?, Instant::now());
+    let (before, appended, start) = (prometheus.used()?, appended(&prometheus)?, Instant::now());
     thread::sleep(UNDISTURBED);
     let took = start.elapsed().as_secs_f64();
-    let cores = (used(&prometheus)? - before).as_secs_f64() / took;
+    let cores = (prometheus.used()? - before).as_secs_f64() / took;
     let (now, most) = memory(prometheus.pid())?;
     let rate = (self::appended(&prometheus)? - appended) / took;
     let series = prometheus.own("prometheus_tsdb_head_series")?;
@@ -194,79 +198,99 @@ fn of_size(
         ),
     );
 
+    let (mut whole, mut whole_raw) = (Duration::ZERO, Duration::ZERO);
     for question in asked {
-        let with = ask(&prometheus, question, &question.expression, cores)?;
-        let mut more = format!("elapsed {}", with.elapsed());
+        let with = ask(&prometheus, question, &question.expression)?;
+        let mut more = with.more();
+        whole += with.cpu();
         if let Some(raw) = &question.raw {
-            let without = ask(&prometheus, question, raw, cores)?;
-            more = format!(
-                "{more}; without recording rules {}, elapsed {}",
-                without.cpu(),
-                without.elapsed()
-            );
-            without.kept(format!("{}, not recorded", question.place), &mut figures);
+            let without = ask(&prometheus, question, raw)?;
+            more = format!("{more}; not recorded: {}, {}", without.figure(), without.more());
+            whole_raw += without.cpu();
+            without.kept(&format!("{}, not recorded", question.place), &mut figures);
+        } else {
+            whole_raw += with.cpu();
         }
         let kind = if question.instant { "now" } else { "range" };
-        table.plain(&row(&format!("{} ({kind})", question.place)), with.cpu(), more);
-        with.kept(question.place.clone(), &mut figures);
+        table.plain(&row(&format!("{} ({kind})", question.place)), with.figure(), more);
+        with.kept(&question.place, &mut figures);
+    }
+    for (what, whole) in [
+        ("the whole dashboard once", whole),
+        ("the same, not recorded", whole_raw),
+    ] {
+        table.plain(&row(what), Shown(whole).to_string(), "CPU time".to_owned());
+        figures.push((what.to_owned(), whole.as_secs_f64(), Unit::Seconds));
     }
     Ok(figures)
 }
 
-/// What a query took, or why it got no answer.
-struct Asked {
-    took: Result<(Duration, Duration), String>,
+/// What a query took: CPU time, the time until its answer, and the most samples in memory at one moment.
+struct Took {
+    cpu: Duration,
+    elapsed: Duration,
+    samples: f64,
 }
 
+/// That, or why there is no answer.
+struct Asked(Result<Took, String>);
+
 impl Asked {
-    fn cpu(&self) -> String {
-        match &self.took {
-            Ok((cpu, _)) => Shown(*cpu).to_string(),
+    fn cpu(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |took| took.cpu)
+    }
+
+    fn figure(&self) -> String {
+        match &self.0 {
+            Ok(took) => Shown(took.cpu).to_string(),
             Err(_) => "refused".to_owned(),
         }
     }
 
-    fn elapsed(&self) -> String {
-        match &self.took {
-            Ok((_, elapsed)) => Shown(*elapsed).to_string(),
+    fn more(&self) -> String {
+        match &self.0 {
+            Ok(took) => format!("elapsed {}, {:.0} samples", Shown(took.elapsed), took.samples),
             Err(reason) => reason.clone(),
         }
     }
 
-    fn kept(&self, what: String, figures: &mut Figures) {
-        if let Ok((cpu, _)) = &self.took {
-            figures.push((what, cpu.as_secs_f64(), Unit::Seconds));
+    /// Remembers what is enough to be carried on.
+    fn kept(&self, what: &str, figures: &mut Figures) {
+        if let Ok(took) = &self.0 {
+            if took.cpu > LITTLE {
+                figures.push((format!("{what}, CPU time"), took.cpu.as_secs_f64(), Unit::Seconds));
+            }
+            if took.samples > MANY {
+                figures.push((format!("{what}, samples"), took.samples, Unit::Count));
+            }
         }
     }
 }
 
-/// CPU time of one query, without what Prometheus does meanwhile anyway, and the median of the time until its answer.
-fn ask(prometheus: &Prometheus, question: &Question, expression: &str, cores: f64) -> Result<Asked> {
+/// Medians of a query that is asked a few times: so what Prometheus does meanwhile anyway counts in few of them.
+fn ask(prometheus: &Prometheus, question: &Question, expression: &str) -> Result<Asked> {
     let range = (!question.instant).then_some((RANGE, STEPS));
-    let (before, start) = (used(prometheus)?, Instant::now());
-    let mut times = Vec::new();
+    let start = Instant::now();
+    let (mut times, mut used, mut most) = (Vec::new(), Vec::new(), 0.0);
     for _ in 0..TIMES {
+        let before = prometheus.used()?;
         match prometheus.ask(expression, range)? {
-            Answer::Given(time) => times.push(time),
-            Answer::Refused(reason) => return Ok(Asked { took: Err(reason) }),
+            Answer::Given(time, samples) => {
+                times.push(time);
+                used.push(prometheus.used()?.saturating_sub(before));
+                most = samples.max(most);
+            }
+            Answer::Refused(reason) => return Ok(Asked(Err(reason))),
         }
         if start.elapsed() > LONG {
             break;
         }
     }
-    let elapsed = start.elapsed().as_secs_f64();
-    let used = (used(prometheus)? - before).as_secs_f64() - cores * elapsed;
-    let asked = u32::try_from(times.len()).unwrap_or(TIMES);
-    let cpu = Duration::from_secs_f64((used / f64::from(asked)).max(0.0));
-    Ok(Asked {
-        took: Ok((cpu, Sample::new(times)?.median())),
-    })
-}
-
-/// CPU time so far, in user space and in the kernel.
-fn used(prometheus: &Prometheus) -> Result<Duration> {
-    let (user, system) = cpu(prometheus.pid())?;
-    Ok(user + system)
+    Ok(Asked(Ok(Took {
+        cpu: Sample::new(used)?.median(),
+        elapsed: Sample::new(times)?.median(),
+        samples: most,
+    })))
 }
 
 fn appended(prometheus: &Prometheus) -> Result<f64> {
