@@ -71,7 +71,11 @@ fn answer(mut stream: &TcpStream, pages: &Pages, running: Duration) -> Result<()
         stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
         return Ok(());
     };
-    let page = if host % ODD == 0 { &pages.odd } else { &pages.usual };
+    let page = if host.is_multiple_of(ODD) {
+        &pages.odd
+    } else {
+        &pages.usual
+    };
     let page = page.after(running.as_secs());
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

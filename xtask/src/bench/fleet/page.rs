@@ -30,7 +30,7 @@ impl Page {
         let lines = scraped.lines().map(|line| {
             if line.starts_with("portreeve_listeners{") && line.contains("scope=\"loopback\"") {
                 on_loopback += 1;
-                if on_loopback % 2 == 0 {
+                if on_loopback.is_multiple_of(2) {
                     return Line::Fixed(line.replace("scope=\"loopback\"", "scope=\"wildcard\""));
                 }
             }
