@@ -58,7 +58,7 @@ cat >"$folder/prometheus.yml" <<END
 global:
   scrape_interval: 5s
   evaluation_interval: 5s
-rule_files: ["$deploy/prometheus/portreeve.rules.yaml"]
+rule_files: ["$deploy/prometheus/portreeve.rules.yaml", "$deploy/prometheus/portreeve.recording.yaml"]
 scrape_configs:
   - job_name: portreeve
     static_configs:

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use crate::command::{run_logged, shown, with_retries};
 use crate::report::{Outcome, Report};
 use crate::say;
-use crate::setup::{amtool, node, promtool};
+use crate::setup::apt::{self, Package};
+use crate::setup::rsyslog::Rsyslog;
+use crate::setup::{amtool, node, promtool, rsyslog};
 use crate::workspace::Workspace;
 
 /// Labels of an alert, and the receiver that the sample route gives it to.
@@ -37,6 +39,12 @@ pub(crate) fn steps(workspace: &Workspace, report: &mut Report) {
     report.step("alertmanager route", |_| {
         with(amtool::ensure(workspace), |amtool| route(workspace, amtool))
     });
+    report.step("rsyslog", |_| {
+        with(rsyslog::ensure(workspace), |rsyslog| {
+            events_by_syslog(workspace, rsyslog)
+        })
+    });
+    report.step("Ansible role", |_| with(ansible(workspace), |()| role(workspace)));
     report.step("demo script", |_| {
         judge(&workspace.root.join("deploy"), Path::new("sh"), &["-n", "demo.sh"]).map(|()| Outcome::Passed)
     });
@@ -48,19 +56,32 @@ pub(crate) fn steps(workspace: &Workspace, report: &mut Report) {
 }
 
 /// Checks with a tool; where it cannot be fetched, nothing was checked, and nothing is wrong.
-fn with(tool: Result<PathBuf>, check: impl FnOnce(&Path) -> Result<()>) -> Result<Outcome> {
+fn with<T>(tool: Result<T>, check: impl FnOnce(&T) -> Result<()>) -> Result<Outcome> {
     match tool {
         Ok(tool) => check(&tool).map(|()| Outcome::Passed),
         Err(error) => Ok(Outcome::NotRun(format!("{error:#}"))),
     }
 }
 
-/// The rules, their tests, and the sample configuration that loads them.
+/// The rules, their tests, and the sample configurations that load them.
 fn rules(workspace: &Workspace, promtool: &Path) -> Result<()> {
     for arguments in [
         &["check", "rules", "--lint=all", "--lint-fatal", "portreeve.rules.yaml"][..],
-        &["test", "rules", "portreeve.rules_test.yaml"],
+        &[
+            "check",
+            "rules",
+            "--lint=all",
+            "--lint-fatal",
+            "portreeve.recording.yaml",
+        ],
+        &[
+            "test",
+            "rules",
+            "portreeve.rules_test.yaml",
+            "portreeve.recording_test.yaml",
+        ],
         &["check", "config", "prometheus.yml"],
+        &["check", "config", "prometheus-fleet.yml"],
     ] {
         judge(&workspace.root.join("deploy/prometheus"), promtool, arguments)?;
     }
@@ -71,6 +92,7 @@ fn rules(workspace: &Workspace, promtool: &Path) -> Result<()> {
 fn route(workspace: &Workspace, amtool: &Path) -> Result<()> {
     let folder = &workspace.root.join("deploy/alertmanager");
     judge(folder, amtool, &["check-config", "alertmanager.yml"])?;
+    judge(folder, Path::new("sh"), &["-n", "ha.default"])?;
     for (labels, receiver) in ROUTES {
         let receiver = format!("--verify.receivers={receiver}");
         let arguments = [
@@ -84,6 +106,39 @@ fn route(workspace: &Workspace, amtool: &Path) -> Result<()> {
         judge(folder, amtool, &arguments)?;
     }
     Ok(())
+}
+
+/// What hands the agent's events on.
+fn events_by_syslog(workspace: &Workspace, rsyslog: &Rsyslog) -> Result<()> {
+    let mut command = Command::new(&rsyslog.program);
+    command
+        .arg("-N1")
+        .arg("-M")
+        .arg(&rsyslog.modules)
+        .args(["-f", "rsyslog.conf"]);
+    command.env("LD_LIBRARY_PATH", &rsyslog.libraries);
+    judged(command, &workspace.root.join("deploy/logs"))
+}
+
+/// Programs in Python, none of them a server.
+fn ansible(workspace: &Workspace) -> Result<()> {
+    let packages = [
+        Package::new("ansible-core", "ansible-playbook"),
+        Package::new("ansible-lint", "ansible-lint"),
+    ];
+    apt::ensure(workspace, &packages, "checking the Ansible role")
+}
+
+/// The role, and the play that has it.
+fn role(workspace: &Workspace) -> Result<()> {
+    let folder = &workspace.root.join("deploy/ansible");
+    let play = ["--syntax-check", "--inventory", "localhost,", "site.yml"];
+    judge(folder, Path::new("ansible-playbook"), &play)?;
+    // Offline, or it would fetch what a file of requirements named. Its notes are kept below target/.
+    let mut lint = Command::new("ansible-lint");
+    lint.args(["--offline", "--nocolor", "-p"])
+        .env("XDG_CACHE_HOME", workspace.tools().join("ansible"));
+    judged(lint, folder)
 }
 
 /// A copy of the check below `target/tools`, with what it depends on: that is not put among the sources.
@@ -128,8 +183,13 @@ fn dashboard_check(workspace: &Workspace) -> Result<PathBuf> {
 /// Runs a tool in a folder, and shows what it says only where it refuses something.
 fn judge(folder: &Path, tool: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(tool);
-    command.args(arguments).current_dir(folder);
+    command.args(arguments);
+    judged(command, folder)
+}
+
+fn judged(mut command: Command, folder: &Path) -> Result<()> {
     let output = command
+        .current_dir(folder)
         .output()
         .with_context(|| format!("cannot start `{}`", shown(&command)))?;
     if !output.status.success() {

@@ -24,6 +24,7 @@ use super::{
 
 /// What is deployed.
 const RULES: &str = include_str!("../../../deploy/prometheus/portreeve.rules.yaml");
+const RECORDING: &str = include_str!("../../../deploy/prometheus/portreeve.recording.yaml");
 
 /// The rule about 1992 and its relatives.
 const DORMANT: &str = "PortreeveDormantPortListener";
@@ -55,8 +56,11 @@ impl Prometheus {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let config = folder.path().join("prometheus.yml");
         fs::write(folder.path().join("portreeve.rules.yaml"), RULES)?;
+        // As often as it asks the agent, so that no test waits for half a minute.
+        let recording = RECORDING.replace("interval: 30s", "interval: 1s");
+        fs::write(folder.path().join("portreeve.recording.yaml"), recording)?;
         let text = format!(
-            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [portreeve.rules.yaml]\n\
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [portreeve.rules.yaml, portreeve.recording.yaml]\n\
              scrape_configs:\n  - job_name: portreeve\n    static_configs:\n      - targets: [\"127.0.0.1:{agent}\"]\n        \
              labels: {{ cluster: eu }}\n"
         );
@@ -148,9 +152,9 @@ impl Prometheus {
         })
     }
 
-    /// Every rule of the file was judged, and none failed.
+    /// Every rule of the files was judged, and none failed.
     pub fn check_rules(&self) -> Test {
-        let count = RULES.matches("- alert: ").count();
+        let count = RULES.matches("- alert: ").count() + RECORDING.matches("- record: ").count();
         let mut rules = Vec::new();
         wait("all rules are judged", || {
             let answer: Value = serde_json::from_str(&self.get("/api/v1/rules")?)?;

@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: the built agent, measured natively on this machine's kernel, beside the figures to reach.
 //!
 //! Reading order: `latency`, `memory`, `start` and `churn` are what is measured, `kernel` what the hooks cost, `snapshot` how
-//! long it takes to learn what listens, `registry` what it takes to name a port; `agent`, `lines` and `receiver` run the agent and read what it says, `alertmanager` is whom it tells, `guest` boots what measures
+//! long it takes to learn what listens, `registry` what it takes to name a port, `fleet` what many hosts cost a Prometheus; `agent`, `lines` and `receiver` run the agent and read what it says, `alertmanager` is whom it tells, `guest` boots what measures
 //! by itself; `sample` and `table` turn times into rows.
 
 mod agent;
 mod alertmanager;
 mod churn;
+mod fleet;
 mod guest;
 mod kernel;
 mod latency;
@@ -39,7 +40,8 @@ use crate::workspace::Workspace;
 /// reach.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// What to measure; where nothing is named, everything but `kernel` and `snapshot`, which take a quarter of an hour each.
+    /// What to measure; where nothing is named, everything but `kernel` and `snapshot`, which take a quarter of an hour each,
+    /// and `fleet`, which takes some minutes.
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// Measures this binary instead of building one; a static one for `kernel` and `snapshot`.
@@ -59,6 +61,9 @@ pub(crate) struct BenchArgs {
     /// How often each tool is started and measured for `kernel`, and each way is taken for `snapshot`.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
+    /// How many hosts `fleet` has; can be given several times [default: 250 and 500, from which 3,000 are worked out].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    hosts: Vec<u32>,
     /// Writes the figures as JSON as well, with every single time of `kernel` and `snapshot`.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -81,6 +86,8 @@ enum Part {
     Registry,
     /// What a look at all that listens takes, beside `ss` and `lsof` in one guest, and natively; memory with many listeners.
     Snapshot,
+    /// What a fleet costs a real Prometheus: copies of a real scrape, and each query of the dashboard of the fleet.
+    Fleet,
 }
 
 impl Part {
@@ -135,6 +142,7 @@ impl Bench<'_> {
             Part::Start => start::measure(self.workspace, agent, &mut self.table),
             Part::Churn => churn::measure(agent, &mut self.table),
             Part::Registry => registry::measure(self.workspace, agent, &mut self.table),
+            Part::Fleet => fleet::measure(self.workspace, agent, &self.args.hosts, &mut self.table),
             Part::Kernel | Part::Snapshot => Ok(()),
         }
     }

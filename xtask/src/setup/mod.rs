@@ -9,4 +9,5 @@ pub(crate) mod kernels;
 pub(crate) mod node;
 pub(crate) mod programs;
 pub(crate) mod promtool;
+pub(crate) mod rsyslog;
 pub(crate) mod rust_components;
