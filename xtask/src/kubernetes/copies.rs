@@ -18,6 +18,7 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: portreeve
+  namespace: portreeve
   labels:
     app.kubernetes.io/name: portreeve
     app.kubernetes.io/instance: portreeve

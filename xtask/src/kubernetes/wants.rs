@@ -123,7 +123,9 @@ fn monitors(objects: &[Value], container: &Value) -> Vec<String> {
                 .iter()
                 .all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
         });
-        if !is_found {
+        // It looks for pods in its own namespace.
+        let namespace = |object| text(object, "/metadata/namespace");
+        if !is_found || namespace(monitor) != namespace(daemon_set(objects)) {
             wrong.push("the PodMonitor does not select the pods".to_owned());
         }
         for endpoint in list(monitor.pointer("/spec/podMetricsEndpoints")) {

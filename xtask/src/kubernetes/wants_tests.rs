@@ -5,7 +5,7 @@ use super::*;
 /// A rendering with nothing wrong.
 fn sound() -> Vec<Value> {
     let set = json!({
-        "kind": "DaemonSet",
+        "kind": "DaemonSet", "metadata": { "namespace": "portreeve" },
         "spec": { "template": {
             "metadata": { "labels": { "app": "portreeve", "team": "a" } },
             "spec": {
@@ -45,7 +45,7 @@ fn sound() -> Vec<Value> {
         "data": { "portreeve.toml": "# one", "a.toml": "# two" }
     });
     let monitor = json!({
-        "kind": "PodMonitor",
+        "kind": "PodMonitor", "metadata": { "namespace": "portreeve" },
         "spec": {
             "selector": { "matchLabels": { "app": "portreeve" } },
             "podMetricsEndpoints": [{
@@ -122,6 +122,7 @@ fn a_monitor_that_finds_nothing_or_renames_labels_is_found() {
     assert_eq!(wrong("/spec/selector/matchLabels", json!({ "app": "other" })).len(), 1);
     assert_eq!(wrong("/spec/selector/matchLabels", Value::Null).len(), 1);
     assert_eq!(wrong(relabelings, json!([{ "targetLabel": "job" }])).len(), 1);
+    assert_eq!(wrong("/metadata/namespace", json!("default")).len(), 1);
     let process = json!([{ "targetLabel": "job" }, { "targetLabel": "instance" }, { "targetLabel": "process" }]);
     assert_eq!(wrong(relabelings, process).len(), 1);
 }
