@@ -9,6 +9,8 @@ mod console;
 mod deploy;
 mod ebpf;
 mod fuzz;
+mod image;
+mod kubernetes;
 mod metrics;
 mod payload;
 mod protos;

@@ -38,6 +38,11 @@ pub(crate) fn stale(text: &str) -> Option<&'static str> {
     (!is_fresh).then_some("its table is not what the agent's catalogue of metrics says: run cargo xtask metrics")
 }
 
+/// Whether a metric has a label of this name.
+pub(crate) fn has_label(name: &str) -> bool {
+    FAMILIES.iter().any(|family| family.labels.contains(&name))
+}
+
 /// What stands before the table, the table, and what stands behind it.
 fn parts(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once(BEGIN)?;

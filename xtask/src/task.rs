@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{bench, deploy, ebpf, fuzz, metrics, protos, registry, run, test, tidy, vm};
+use crate::{bench, deploy, ebpf, fuzz, image, kubernetes, metrics, protos, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -26,6 +26,9 @@ pub(crate) enum Task {
     Protos(protos::ProtosArgs),
     /// Checks what lies in deploy/: the Prometheus rules with their tests, the sample configurations, the dashboards.
     Rules,
+    /// Writes the copies of the alerting rules in deploy/kubernetes, and checks the manifests: helm, kustomize, Kubernetes' schemas.
+    Kubernetes,
+    Image(image::ImageArgs),
     /// Checks the walls between the parts of portreeve, and that each test kernel is what the hooks take it for.
     Tidy,
 }
@@ -47,6 +50,8 @@ impl Task {
             Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),
             Self::Protos(args) => protos::main(workspace, args).map(|()| true),
             Self::Rules => Ok(deploy::main(workspace)),
+            Self::Kubernetes => kubernetes::main(workspace),
+            Self::Image(args) => image::main(workspace, args),
             Self::Tidy => {
                 tidy::check(workspace)?;
                 protos::tidy(workspace).map(|()| true)

@@ -16,7 +16,7 @@ use crate::setup::apt::{self, Package};
 use crate::setup::{amtool, cargo_tools, guest_tools, programs, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
-use crate::{deploy, protos, say, test_output, tidy};
+use crate::{deploy, image, kubernetes, protos, say, test_output, tidy};
 
 /// Runs every check: format, lints, tests, the kernel object, the agent on real kernels.
 #[derive(Args, Debug)]
@@ -58,6 +58,8 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
         Some(payload) => {
             unit_tests(workspace, rebuilt.as_deref(), &payload, &mut report);
             native(workspace, &payload, &mut report);
+            kubernetes::agent_step(workspace, &payload.agent, &mut report);
+            image::step(workspace, &payload.agent, &mut report);
             if args.quick {
                 report.not_run("guests", "left out by --quick");
             } else {
@@ -69,7 +71,13 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
             }
         }
         None => {
-            for step in ["unit tests", "integration tests on this machine's kernel", "guests"] {
+            for step in [
+                "unit tests",
+                "integration tests on this machine's kernel",
+                "kubernetes manifests: flags and configuration",
+                "container image",
+                "guests",
+            ] {
                 report.not_run(step, "there is no build to run");
             }
         }
@@ -93,6 +101,7 @@ fn sources(workspace: &Workspace, args: &TestArgs, report: &mut Report) {
         registry::generate(&workspace.root, true).map(|()| Outcome::Passed)
     });
     deploy::steps(workspace, report);
+    kubernetes::step(workspace, report);
 }
 
 /// The rebuild of the kernel object. Gives the rebuilt one where it could not be compared, so that everything that

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -43,7 +43,8 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Reads an address and a port; `:PORT` is every address, as Prometheus's exporters have it.
+/// Reads an address and a port; `:PORT` is every address, as Prometheus's exporters have it. Brackets may be around any address:
+/// who fills in one that is not known yet (Kubernetes the node's) writes them for IPv6.
 ///
 /// # Errors
 /// How to write one.
@@ -51,11 +52,18 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = match text.split_once(':') {
         Some(("", port)) => format!("[::]:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
-        _ => text.to_owned(),
+        _ => bracketed_ipv4(text).unwrap_or_else(|| text.to_owned()),
     };
     whole
         .parse()
         .map_err(|_| "write ADDRESS:PORT, like 127.0.0.1:19992, [::1]:19992 or :19992 for every address".to_owned())
+}
+
+/// `[192.0.2.7]:80` without its brackets.
+fn bracketed_ipv4(text: &str) -> Option<String> {
+    let (address, port) = text.strip_prefix('[')?.split_once("]:")?;
+    let address: Ipv4Addr = address.parse().ok()?;
+    Some(format!("{address}:{port}"))
 }
 
 #[cfg(test)]
@@ -67,6 +75,10 @@ mod tests {
         for (text, expected) in [
             ("127.0.0.1:19992", Some("127.0.0.1:19992")),
             ("[::1]:1", Some("[::1]:1")),
+            ("[192.0.2.7]:1", Some("192.0.2.7:1")),
+            ("[192.0.2.7]:[1]", None),
+            ("[192.0.2]:1", None),
+            ("[192.0.2.7]", None),
             (":19992", Some("[::]:19992")),
             ("localhost:80", Some("127.0.0.1:80")),
             ("unix:/run/portreeve/http.sock", Some("unix:/run/portreeve/http.sock")),

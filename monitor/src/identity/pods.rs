@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::host::Host;
+use super::host::{Host, Version};
 
 /// `NAMESPACE_POD_UID` is a folder in here.
 const LOGS: &str = "var/log/pods";
 /// Folders that are looked at: a node runs some hundred pods.
 const MAX_PODS: usize = 4_096;
-/// How soon the folder is read again for a pod that is not in it.
+/// How soon the folder is read again for a pod that is not in it where it looks as before: a change within one tick of the clock
+/// does not show.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A pod.
@@ -22,12 +23,12 @@ pub struct Pod {
     pub namespace: String,
 }
 
-/// The table from uid to pod, read again for a uid that is not in it.
+/// The table from uid to pod, read again for a uid that is not in it once the folder has changed.
 #[derive(Debug)]
 pub(super) struct Pods {
     host: Host,
     pods: HashMap<String, Pod>,
-    read: Option<Instant>,
+    read: Option<(Instant, Option<Version>)>,
 }
 
 impl Pods {
@@ -42,13 +43,24 @@ impl Pods {
 
     /// The pod with this uid; `None` where the host does not tell.
     pub(super) fn named(&mut self, uid: &str) -> Option<Pod> {
-        if !self.pods.contains_key(uid) && self.read.is_none_or(|read| read.elapsed() >= AGAIN) {
-            self.read = Some(Instant::now());
-            // The kubelet makes the folder before the first container starts, and removes it with the pod.
-            let names = self.host.names(LOGS, MAX_PODS);
-            self.pods = names.filter_map(|name| pod_of(&name)).collect();
+        if !self.pods.contains_key(uid) {
+            self.look();
         }
         self.pods.get(uid).cloned()
+    }
+
+    /// Reads the folder, unless it would say the same. The kubelet makes that of a pod before its first container starts, and removes
+    /// it with the pod, so a pod is named from its first event on.
+    fn look(&mut self) {
+        let version = self.host.version(LOGS);
+        let is_known = |(read, known): &(Instant, Option<Version>)| *known == version && read.elapsed() < AGAIN;
+        if self.read.as_ref().is_some_and(is_known) {
+            return;
+        }
+        // The version is from before: what changes meanwhile is read again.
+        self.read = Some((Instant::now(), version));
+        let names = self.host.names(LOGS, MAX_PODS);
+        self.pods = names.filter_map(|name| pod_of(&name)).collect();
     }
 }
 
@@ -97,8 +109,21 @@ mod tests {
         let mut pods = Pods::new(root.path().to_owned());
         assert_eq!(pods.named(UID), None, "no Kubernetes here");
         fs::create_dir_all(root.path().join(LOGS).join(format!("default_web_{UID}"))).unwrap();
-        let mut pods = Pods::new(root.path().to_owned());
         assert_eq!(pods.named("another"), None);
+        assert_eq!(pods.named(UID).map(|pod| pod.name), Some("web".to_owned()));
+    }
+
+    #[test]
+    fn a_pod_that_is_made_right_after_a_look_in_vain_is_named_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = root.path().join(LOGS);
+        fs::create_dir_all(&logs).unwrap();
+        // Within one tick of the clock nothing tells the two states of the folder apart.
+        let before = fs::File::open(&logs).unwrap();
+        before.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let mut pods = Pods::new(root.path().to_owned());
+        assert_eq!(pods.named(UID), None);
+        fs::create_dir(logs.join(format!("default_web_{UID}"))).unwrap();
         assert_eq!(pods.named(UID).map(|pod| pod.name), Some("web".to_owned()));
     }
 }

@@ -3,9 +3,11 @@
 pub(crate) mod amtool;
 pub(crate) mod apt;
 pub(crate) mod bpf_toolchain;
+pub(crate) mod buildah;
 pub(crate) mod cargo_tools;
 pub(crate) mod guest_tools;
 pub(crate) mod kernels;
+pub(crate) mod kubernetes;
 pub(crate) mod node;
 pub(crate) mod programs;
 pub(crate) mod promtool;

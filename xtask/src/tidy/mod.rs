@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use toml::Table;
 
+use crate::kubernetes;
 use crate::metrics;
 use crate::say;
 use crate::sources;
@@ -56,7 +57,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         folders: private_folders(workspace),
     };
     let mut violations = Vec::new();
-    let (mut rust, mut alerting, mut boards) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rust, mut alerting, mut boards, mut deployed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for file in sources::files(&workspace.root)? {
         let path = workspace.root.join(&file);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -78,6 +79,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         if dashboards::concerns(&name) {
             boards.push((name.clone(), text.clone()));
         }
+        if name.starts_with("deploy/") {
+            deployed.push((name.clone(), text.clone()));
+        }
         if alerts::concerns(&name) {
             alerting.push((name, text));
         }
@@ -89,6 +93,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     violations.extend(records::check(&common));
     violations.extend(alerts::check(&alerting));
     violations.extend(dashboards::check(&boards));
+    let copies = kubernetes::stale(&deployed).into_iter();
+    violations.extend(copies.map(|(file, sentence)| Violation::new(file, 1, sentence)));
     violations.extend(manifests(workspace)?);
     for violation in &violations {
         say!("{violation}");
