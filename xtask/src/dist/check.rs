@@ -150,6 +150,16 @@ fn debian(workspace: &Workspace, made: &Made) -> Result<()> {
     }
     say!("    removed: configuration and history are kept");
 
+    root.run("dpkg --install /newer.deb")?;
+    for unit in ["portreeve.service", "portreeve.socket"] {
+        let mask = format!("/etc/systemd/system/{unit}");
+        ensure!(!root.has(&mask), "{unit} is still masked after it was installed again");
+    }
+    ensure!(
+        read(&root, config)? == own,
+        "installing it again does not keep a configuration that was changed"
+    );
+
     root.run("dpkg --purge portreeve")?;
     ensure!(
         root.has(mine),
