@@ -77,6 +77,10 @@ fn lintian(workspace: &Workspace, deb: &Path) -> Result<()> {
         .arg(deb))
 }
 
+const CONFIG: &str = "/etc/portreeve/portreeve.toml";
+/// A file of the administrator's own.
+const MINE: &str = "/etc/portreeve/conf.d/mine.toml";
+
 /// The life of the package: each step leaves what it must.
 fn debian(workspace: &Workspace, made: &Made) -> Result<()> {
     let folder = &made.stage.target;
@@ -86,103 +90,107 @@ fn debian(workspace: &Workspace, made: &Made) -> Result<()> {
         fs::copy(from, root.at(to)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     let before = root.files()?;
+    install(&root)?;
+    upgrade(&root)?;
+    remove(&root)?;
+    purge(&root, &before)?;
+    fs::remove_dir_all(&root.path).with_context(|| format!("cannot remove {}", root.path.display()))
+}
 
+/// The service is enabled, and the program does its work with nothing but what is in the root.
+fn install(root: &Root) -> Result<()> {
     root.run("dpkg --install /portreeve.deb")?;
     let enabled = "/etc/systemd/system/multi-user.target.wants/portreeve.service";
-    ensure!(
-        root.has(enabled),
-        "the installation does not enable the service: there is no {enabled}"
-    );
-    root.run(
-        "portreeve check /etc/portreeve/portreeve.toml; man=/usr/share/man/man1; test -f $man/portreeve-list.1.gz",
-    )?;
+    ensure!(root.has(enabled), "the service is not enabled: there is no {enabled}");
+    root.run(&format!("portreeve check {CONFIG}"))?;
+    let page = "/usr/share/man/man1/portreeve-list.1.gz";
+    ensure!(root.has(page), "there is no {page}");
     say!("    installed: {}", root.run("portreeve --version")?.trim());
     let list = root.run(LISTENERS)?;
     say!("{list}");
     for (user, port) in [("alice", ":1992 "), ("root", ":8080 ")] {
-        let told = list
-            .lines()
-            .any(|line| line.contains(port) && line.contains(&format!(" {user} ")));
+        let is_row = |line: &str| line.contains(port) && line.contains(&format!(" {user} "));
         ensure!(
-            told,
+            list.lines().any(is_row),
             "portreeve list does not say that {user} listens at{port}:\n{list}"
         );
     }
     let doctor = root.run("portreeve doctor")?;
-    ensure!(
-        doctor.contains("\nchosen: "),
-        "portreeve doctor does not work in it:\n{doctor}"
+    let chosen = doctor.lines().find(|line| line.starts_with("chosen: "));
+    say!(
+        "    doctor: {}",
+        chosen.with_context(|| format!("portreeve doctor does not work in it:\n{doctor}"))?
     );
+    Ok(())
+}
 
+/// A newer package with another default configuration keeps one that was changed, and replaces what nobody changed.
+fn upgrade(root: &Root) -> Result<()> {
     // As systemd lays it out for a DynamicUser.
-    root.run("mkdir --parents /var/lib/private/portreeve; ln --symbolic private/portreeve /var/lib; echo kept > /var/lib/portreeve/history.db")?;
-    let (config, mine) = ("/etc/portreeve/portreeve.toml", "/etc/portreeve/conf.d/mine.toml");
-    let own = format!("{}{OWN}", read(&root, config)?);
-    write(&root, config, &own)?;
-    write(&root, mine, "[agent]\nlabels = { env = \"test\" }\n")?;
-    root.run(
-        "dpkg --force-confdef --force-confold --install /newer.deb; portreeve check /etc/portreeve/portreeve.toml",
-    )?;
-    ensure!(
-        read(&root, config)? == own,
-        "the upgrade does not keep a configuration that was changed"
-    );
-    let offered = read(&root, "/etc/portreeve/portreeve.toml.dpkg-dist")?;
+    root.run("mkdir --parents /var/lib/private/portreeve; ln --symbolic private/portreeve /var/lib")?;
+    write(root, "/var/lib/private/portreeve/history.db", "kept")?;
+    let own = format!("{}{OWN}", read(root, CONFIG)?);
+    write(root, CONFIG, &own)?;
+    write(root, MINE, "[agent]\nlabels = { env = \"test\" }\n")?;
+    root.run("dpkg --force-confdef --force-confold --install /newer.deb")?;
+    root.run(&format!("portreeve check {CONFIG}"))?;
+    ensure!(read(root, CONFIG)? == own, "a changed configuration is not kept");
+    let offered = read(root, &format!("{CONFIG}.dpkg-dist"))?;
     ensure!(
         offered.ends_with(NEW),
-        "the upgrade does not offer its own configuration beside the changed one"
+        "the new configuration is not offered beside the changed one"
     );
-    ensure!(
-        read(&root, "/etc/portreeve/conf.d/README")?.ends_with(NEW),
-        "the upgrade keeps a file that nobody changed"
-    );
+    let untouched = read(root, "/etc/portreeve/conf.d/README")?;
+    ensure!(untouched.ends_with(NEW), "a file that nobody changed is not replaced");
     say!("    upgraded: the changed configuration is kept, the new one lies beside it");
+    Ok(())
+}
 
+/// Configuration and state stay, also when it is installed again.
+fn remove(root: &Root) -> Result<()> {
     root.run("dpkg --remove portreeve")?;
     for gone in ["/usr/bin/portreeve", "/usr/lib/systemd/system/portreeve.service"] {
         ensure!(!root.has(gone), "{gone} is left after the removal");
     }
-    for kept in [config, mine, "/var/lib/portreeve/history.db"] {
+    for kept in [CONFIG, MINE, "/var/lib/portreeve/history.db"] {
         ensure!(
             root.has(kept),
             "{kept} is gone after the removal, and only a purge may take it"
         );
     }
-    say!("    removed: configuration and history are kept");
-
     root.run("dpkg --install /newer.deb")?;
     for unit in ["portreeve.service", "portreeve.socket"] {
         let mask = format!("/etc/systemd/system/{unit}");
         ensure!(!root.has(&mask), "{unit} is still masked after it was installed again");
     }
     ensure!(
-        read(&root, config)? == own,
-        "installing it again does not keep a configuration that was changed"
+        read(root, CONFIG)?.ends_with(OWN),
+        "installing it again does not keep the configuration"
     );
+    say!("    removed: configuration and history are kept, and used when it is installed again");
+    Ok(())
+}
 
+/// Nothing is left but what is the administrator's own.
+fn purge(root: &Root, before: &BTreeSet<PathBuf>) -> Result<()> {
     root.run("dpkg --purge portreeve")?;
     ensure!(
-        root.has(mine),
-        "{mine} is gone after the purge: it is the administrator's"
+        root.has(MINE),
+        "{MINE} is gone after the purge: it is the administrator's"
     );
-    let left: BTreeSet<_> = root.files()?.difference(&before).cloned().collect();
-    let expected = [
-        "etc/portreeve",
-        "etc/portreeve/conf.d",
-        "etc/portreeve/conf.d/mine.toml",
-    ];
-    // The user and the pipes of the trial.
-    let of_the_trial = |path: &PathBuf| {
-        path.starts_with("tmp") || path.starts_with("var/mail") || path.to_string_lossy().ends_with('-')
-    };
-    let unexpected: Vec<_> = left
-        .iter()
-        .filter(|path| !expected.iter().any(|known| *path == Path::new(known)) && !of_the_trial(path))
+    let mine: Vec<&Path> = Path::new(MINE.trim_start_matches('/')).ancestors().collect();
+    // The trial's user and pipes: useradd keeps what was before it as passwd-, shadow- and so on.
+    let of_the_trial =
+        |path: &Path| path.starts_with("tmp") || (path.starts_with("etc") && path.to_string_lossy().ends_with('-'));
+    let files = root.files()?;
+    let left: Vec<String> = files
+        .difference(before)
+        .filter(|path| !mine.contains(&path.as_path()) && !of_the_trial(path))
         .map(|path| path.display().to_string())
         .collect();
-    ensure!(unexpected.is_empty(), "left after the purge: {}", unexpected.join(", "));
+    ensure!(left.is_empty(), "left after the purge: {}", left.join(", "));
     say!("    purged: nothing is left but the administrator's own conf.d/mine.toml");
-    fs::remove_dir_all(&root.path).with_context(|| format!("cannot remove {}", root.path.display()))
+    Ok(())
 }
 
 /// What the newer package has at the end of its configuration files.
