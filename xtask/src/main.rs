@@ -7,6 +7,7 @@ mod bench;
 mod command;
 mod console;
 mod deploy;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod image;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::workspace::Workspace;
-use crate::{bench, deploy, ebpf, fuzz, image, kubernetes, metrics, protos, registry, run, test, tidy, vm};
+use crate::{bench, deploy, dist, ebpf, fuzz, image, kubernetes, metrics, protos, registry, run, test, tidy, vm};
 
 /// Builds, checks and tests portreeve. Each task does its own set-up: as root it installs what is missing.
 #[derive(Parser, Debug)]
@@ -15,6 +15,7 @@ pub(crate) enum Task {
     Ebpf(ebpf::EbpfArgs),
     Vm(vm::VmArgs),
     Bench(bench::BenchArgs),
+    Dist(dist::DistArgs),
     /// Makes monitor/data from IANA's table, or with --check says whether it is what that table gives.
     Registry {
         #[arg(long)]
@@ -45,6 +46,7 @@ impl Task {
             Self::Ebpf(args) => ebpf::main(workspace, args).map(|()| true),
             Self::Vm(args) => vm::main(workspace, args),
             Self::Bench(args) => bench::main(workspace, args),
+            Self::Dist(args) => dist::main(workspace, args),
             Self::Registry { check } => registry::generate(&workspace.root, *check).map(|()| true),
             Self::Metrics => metrics::write(&workspace.root).map(|()| true),
             Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),

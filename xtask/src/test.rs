@@ -16,12 +16,12 @@ use crate::setup::apt::{self, Package};
 use crate::setup::{amtool, cargo_tools, guest_tools, programs, promtool, rust_components};
 use crate::vm::{self, VmArgs};
 use crate::workspace::Workspace;
-use crate::{deploy, image, kubernetes, protos, say, test_output, tidy};
+use crate::{deploy, dist, image, kubernetes, protos, say, test_output, tidy};
 
 /// Runs every check: format, lints, tests, the kernel object, the agent on real kernels.
 #[derive(Args, Debug)]
 pub(crate) struct TestArgs {
-    /// Leave out what takes minutes: the kernel object's rebuild, the guests, the check of dependencies.
+    /// Leave out what takes minutes: the kernel object's rebuild, the packages, the guests, the check of dependencies.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// All test kernels.
@@ -62,7 +62,9 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
             image::step(workspace, &payload.agent, &mut report);
             if args.quick {
                 report.not_run("guests", "left out by --quick");
+                report.not_run("packages", "left out by --quick");
             } else {
+                dist::debug_steps(workspace, &payload.agent, &mut report);
                 let guests = VmArgs {
                     full: args.full,
                     ..VmArgs::default()
@@ -76,6 +78,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
                 "integration tests on this machine's kernel",
                 "kubernetes manifests: flags and configuration",
                 "container image",
+                "packages",
                 "guests",
             ] {
                 report.not_run(step, "there is no build to run");

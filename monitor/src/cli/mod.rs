@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod completions;
 mod doctor;
 #[cfg(test)]
 mod documented;
@@ -8,6 +9,7 @@ mod explain;
 mod history;
 mod learn;
 mod list;
+mod man;
 mod page;
 mod print;
 mod registry;
@@ -68,6 +70,12 @@ enum Command {
     TestAlert(test_alert::Args),
     /// Say what this kernel offers, what is not seen, and what is in the way
     Doctor(doctor::Args),
+    /// Print the completions of a shell
+    ///
+    /// For bash: portreeve completions bash > /etc/bash_completion.d/portreeve. The packages bring those of bash, zsh and fish.
+    Completions(completions::Args),
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man(man::Args),
 }
 
 impl Cli {
@@ -85,6 +93,8 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::TestAlert(args) => test_alert::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
     }
 }

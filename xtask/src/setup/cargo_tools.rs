@@ -34,6 +34,22 @@ pub(crate) const FUZZ: Tool = Tool {
     serves: "fuzzing",
 };
 
+/// Makes the Debian package.
+pub(crate) const DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    takes: "about a minute",
+    serves: "the Debian package",
+};
+
+/// Makes the RPM.
+pub(crate) const RPM: Tool = Tool {
+    name: "cargo-generate-rpm",
+    version: "0.21.1",
+    takes: "about two minutes",
+    serves: "the RPM",
+};
+
 impl Tool {
     /// Where it lies; it is built where it is missing.
     ///
