@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{find_program, run_logged, with_retries};
+use crate::command::{find_program, output, run_logged, with_retries};
 use crate::say;
 use crate::workspace::Workspace;
 
@@ -126,6 +126,20 @@ pub(crate) fn unpack(workspace: &Workspace, package: &str, folder: &str, shown_b
         bail!("the package {package} holds no {shown_by}");
     }
     Ok(folder)
+}
+
+/// Where this machine's apt takes an archive of Debian's from, by the name that its address ends in.
+///
+/// # Errors
+/// Where it has no such source.
+pub(crate) fn site(name: &str) -> Result<String> {
+    let uris = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
+    let found = uris
+        .lines()
+        .find(|uri| uri.trim_end_matches('/').ends_with(&format!("/{name}")));
+    found
+        .map(str::to_owned)
+        .with_context(|| format!("this machine's apt has no source that ends in /{name}; add one of Debian's"))
 }
 
 /// Whether this process runs as root.

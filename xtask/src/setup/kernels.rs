@@ -163,14 +163,7 @@ impl Archive {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot create {}", part.display()))?;
         }
-        let uris = output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]))?;
-        let site = |name: &str| {
-            let found = uris
-                .lines()
-                .find(|uri| uri.trim_end_matches('/').ends_with(&format!("/{name}")));
-            found.with_context(|| format!("this machine's apt has no source that ends in /{name}; add one of Debian's"))
-        };
-        let (debian, security) = (site("debian")?, site("debian-security")?);
+        let (debian, security) = (apt::site("debian")?, apt::site("debian-security")?);
         let key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]";
         let sources = format!(
             "deb {key} {security} bullseye-security main\ndeb {key} {security} bookworm-security main\n\
