@@ -18,6 +18,7 @@ try 'write to /root' touch /root/planted
 try 'write to other state' touch /var/lib/dpkg/planted
 try 'read homes' grep secret /home/alice/secret
 cp /usr/bin/true "$1/program"
+grep /var/lib /proc/self/mountinfo >&2
 try 'run what it wrote' "$1/program"
 try 'become root by a setuid program' sh -c '[ "$(id-of-root --user)" = 0 ]'
 try 'make a program setuid' chmod u+s "$1/program"
@@ -33,7 +34,7 @@ try 'make a device' mknod "$1/device" c 1 3
 try 'open a raw socket' perl -e 'use Socket; socket(my $s, AF_INET, SOCK_RAW, 1) or exit 1'
 try 'listen to all packets' perl -e 'socket(my $s, 17, 3, 0) or exit 1'
 try 'signal a process of somebody else' kill -0 1
-try 'change its scheduling' nice --adjustment=-5 true
+try 'change its scheduling' renice -n -5 -p $$
 try 'become another user' perl -e '$> = 1; exit($> != 1)'
 try 'change its personality' setarch --addr-no-randomize true
 # perf_event_open with nothing in its arguments: EFAULT (14) where the call gets through.
