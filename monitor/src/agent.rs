@@ -10,6 +10,7 @@ mod selftest;
 mod serving;
 mod signals;
 mod state;
+mod systemd;
 
 use std::{
     future,
@@ -37,13 +38,15 @@ use self::{
     reload::Reloads,
     serving::{bind, page, serve},
     signals::{Asked, Signals},
+    systemd::Systemd,
 };
 use crate::{
     config::{Chosen, Mark, Settings, Sources},
+    confinement::{self, Part},
     event::Event,
     identity::{Clock, clock},
     kernel::{
-        Armed, Attempt, Events, Filter, KernelLog, Probe,
+        Armed, Attempt, Backend, Events, Filter, KernelLog, Probe,
         capability::{Effective, in_initial_pid_namespace},
         give_back_memory,
     },
@@ -143,6 +146,7 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     let mut servers = JoinSet::new();
     serve(&mut servers, listeners, scheme, &shared, &stopped);
     let log = tokio::spawn(KernelLog::forward(log));
+    let backend = armed.service.backend;
     let mut agent = Agent {
         looks: Looks::new(&settings.paths, netns_of(&settings.paths.procfs, "self"), named),
         settings,
@@ -153,8 +157,12 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
         events,
         pipeline,
         reloads: Reloads::new(sources, mark),
+        systemd: Systemd::of_environment(),
     };
+    // Not before: the thread that looks keeps what it has from this one.
+    confine(backend);
     let outcome = agent.watch(&mut servers, &mut signals).await;
+    agent.systemd.stopping();
 
     // From here on the kernel reports nothing more; what it reported is still told.
     let pipeline = agent.disarm();
@@ -162,6 +170,15 @@ pub async fn run(settings: Settings, chosen: Chosen, sources: Sources, mark: Mar
     ending::finish(pipeline, servers, log).await;
     ::log::info!("stopped");
     outcome
+}
+
+/// All is attached and open: this thread gives up what that took.
+fn confine(backend: Backend) {
+    let part = Part::Events {
+        enters: backend == Backend::Tracepoint,
+    };
+    confinement::give_up(part);
+    confinement::tell(part);
 }
 
 /// Loads and verifies everything, and attaches nothing.
@@ -214,6 +231,7 @@ struct Agent {
     pipeline: Pipeline,
     looks: Looks,
     reloads: Reloads,
+    systemd: Systemd,
 }
 
 impl Agent {
@@ -238,8 +256,9 @@ impl Agent {
                         ::log::info!("stopping: {name}");
                         return Ok(());
                     }
-                    Asked::Reload => self.reloads.start(None),
+                    Asked::Reload => self.start_reload(None),
                 },
+                () = self.systemd.watched() => {}
                 _ = tick.tick() => {
                     if quiet.tick(self.pipeline.events()) {
                         self.pipeline.shrink();
@@ -269,7 +288,7 @@ impl Agent {
                     let _ = answer.send(listing);
                 }
                 done = self.looks.done(&self.settings.paths) => self.end_look(done),
-                Some(asked) = self.reload_asked.recv() => self.reloads.start(Some(asked)),
+                Some(asked) = self.reload_asked.recv() => self.start_reload(Some(asked)),
                 Some(done) = self.reloads.done() => if let Some((read, asked)) = done {
                     self.end_reload(read, asked);
                 },
@@ -329,6 +348,7 @@ impl Agent {
         ::log::info!("not seen here: {} (portreeve doctor explains)", unseen.join(", "));
         warn_of_blind_rules(&self.settings.policy, service);
         ::log::info!(backend = service.backend.name(), kernel = kernel; "armed: listeners are reported");
+        self.tell_ready("");
         give_back_memory();
     }
 

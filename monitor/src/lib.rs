@@ -4,11 +4,12 @@
 //! The modules stand in the order of the data: the kernel side reports ([`kernel`]), records become [`event`]s, the
 //! [`inventory`] says what they change (with [`snapshot`] where an event does not know its own result), [`identity`]
 //! names the process, [`registry`] the port, [`policy`] judges, [`output`] tells,
-//! [`history`] remembers. [`agent`] wires them.
+//! [`history`] remembers. [`agent`] wires them, and [`confinement`] gives up what is not needed.
 
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod confinement;
 pub mod event;
 pub mod exit;
 pub mod history;

@@ -21,6 +21,12 @@ const ROUTES: [(&str, &str); 3] = [
     ("severity=info", "log"),
 ];
 
+/// The units in `deploy/systemd`.
+const UNITS: [&str; 2] = ["portreeve.service", "portreeve.socket"];
+
+/// How exposed the service may be, in tenths of what `systemd-analyze security` counts.
+const EXPOSURE_MAX: u32 = 20;
+
 /// What the check of dashboards is made of, beside the dashboards.
 const DASHBOARD_CHECK: [&str; 5] = ["package.json", "package-lock.json", ".npmrc", "check.mjs", "types.ts"];
 
@@ -45,6 +51,9 @@ pub(crate) fn steps(workspace: &Workspace, report: &mut Report) {
         })
     });
     report.step("Ansible role", |_| with(ansible(workspace), |()| role(workspace)));
+    report.step("systemd unit", |_| {
+        with(systemd_analyze(workspace), |folder| units(workspace, folder))
+    });
     report.step("demo script", |_| {
         judge(&workspace.root.join("deploy"), Path::new("sh"), &["-n", "demo.sh"]).map(|()| Outcome::Passed)
     });
@@ -139,6 +148,48 @@ fn role(workspace: &Workspace) -> Result<()> {
     lint.args(["--offline", "--nocolor", "-p"])
         .env("XDG_CACHE_HOME", workspace.tools().join("ansible"));
     judged(lint, folder)
+}
+
+/// Installs what judges units. Gives a folder for copies of them.
+fn systemd_analyze(workspace: &Workspace) -> Result<PathBuf> {
+    apt::ensure(
+        workspace,
+        &[Package::new("systemd", "systemd-analyze")],
+        "judging the systemd unit",
+    )?;
+    let folder = workspace.tools().join("units");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// What systemd says of the units, and how exposed the service is by its count.
+fn units(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let analyze = Path::new("systemd-analyze");
+    let from = workspace.root.join("deploy/systemd");
+    let threshold = format!("--threshold={EXPOSURE_MAX}");
+    let security = ["security", "--offline=yes", &threshold, "portreeve.service"];
+    judge(&from, analyze, &security)?;
+    // The programs that it names must be there to be verified, and the agent is not installed.
+    for unit in UNITS {
+        let text = fs::read_to_string(from.join(unit)).with_context(|| format!("cannot read {unit}"))?;
+        let copy = folder.join(unit);
+        let text = text.replace("/usr/bin/portreeve", "/usr/bin/true");
+        fs::write(&copy, text).with_context(|| format!("cannot write {}", copy.display()))?;
+    }
+    let mut verify = Command::new(analyze);
+    verify
+        .args(["verify", "--man=no"])
+        .args(UNITS.map(|unit| folder.join(unit)));
+    let output = verify
+        .output()
+        .with_context(|| format!("cannot start `{}`", shown(&verify)))?;
+    // What it only warns of is wrong too, and it speaks of this machine's other units as well.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let about: Vec<&str> = said.lines().filter(|line| line.contains("portreeve")).collect();
+    if !output.status.success() || !about.is_empty() {
+        bail!("`{}` says: {}", shown(&verify), about.join("; "));
+    }
+    Ok(())
 }
 
 /// A copy of the check below `target/tools`, with what it depends on: that is not put among the sources.

@@ -70,6 +70,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
                     ..VmArgs::default()
                 };
                 vm::run(workspace, &guests, &payload, &mut report);
+                vm::systemd::run(workspace, &guests, &payload, &mut report);
             }
         }
         None => {

@@ -1,13 +1,19 @@
-//! Looks at all that listens, each on a thread of its own: what is asked of the kernel may take its time, and events do not
-//! wait for it.
+//! Looks at all that listens, on a thread of its own: what is asked of the kernel may take its time, and events do not wait for
+//! it. No other thread may enter namespaces, unless the backend has to.
 
-use std::{collections::HashMap, future, sync::Arc};
+use std::{
+    collections::HashMap,
+    future,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use monitor_common::WATCH_BIND;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::decode;
 use crate::{
+    confinement::{self, Part},
     event::{Actor, Event, Holder, Kind, Outcome, Protocol, Socket, SocketKey, Source},
     identity::{Paths, TICK, clock},
     inventory::reconcile::{Look, Sighted},
@@ -26,7 +32,8 @@ const THOROUGH: u64 = 5;
 pub(super) struct Looks {
     /// Away while a look is under way.
     looker: Option<Looker>,
-    running: Option<JoinHandle<(Looker, Done)>>,
+    running: Option<oneshot::Receiver<(Looker, Done)>>,
+    thread: Option<mpsc::Sender<Job>>,
     /// Which ports are named: a UDP socket on another one may be there for a single query.
     named: Arc<Filter>,
     /// Inode of the agent's own network namespace.
@@ -35,6 +42,9 @@ pub(super) struct Looks {
     /// Looks that were started.
     looks: u64,
 }
+
+/// A look, as the thread takes it.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// What came of a look.
 pub(super) struct Done {
@@ -60,6 +70,7 @@ impl Looks {
         Self {
             looker: Some(Looker::new(paths)),
             running: None,
+            thread: start_thread(),
             named: Arc::from(named),
             own_netns,
             by_files: true,
@@ -101,10 +112,23 @@ impl Looks {
         let thorough = self.looks.is_multiple_of(THOROUGH);
         self.looks += 1;
         let (named, own_netns) = (Arc::clone(&self.named), self.own_netns);
-        self.running = Some(tokio::task::spawn_blocking(move || {
+        let (ended, running) = oneshot::channel();
+        self.running = Some(running);
+        let job: Job = Box::new(move || {
             let done = look(&mut looker, files, &named, own_netns, thorough);
-            (looker, done)
-        }));
+            // Whoever waits for it may be gone, at the end.
+            let _ = ended.send((looker, done));
+        });
+        // Where the thread broke off, or none was to be had, another one is tried; it may enter no namespace.
+        let refused = match &self.thread {
+            Some(thread) => thread.send(job).err().map(|mpsc::SendError(job)| job),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
+            self.thread = start_thread();
+            // Without a thread this look breaks off too, which is said.
+            let _ = self.thread.as_ref().map(|thread| thread.send(job));
+        }
     }
 
     /// Waits for the look that is under way; for ever where there is none. `None` where it broke off.
@@ -133,6 +157,16 @@ impl Looks {
             }
         }
     }
+}
+
+/// The thread that looks, for as long as there is somebody to ask it.
+fn start_thread() -> Option<mpsc::Sender<Job>> {
+    let (jobs, asked) = mpsc::channel::<Job>();
+    let thread = thread::Builder::new().name("looks".to_owned()).spawn(move || {
+        confinement::give_up(Part::Looks);
+        asked.into_iter().for_each(|job| job());
+    });
+    thread.is_ok().then_some(jobs)
 }
 
 fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns: Option<u32>, thorough: bool) -> Done {

@@ -1,6 +1,6 @@
 //! Another configuration, taken while the agent runs: all of it, or none.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::task::JoinSet;
 
@@ -107,6 +107,11 @@ impl Reloads {
         })
     }
 
+    /// Whether the configuration is read now.
+    fn is_reading(&self) -> bool {
+        self.is_reading
+    }
+
     fn end(&mut self, read: Read) -> (Read, Vec<Reload>) {
         self.is_reading = false;
         let told = std::mem::take(&mut self.waiting);
@@ -119,6 +124,21 @@ impl Reloads {
 }
 
 impl Agent {
+    /// Reads everything again, and says so to systemd; `asked` is told how that ended.
+    pub(super) fn start_reload(&mut self, asked: Option<Reload>) {
+        self.systemd.reloading();
+        self.reloads.start(asked);
+    }
+
+    /// Says to systemd that the agent is at work, and what it should know beside that. Not before the first look is merged.
+    pub(super) fn tell_ready(&self, beside: &str) {
+        if self.shared.ready.load(Ordering::Acquire) && !self.reloads.is_reading() {
+            let backend = self.armed.service.backend.name();
+            self.systemd
+                .ready(&format!("Listeners are reported ({backend}){beside}"));
+        }
+    }
+
     /// Goes on with what was read, and says so to whoever asked for it.
     pub(super) fn end_reload(&mut self, read: Read, asked: Vec<Reload>) {
         let outcome = read.and_then(|(settings, chosen)| self.reconfigure(settings, &chosen));
@@ -129,6 +149,11 @@ impl Agent {
                 ::log::error!("{sentence}; the configuration that is in use stays");
             }
         }
+        self.tell_ready(if outcome.is_ok() {
+            ""
+        } else {
+            "; the last reload failed: the configuration before stays, and the log says why"
+        });
         // The configuration before is gone now.
         give_back_memory();
         for asked in asked {

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -13,6 +13,7 @@ use super::print::print;
 use crate::{
     agent,
     config::{self, Listen},
+    confinement::{self, Part},
     exit::UsageError,
     identity::Paths,
     kernel::{Attempt, Backend, Service, capability::check_procfs, share_heap},
@@ -186,6 +187,7 @@ fn ring_bytes(text: &str) -> Result<u32, String> {
 /// Runs the agent until it is told to stop.
 pub fn run(args: &Args) -> Result<ExitCode> {
     share_heap();
+    confinement::begin();
     log::start_queued(args.log_level, args.log_format)?;
     let outcome = start(args);
     log::finish();
@@ -223,9 +225,13 @@ fn start(args: &Args) -> Result<ExitCode> {
     if settings.events && stdout_leads_nowhere() {
         ::log::warn!("stdout is closed or thrown away: the lines that --events=json asks for go nowhere");
     }
+    let writable = written_by_http(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .thread_name("portreeve")
+        .thread_name("http")
+        .on_thread_start(move || {
+            confinement::give_up_files_too(Part::Http, writable.iter().map(PathBuf::as_path));
+        })
         .enable_all()
         .build()
         .context("cannot start the threads of the agent")?;
@@ -240,6 +246,18 @@ fn start(args: &Args) -> Result<ExitCode> {
     // A look-up that hangs in a dead mount must not hold up the end.
     runtime.shutdown_background();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Folders that the threads of HTTP write in: beside the history, which is read from a file that a reader writes to as well, and
+/// where the sockets are, which go with their server.
+fn written_by_http(settings: &config::Settings) -> Vec<PathBuf> {
+    let sockets = settings.listen.iter().filter_map(|listen| match listen {
+        Listen::Unix(path) => path.parent().map(Path::to_owned),
+        Listen::Tcp(_) => None,
+    });
+    let history = settings.history.path.parent();
+    let history = history.map(confinement::of_database).unwrap_or_default();
+    history.into_iter().chain(sockets).collect()
 }
 
 /// Whether there is no stdout: the standard library opens /dev/null in its place, for reading too, which no shell does that is

@@ -1,6 +1,7 @@
 //! The event path's side of the history.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +16,10 @@ use super::{
     trouble::Kind,
     writer::Writer,
 };
-use crate::config;
+use crate::{
+    config,
+    confinement::{self, Part},
+};
 
 /// Takes spans and never waits. Without a file it takes them and forgets them.
 #[derive(Debug, Default)]
@@ -74,11 +78,13 @@ impl Recorder {
             keep: settings.keep,
             max_size: settings.max_size,
         };
+        let writable = confinement::of_database(path.parent().unwrap_or(&path));
         let writer = Writer::new(Arc::clone(&shared), path, boot, bounds);
-        match thread::Builder::new()
-            .name("history".to_owned())
-            .spawn(move || writer.run())
-        {
+        match thread::Builder::new().name("history".to_owned()).spawn(move || {
+            let folders = writable.iter().map(PathBuf::as_path);
+            confinement::give_up_files_too(Part::History, folders);
+            writer.run();
+        }) {
             Ok(thread) => Self {
                 running: Some(Running { shared, thread }),
             },

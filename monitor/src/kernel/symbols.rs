@@ -17,11 +17,16 @@ pub fn variants_of(function: &str) -> Vec<String> {
 
 /// Whether the kernel has this function, under its own name or another; a kernel that does not tell is taken to have it.
 pub fn has(function: &str) -> bool {
-    fs::read_to_string(KALLSYMS).map_or(true, |text| {
-        text.lines()
+    fs::read_to_string(KALLSYMS).map_or(true, |text| has_in(&text, function))
+}
+
+/// An empty list is one that systemd hides (ProtectKernelTunables=).
+fn has_in(symbols: &str, function: &str) -> bool {
+    symbols.is_empty()
+        || symbols
+            .lines()
             .any(|line| line.split_whitespace().nth(2) == Some(function))
-            || !variants_in(&text, function).is_empty()
-    })
+        || !variants_in(symbols, function).is_empty()
 }
 
 /// The module that a function is part of; `None` where it is the kernel's own, or not there.

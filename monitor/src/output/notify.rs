@@ -32,6 +32,7 @@ use super::{
     webhook::{self, Webhook},
 };
 use crate::{
+    confinement::{self, Part},
     exit::ConfigError,
     identity::Clock,
     policy::{
@@ -174,6 +175,7 @@ impl Receivers {
         let thread = thread::Builder::new()
             .name("notify".to_owned())
             .spawn(move || {
+                confinement::give_up_files_too(Part::Receivers, []);
                 worker::run(&who, &at, deliver, Pauses::USUAL, |sent, alerts| {
                     let result = match sent {
                         Sent::Ok => "ok",

@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::confinement::{self, Part};
+
 /// Lines that may wait for a reader that is slow.
 pub(super) const QUEUE: usize = 8_192;
 
@@ -62,6 +64,7 @@ impl Writer {
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                confinement::give_up_files_too(Part::Output, []);
                 let mut said = false;
                 while let Ok(Queued { line, about_loss }) = lines.recv() {
                     let (mut text, mut written, mut about_losses) = (line, 1, u64::from(about_loss));

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::command::{last_lines, shown};
 use crate::payload::Payload;
@@ -14,6 +14,7 @@ use crate::setup::kernels::Fetched;
 use crate::vm::Accelerator;
 use crate::vm::initramfs::Initramfs;
 use crate::vm::programs::Programs;
+use crate::vm::systemd::Image;
 
 /// A guest that is to be booted.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(crate) enum Work {
     },
     /// A script of its own. Its standard output is taken for the tests'.
     Script { script: String, programs: Programs },
+    /// The tests of the systemd unit, with systemd as process 1.
+    Systemd(Image),
 }
 
 /// How a guest ended, and what it wrote.
@@ -208,6 +211,9 @@ impl Guest {
     }
 
     fn write_initramfs(&self, path: &Path) -> Result<()> {
+        if let Work::Systemd(image) = &self.work {
+            return image.write(path, &self.busybox, &self.kernel);
+        }
         let mut archive = Initramfs::create(path)?;
         archive.folders(&[
             "bin",
@@ -259,6 +265,7 @@ impl Guest {
                 programs.add_to(&mut archive)?;
                 script.clone()
             }
+            Work::Systemd(_) => bail!("a guest with systemd has a file system of its own"),
         };
         archive.file("payload/run", 0o755, script.as_bytes())?;
         archive.finish()?;

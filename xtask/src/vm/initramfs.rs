@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +19,26 @@ pub(crate) struct Initramfs<W: Write> {
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
+const KIND: u32 = 0o170_000;
 const TRAILER: &str = "TRAILER!!!";
+
+/// Mode, with the kind of file, and owner.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    mode: u32,
+    user: u32,
+    group: u32,
+}
+
+impl Node {
+    const fn of_root(mode: u32) -> Self {
+        Self {
+            mode,
+            user: 0,
+            group: 0,
+        }
+    }
+}
 
 impl Initramfs<BufWriter<File>> {
     /// Starts an archive in a file.
@@ -26,6 +47,16 @@ impl Initramfs<BufWriter<File>> {
     /// Where the file cannot be written.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self::new(BufWriter::new(file)))
+    }
+
+    /// Starts an archive behind another one in a file: the kernel unpacks one after the other.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub(crate) fn append(path: &Path) -> Result<Self> {
+        let file = File::options().append(true).open(path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self::new(BufWriter::new(file)))
     }
 }
@@ -44,7 +75,10 @@ impl<W: Write> Initramfs<W> {
     /// # Errors
     /// Where the archive cannot be written.
     pub(crate) fn folders(&mut self, names: &[&str]) -> Result<()> {
-        names.iter().try_for_each(|name| self.entry(name, FOLDER | 0o755, &[]))
+        let folder = Node::of_root(FOLDER | 0o755);
+        names
+            .iter()
+            .try_for_each(|name| self.entry(name.as_bytes(), folder, &[]))
     }
 
     /// Adds a file with its content.
@@ -52,7 +86,7 @@ impl<W: Write> Initramfs<W> {
     /// # Errors
     /// Where the archive cannot be written.
     pub(crate) fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        self.entry(name, FILE | mode, content)
+        self.entry(name.as_bytes(), Node::of_root(FILE | mode), content)
     }
 
     /// Adds a copy of a program of this machine, which must need no library.
@@ -75,7 +109,46 @@ impl<W: Write> Initramfs<W> {
     /// # Errors
     /// Where the archive cannot be written.
     pub(crate) fn link(&mut self, name: &str, to: &str) -> Result<()> {
-        self.entry(name, LINK | 0o777, to.as_bytes())
+        self.entry(name.as_bytes(), Node::of_root(LINK | 0o777), to.as_bytes())
+    }
+
+    /// Adds what lies below a folder of this machine, with owners and modes, below `name`. Only folders, files and links.
+    ///
+    /// # Errors
+    /// Where something of it cannot be read, or the archive cannot be written.
+    pub(crate) fn tree(&mut self, name: &str, folder: &Path) -> Result<()> {
+        self.folders(&[name])?;
+        let mut left = vec![folder.to_path_buf()];
+        while let Some(place) = left.pop() {
+            for found in fs::read_dir(&place).with_context(|| format!("cannot list {}", place.display()))? {
+                let path = found
+                    .with_context(|| format!("cannot list {}", place.display()))?
+                    .path();
+                let shown = || format!("cannot read {}", path.display());
+                let metadata = fs::symlink_metadata(&path).with_context(shown)?;
+                let content = match metadata.mode() & KIND {
+                    FOLDER => Vec::new(),
+                    FILE => fs::read(&path).with_context(shown)?,
+                    LINK => fs::read_link(&path)
+                        .with_context(shown)?
+                        .as_os_str()
+                        .as_bytes()
+                        .to_vec(),
+                    _ => continue,
+                };
+                let node = Node {
+                    mode: metadata.mode(),
+                    user: metadata.uid(),
+                    group: metadata.gid(),
+                };
+                let inside = Path::new(name).join(path.strip_prefix(folder)?);
+                self.entry(inside.as_os_str().as_bytes(), node, &content)?;
+                if metadata.is_dir() {
+                    left.push(path);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends the archive and gives what it was written to.
@@ -83,21 +156,22 @@ impl<W: Write> Initramfs<W> {
     /// # Errors
     /// Where the archive cannot be written.
     pub(crate) fn finish(mut self) -> Result<W> {
-        self.entry(TRAILER, 0, &[])?;
+        self.entry(TRAILER.as_bytes(), Node::of_root(0), &[])?;
         self.to.flush().context("cannot write the initramfs")?;
         Ok(self.to)
     }
 
-    fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    fn entry(&mut self, name: &[u8], node: Node, content: &[u8]) -> Result<()> {
         self.entries += 1;
-        let size = u32::try_from(content.len()).with_context(|| format!("{name} is too large for an initramfs"))?;
+        let size = u32::try_from(content.len())
+            .with_context(|| format!("{} is too large for an initramfs", String::from_utf8_lossy(name)))?;
         // Thirteen fields of eight hex digits: inode, mode, uid, gid, links, time, size, device (two), device of a
-        // special file (two), length of the name with its NUL, checksum. All belongs to root.
+        // special file (two), length of the name with its NUL, checksum.
         let fields = [
             self.entries,
-            mode,
-            0,
-            0,
+            node.mode,
+            node.user,
+            node.group,
             1,
             0,
             size,
@@ -112,7 +186,7 @@ impl<W: Write> Initramfs<W> {
             .iter()
             .fold(String::from("070701"), |header, field| header + &format!("{field:08x}"));
         self.bytes(header.as_bytes())?;
-        self.bytes(name.as_bytes())?;
+        self.bytes(name)?;
         self.bytes(&[0])?;
         self.pad()?;
         self.bytes(content)?;
@@ -172,6 +246,30 @@ mod tests {
         assert_eq!(text.matches("070701").count(), 6);
         assert!(text.contains("0000000a00000000"), "the size of init is ten bytes");
         assert!(text.ends_with("TRAILER!!!\0\0\0\0") || text.trim_end_matches('\0').ends_with("TRAILER!!!"));
+    }
+
+    #[test]
+    fn a_folder_goes_in_with_its_owners_and_modes() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = std::env::temp_dir().join(format!("portreeve-tree-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("etc")).unwrap();
+        std::fs::write(folder.join("etc/shadow"), "x").unwrap();
+        std::fs::set_permissions(folder.join("etc/shadow"), std::fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("shadow", folder.join("etc/link")).unwrap();
+        let mut archive = Initramfs::new(Vec::new());
+        archive.tree("root", &folder).unwrap();
+        let bytes = archive.finish().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for part in [
+            "root/etc\0",
+            "root/etc/shadow\0",
+            "root/etc/link\0",
+            "000081a0",
+            "0000a1ff",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod boot;
 mod initramfs;
 pub(crate) mod programs;
+pub(crate) mod systemd;
 mod table;
 
 use std::collections::VecDeque;
@@ -50,6 +51,9 @@ pub(crate) struct VmArgs {
     /// How guests run; `kvm` only where the machine's KVM can boot one.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accel: Accelerator,
+    /// Instead of the tests, those of the systemd unit, in a guest with Debian's systemd.
+    #[arg(long, conflicts_with_all = ["full", "filter", "rounds"])]
+    pub(crate) systemd: bool,
     /// Keep each guest's initramfs and show the command that boots it.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -77,8 +81,10 @@ pub(crate) fn main(workspace: &Workspace, args: &VmArgs) -> Result<bool> {
         built = Some(payload::build(workspace, &[], None)?);
         Ok(Outcome::Passed)
     });
-    if let Some(payload) = built {
-        run(workspace, args, &payload, &mut report);
+    match built {
+        Some(payload) if args.systemd => systemd::run(workspace, args, &payload, &mut report),
+        Some(payload) => run(workspace, args, &payload, &mut report),
+        None => {}
     }
     Ok(report.finish())
 }

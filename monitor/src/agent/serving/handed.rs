@@ -9,8 +9,10 @@ use anyhow::{Context, Result, bail};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, sockopt},
-    process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
+    process::getpid,
 };
+
+use crate::kernel::copy_of_inherited;
 
 /// The first descriptor that is handed over.
 const FIRST: i32 = 3;
@@ -53,11 +55,9 @@ pub(super) fn take() -> Result<Vec<Handed>> {
     (FIRST..FIRST + count).map(one).collect()
 }
 
-/// Takes this descriptor. It is a copy, which a process gets from its own descriptors as from those of another one, and which
-/// no program that is started inherits.
+/// Takes this descriptor: a copy of it.
 fn one(number: i32) -> Result<Handed> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty());
-    let socket = own.and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()));
+    let socket = copy_of_inherited(number);
     let socket = socket.with_context(|| format!("cannot take the socket {number} of systemd's"))?;
     of(socket).with_context(|| format!("--web.systemd-socket: the socket {number} of systemd's is of no use"))
 }
