@@ -1,5 +1,7 @@
 //! The tasks there are.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Parser;
 
@@ -28,7 +30,11 @@ pub(crate) enum Task {
     /// Checks what lies in deploy/: the Prometheus rules with their tests, the sample configurations, the dashboards.
     Rules,
     /// Writes the copies of the alerting rules in deploy/kubernetes, and checks the manifests: helm, kustomize, Kubernetes' schemas.
-    Kubernetes,
+    Kubernetes {
+        /// A built agent, which is asked whether it takes the flags and the configuration
+        #[arg(long, value_name = "FILE")]
+        agent: Option<PathBuf>,
+    },
     Image(image::ImageArgs),
     /// Checks the walls between the parts of portreeve, and that each test kernel is what the hooks take it for.
     Tidy,
@@ -52,7 +58,7 @@ impl Task {
             Self::Fuzz(args) => fuzz::main(workspace, args).map(|()| true),
             Self::Protos(args) => protos::main(workspace, args).map(|()| true),
             Self::Rules => Ok(deploy::main(workspace)),
-            Self::Kubernetes => kubernetes::main(workspace),
+            Self::Kubernetes { agent } => kubernetes::main(workspace, agent.as_deref()),
             Self::Image(args) => image::main(workspace, args),
             Self::Tidy => {
                 tidy::check(workspace)?;

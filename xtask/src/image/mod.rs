@@ -160,7 +160,9 @@ impl Build {
     fn run(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.buildah();
         command.args(["run", "--isolation", "chroot", CONTAINER, "--", "/bin/portreeve"]);
-        output(command.args(arguments)).context("the image was built, and cannot be run here")
+        output(command.args(arguments)).context(
+            "the image was built, and cannot be run here (a program that is not static finds no libraries in it)",
+        )
     }
 
     /// The image as one file.

@@ -32,10 +32,13 @@ const OPERATOR: &str = "monitoring.coreos.com/v1";
 ///
 /// # Errors
 /// Where a copy cannot be written.
-pub(crate) fn main(workspace: &Workspace) -> Result<bool> {
+pub(crate) fn main(workspace: &Workspace, agent: Option<&Path>) -> Result<bool> {
     copies::write(&workspace.root)?;
     let mut report = Report::default();
     step(workspace, &mut report);
+    if let Some(agent) = agent {
+        agent_step(workspace, agent, &mut report);
+    }
     Ok(report.finish())
 }
 
