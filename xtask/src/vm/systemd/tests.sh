@@ -16,9 +16,9 @@ looks_with_admin=0000000000280004
 
 say() { echo "$*" >&2; }
 
-# Waits for what becomes true: within SECONDS COMMAND...
+# Waits for what becomes true: within SECONDS COMMAND... On a busy machine a guest's time runs ahead of what it does.
 within() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * 8))
     shift
     until "$@"; do
         if ((SECONDS >= end)); then
@@ -55,7 +55,8 @@ reset() {
     jobs -p | xargs --no-run-if-empty kill 2>/dev/null
     rm -rf $drop_ins /etc/default/portreeve
     : >$configuration
-    systemctl daemon-reload
+    # Spans are those of a host; a guest on a busy machine takes many times as long.
+    drop_in emulated <<<$'[Service]\nTimeoutStartSec=15min\nWatchdogSec=5min'
     systemctl reset-failed
     began=$(date +%s.%N)
 }
@@ -135,12 +136,12 @@ a_wrong_configuration_stops_it_and_it_is_not_started_again() {
 }
 
 an_agent_that_stands_still_is_replaced() {
-    drop_in watchdog <<<$'[Service]\nWatchdogSec=6s'
+    drop_in watchdog <<<$'[Service]\nWatchdogSec=20s'
     systemctl start $unit || return
     local pid
     pid=$(property MainPID)
     # Longer than the watchdog waits: it hears from a loop that moves.
-    sleep 9
+    sleep 25
     is MainPID "$pid" || return
     kill -STOP "$pid"
     within 60 log_has 'Watchdog timeout' && within 90 is_another "$pid" && within 30 answers /-/ready
