@@ -32,6 +32,9 @@ pub(crate) struct DistArgs {
     /// Package the debug build, which takes less time, in target/dist-debug: to try the packages, not to hand them out.
     #[arg(long)]
     debug: bool,
+    /// Package this static program, which is built already, in target/dist-debug: to try the packages, too.
+    #[arg(long, conflicts_with = "debug", value_name = "FILE")]
+    program: Option<PathBuf>,
 }
 
 /// What was made.
@@ -52,9 +55,13 @@ pub(crate) struct Made {
 /// # Errors
 /// Where the agent cannot be built.
 pub(crate) fn main(workspace: &Workspace, args: &DistArgs) -> Result<bool> {
-    let agent = build(workspace, args.debug)?;
+    let trial = args.debug || args.program.is_some();
+    let agent = match &args.program {
+        Some(program) => program.clone(),
+        None => build(workspace, args.debug)?,
+    };
     let mut report = Report::default();
-    if let Some(made) = step(workspace, &agent, folder(args.debug), &mut report)
+    if let Some(made) = step(workspace, &agent, folder(trial), &mut report)
         && args.check
     {
         check::steps(workspace, &made, &mut report);
@@ -70,9 +77,9 @@ pub(crate) fn debug_steps(workspace: &Workspace, agent: &Path, report: &mut Repo
     }
 }
 
-/// The folder below `target/`. Nobody shall take the packages of a debug build for those to hand out.
-fn folder(debug: bool) -> &'static str {
-    if debug { "dist-debug" } else { "dist" }
+/// The folder below `target/`. Nobody shall take packages that were made to be tried for those to hand out.
+fn folder(trial: bool) -> &'static str {
+    if trial { "dist-debug" } else { "dist" }
 }
 
 fn step(workspace: &Workspace, agent: &Path, folder: &str, report: &mut Report) -> Option<Made> {
