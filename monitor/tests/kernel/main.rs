@@ -18,6 +18,7 @@ mod agent;
 mod browser;
 mod capabilities;
 mod command_line;
+mod confinement;
 mod demo;
 mod deployed_dashboards;
 mod deployed_route;
@@ -139,6 +140,7 @@ fn main() -> ExitCode {
         .chain(page::ALL)
         .chain(kernel_fields::ALL)
         .chain(capabilities::ALL)
+        .chain(confinement::ALL)
         .chain(receivers::ALL)
         .chain(outages::ALL);
     for (name, test) in singles {
@@ -158,6 +160,7 @@ fn main() -> ExitCode {
     for (tests, missing) in [
         (http::WITH_SHELL, http::missing()),
         (page::IN_A_BROWSER, browser::missing()),
+        (confinement::WITH_LANDLOCK, confinement::missing()),
         (page_elsewhere::IN_A_BROWSER, page_elsewhere::missing()),
         (receivers::WITH_ALERTMANAGER, receivers::missing()),
         (outages::WITH_ALERTMANAGER, receivers::missing()),
