@@ -69,8 +69,7 @@ pub(crate) fn main(workspace: &Workspace, args: &TestArgs) -> Result<bool> {
                     full: args.full,
                     ..VmArgs::default()
                 };
-                vm::run(workspace, &guests, &payload, &mut report);
-                vm::systemd::run(workspace, &guests, &payload, &mut report);
+                vm::run(workspace, &guests, &payload, true, &mut report);
             }
         }
         None => {

@@ -76,6 +76,13 @@ impl Tool {
                         .arg(&tools)
                         .arg("--target-dir")
                         .arg(tools.join("build"))
+                        // They run for seconds, and take minutes to build as their authors release them.
+                        .envs([
+                            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+                            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+                            ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+                        ])
                         .env_remove("RUSTFLAGS")
                         .env_remove("CARGO_ENCODED_RUSTFLAGS"),
                     &tools.join(format!("{name}.log")),

@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 
 use crate::payload::{self, Payload};
 use crate::report::{Outcome, Report};
+use crate::setup::apt::is_root;
 use crate::setup::guest_tools;
 use crate::setup::kernels::{self, Fetched, KERNELS, Kernel};
 use crate::workspace::Workspace;
@@ -81,22 +82,20 @@ pub(crate) fn main(workspace: &Workspace, args: &VmArgs) -> Result<bool> {
         built = Some(payload::build(workspace, &[], None)?);
         Ok(Outcome::Passed)
     });
-    match built {
-        Some(payload) if args.systemd => systemd::run(workspace, args, &payload, &mut report),
-        Some(payload) => run(workspace, args, &payload, &mut report),
-        None => {}
+    if let Some(payload) = built {
+        run(workspace, args, &payload, args.systemd, &mut report);
     }
     Ok(report.finish())
 }
 
-/// Boots the guests and counts their tests.
-pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, report: &mut Report) {
+/// Boots the guests and counts their tests; `with_systemd` the one with systemd as well, or alone where the arguments say so.
+pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, with_systemd: bool, report: &mut Report) {
     let mut busybox = PathBuf::new();
     let mut fetched = Vec::new();
     let ready = report.step("guests: QEMU, busybox, kernels", |report| {
         guest_tools::ensure_qemu(workspace)?;
         busybox = guest_tools::ensure_busybox(workspace)?;
-        let kernels = selected(args)?;
+        let kernels = if args.systemd { Vec::new() } else { selected(args)? };
         for (kernel, kept) in kernels.iter().zip(kernels::ensure(workspace, &kernels)) {
             match kept {
                 Ok(kept) => fetched.push((*kernel, kept)),
@@ -108,17 +107,23 @@ pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, repor
         }
         Ok(Outcome::Passed)
     });
-    if !ready && fetched.is_empty() {
+    if !ready && fetched.is_empty() && !args.systemd {
         report.not_run("guests", "what they need is not there, see above");
         return;
     }
     report.step("guests", |report| {
         let folder = workspace.target.join("vm");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let guests = guests(&fetched, args, payload, &folder, &busybox);
+        let mut guests = guests(&fetched, args, payload, &folder, &busybox);
+        if with_systemd && !is_root() {
+            report.not_run("guest systemd", "making its Debian needs root");
+        } else if with_systemd {
+            // The first, since its Debian may have to be made.
+            guests.push_front(systemd::guest(workspace, args, payload, &busybox)?);
+        }
         let mut table = table::Table::default();
         boot_all(guests, |guest, ended| {
-            if let (Ok(ended), None) = (&ended, &guest.without) {
+            if let (Ok(ended), None, Work::Tests { .. }) = (&ended, &guest.without, &guest.work) {
                 table.take(guest.kernel_label, &guest.kernel.version, &ended.console);
             }
             count(&guest, ended, args, report);

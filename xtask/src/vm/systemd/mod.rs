@@ -9,13 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::payload::Payload;
-use crate::report::{Outcome, Report};
-use crate::setup::apt::is_root;
-use crate::setup::guest_tools;
 use crate::setup::kernels::{self, Fetched};
+use crate::vm::VmArgs;
 use crate::vm::boot::{Guest, Work};
 use crate::vm::initramfs::Initramfs;
-use crate::vm::{VmArgs, boot, count};
 use crate::workspace::Workspace;
 
 /// The kernel that the unit is tried with where none is named.
@@ -65,60 +62,49 @@ const MASKED: [&str; 6] = [
 /// A guest's file system with systemd, the unit and the agent in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
-    /// An archive with Debian's packages, below [`ROOT`].
-    debian: PathBuf,
+    workspace: Workspace,
     agent: PathBuf,
-    /// `deploy/systemd`.
-    deploy: PathBuf,
 }
 
-/// Boots the guest and counts its tests.
-pub(crate) fn run(workspace: &Workspace, args: &VmArgs, payload: &Payload, report: &mut Report) {
-    report.step("guest with systemd: the unit", |report| {
-        if !is_root() {
-            let reason = "making a Debian root needs root; run cargo xtask vm --systemd as root";
-            return Ok(Outcome::NotRun(reason.to_owned()));
-        }
-        guest_tools::ensure_qemu(workspace)?;
-        let label = match args.kernels.as_slice() {
-            [named] if args.systemd => named,
-            _ => KERNEL,
-        };
-        let kernel = kernels::named(label)?;
-        let fetched = kernels::ensure(workspace, &[kernel])
-            .pop()
-            .with_context(|| format!("there is no kernel {label}"))??;
-        let folder = workspace.target.join("vm");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let guest = Guest {
-            label: format!("systemd-{}", kernel.label),
-            folder: folder.join(format!("systemd-{}", kernel.label)),
-            kernel_label: kernel.label,
-            kernel: fetched,
-            without: None,
-            work: Work::Systemd(Image {
-                debian: root::ensure(workspace)?,
-                agent: payload.agent.clone(),
-                deploy: workspace.root.join("deploy/systemd"),
-            }),
-            busybox: guest_tools::ensure_busybox(workspace)?,
-            memory: 1536,
-            accelerator: args.accel,
-            limit: Duration::from_secs(1500),
-        };
-        let ended = boot(&guest);
-        count(&guest, ended, args, report);
-        Ok(Outcome::Counted)
-    });
+/// The guest, on the kernel that the arguments name if they are about it.
+///
+/// # Errors
+/// Where its kernel cannot be had.
+pub(super) fn guest(workspace: &Workspace, args: &VmArgs, payload: &Payload, busybox: &Path) -> Result<Guest> {
+    let label = match args.kernels.as_slice() {
+        [named] if args.systemd => named,
+        _ => KERNEL,
+    };
+    let kernel = kernels::named(label)?;
+    let fetched = kernels::ensure(workspace, &[kernel])
+        .pop()
+        .with_context(|| format!("there is no kernel {label}"))??;
+    let label = format!("systemd-{}", kernel.label);
+    Ok(Guest {
+        folder: workspace.target.join("vm").join(&label),
+        label,
+        kernel_label: kernel.label,
+        kernel: fetched,
+        without: None,
+        work: Work::Systemd(Image {
+            workspace: workspace.clone(),
+            agent: payload.agent.clone(),
+        }),
+        busybox: busybox.to_path_buf(),
+        memory: 1536,
+        accelerator: args.accel,
+        limit: Duration::from_secs(1500),
+    })
 }
 
 impl Image {
-    /// Writes it as an initramfs for this kernel.
+    /// Writes it as an initramfs for this kernel; the first time, its Debian is made.
     ///
     /// # Errors
-    /// Where a part of it cannot be read, or it cannot be written.
+    /// Where that cannot be made, a part of it cannot be read, or it cannot be written.
     pub(super) fn write(&self, path: &Path, busybox: &Path, kernel: &Fetched) -> Result<()> {
-        fs::copy(&self.debian, path).with_context(|| format!("cannot copy {}", self.debian.display()))?;
+        let debian = root::ensure(&self.workspace)?;
+        fs::copy(&debian, path).with_context(|| format!("cannot copy {}", debian.display()))?;
         let mut archive = Initramfs::append(path)?;
         archive.folders(&["bin", "dev", "proc", "lib", "lib/modules"])?;
         archive.program("bin/busybox", busybox)?;
@@ -151,7 +137,7 @@ impl Image {
             ("portreeve.socket", "etc/systemd/system/portreeve.socket"),
             ("more.conf", "payload/more.conf"),
         ] {
-            let from = self.deploy.join(file);
+            let from = self.workspace.root.join("deploy/systemd").join(file);
             let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
             archive.file(&inside(to), 0o644, &content)?;
         }
