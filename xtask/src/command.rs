@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 /// The cargo that started xtask.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` set for xtask describes xtask, not the command.
-    for variable in [
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "CARGO_PKG_NAME",
-        "CARGO_PKG_VERSION",
-    ] {
-        command.env_remove(variable);
+    // What `cargo run` set for xtask describes xtask, not the command; a build script that looks at one of these ran anew.
+    for (name, _) in env::vars_os() {
+        let is_ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if is_ours {
+            command.env_remove(name);
+        }
     }
     command
 }
