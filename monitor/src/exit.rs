@@ -132,7 +132,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// Marks of direction and joining, separators of lines, and tags: with them a name can look like another.
-fn is_invisible(letter: char) -> bool {
+pub(crate) fn is_invisible(letter: char) -> bool {
     matches!(letter,
         '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         | '\u{e0000}'..='\u{e007f}')

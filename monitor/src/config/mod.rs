@@ -145,12 +145,14 @@ impl Settings {
         }
         let telemetry_path = flags.telemetry_path;
         let taken = ["/-/", "/api/", "/ports/", "/assets/"];
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
         if !telemetry_path.starts_with('/')
-            || telemetry_path.contains(['{', '}'])
+            || !telemetry_path.bytes().all(is_plain)
             || taken.iter().any(|path| telemetry_path.starts_with(path))
         {
             let text = format!(
-                "--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with /, like /metrics, and with none of {}",
+                "--web.telemetry-path: `{telemetry_path}` is no path for metrics: it starts with /, like /metrics, has letters, digits \
+                 and -._~ alone, and starts with none of {}",
                 taken.join(", ")
             );
             return Err(UsageError(text).into());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     event::{Event, Outcome},
+    exit::is_invisible,
     identity::{Missing, ProcessIdentity, SocketUnit},
     policy::{Finding, Verdict},
     registry::Registrations,
@@ -116,9 +117,9 @@ pub fn process_name(exe: Option<&str>, comm: &str) -> String {
     if label.is_empty() { "unknown".to_owned() } else { label }
 }
 
-/// Control characters as `\u{..}`; everything else as it is.
+/// Control characters, and marks that nobody sees, as `\u{..}`; everything else as it is.
 fn escaped(letter: char) -> impl Iterator<Item = char> {
-    let (escape, plain) = if letter.is_control() {
+    let (escape, plain) = if letter.is_control() || is_invisible(letter) {
         (Some(letter.escape_default()), None)
     } else {
         (None, Some(letter))

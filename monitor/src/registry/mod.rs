@@ -26,7 +26,7 @@ pub use layers::{Registrations, Registry};
 pub use meaning::{Dormancy, Meaning};
 pub use ports::{PortSpec, PortSpecError, Subject};
 pub use programs::name_matches;
-pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names};
+pub use registration::{Ports, RangeClass, Registration, Status, Transport, service_names, without_brackets};
 pub use table::{Authority, Source, Table, TableError};
 
 static TABLE: &[u8] = include_bytes!("../../data/registry.bin");

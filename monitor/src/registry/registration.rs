@@ -351,3 +351,16 @@ fn contains_ignoring_case(text: &str, word: &str) -> bool {
         .windows(word.len())
         .any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
+
+/// IANA's ids as text: `[Jon_Postel][RFC6335]` is `Jon Postel, RFC6335`. Anything else is left as it is.
+#[must_use]
+pub fn without_brackets(text: &str) -> String {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner
+            .split("][")
+            .map(|id| id.replace('_', " "))
+            .collect::<Vec<_>>()
+            .join(", "),
+        None => text.to_owned(),
+    }
+}

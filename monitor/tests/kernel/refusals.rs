@@ -104,6 +104,9 @@ fn usage() -> Test {
         "/ports/22",
         "/assets/page.js",
         "/{name}",
+        "/*x",
+        "/:x",
+        "/m?x",
     ] {
         refused(
             &output(&["run", "--web.telemetry-path", path])?,

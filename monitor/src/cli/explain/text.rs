@@ -2,7 +2,7 @@
 
 use super::Explanation;
 use crate::cli::page::{Page, Widths, joined, numbers};
-use crate::registry::{Authority, Dormancy, Grouped, Registration, Status, Subject};
+use crate::registry::{Authority, Dormancy, Grouped, Registration, Status, Subject, without_brackets};
 
 /// Where the text beside a label begins.
 const DETAIL_INDENT: usize = 24;
@@ -129,9 +129,15 @@ fn without_assignment(entry: &Grouped<'_>) -> String {
 fn details(page: &mut Page, registration: &Registration<'_>) {
     let (assignee, contact) = (registration.assignee(), registration.contact());
     let people = if assignee.is_some() && assignee == contact {
-        [("assignee and contact", assignee.map(ids)), ("contact", None)]
+        [
+            ("assignee and contact", assignee.map(without_brackets)),
+            ("contact", None),
+        ]
     } else {
-        [("assignee", assignee.map(ids)), ("contact", contact.map(ids))]
+        [
+            ("assignee", assignee.map(without_brackets)),
+            ("contact", contact.map(without_brackets)),
+        ]
     };
     let own = |text: Option<&str>| text.map(str::to_owned);
     // The registry itself does not say it, so it does not count as what is on record.
@@ -147,7 +153,7 @@ fn details(page: &mut Page, registration: &Registration<'_>) {
     .chain([
         ("registered", own(registration.registered())),
         ("modified", own(registration.modified())),
-        ("reference", registration.reference().map(ids)),
+        ("reference", registration.reference().map(without_brackets)),
         ("service code", own(registration.service_code())),
     ]);
     let mut silent = true;
@@ -159,17 +165,5 @@ fn details(page: &mut Page, registration: &Registration<'_>) {
     }
     if silent && registration.status() == Status::Assigned && registration.authority() == Authority::Iana {
         page.paragraph(6, "(no assignee, date, reference or note on record)");
-    }
-}
-
-/// IANA's ids as text: `[Jon_Postel][RFC6335]` is `Jon Postel, RFC6335`. Anything else is left as it is.
-fn ids(text: &str) -> String {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => inner
-            .split("][")
-            .map(|id| id.replace('_', " "))
-            .collect::<Vec<_>>()
-            .join(", "),
-        None => text.to_owned(),
     }
 }

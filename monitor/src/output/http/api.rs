@@ -16,16 +16,26 @@ pub(super) async fn listeners(State(shared): State<Shared>, RawQuery(query): Raw
     ask(&shared, About::Listeners(query.unwrap_or_default())).await
 }
 
-pub(super) async fn alerts(State(shared): State<Shared>) -> Response {
-    ask(&shared, About::Alerts).await
+pub(super) async fn alerts(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    match query::none(query.as_deref()) {
+        Ok(()) => ask(&shared, About::Alerts).await,
+        Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
+    }
 }
 
-pub(super) async fn status(State(shared): State<Shared>) -> Response {
-    ask(&shared, About::Status).await
+pub(super) async fn status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    match query::none(query.as_deref()) {
+        Ok(()) => ask(&shared, About::Status).await,
+        Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
+    }
 }
 
-pub(super) async fn port(State(shared): State<Shared>, Path(port): Path<String>) -> Response {
-    match query::port(&port) {
+pub(super) async fn port(
+    State(shared): State<Shared>,
+    Path(port): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match query::none(query.as_deref()).and_then(|()| query::port(&port)) {
         Ok(port) => ask(&shared, About::Port(port)).await,
         Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
     }

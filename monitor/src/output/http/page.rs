@@ -12,6 +12,7 @@ mod panel;
 mod story;
 mod table;
 mod view;
+mod visible;
 
 use askama::Template;
 use axum::{

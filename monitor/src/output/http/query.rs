@@ -57,6 +57,14 @@ fn id(text: String) -> Result<String, String> {
     ))
 }
 
+/// For what takes no parameters.
+pub(super) fn none(query: Option<&str>) -> Result<(), String> {
+    let first = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).next();
+    first.map_or(Ok(()), |(name, _)| {
+        Err(format!("`{}` is no parameter here: this takes none", shown(&name)))
+    })
+}
+
 /// A port in a path.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -108,6 +108,7 @@ impl Current {
             (Some(&mark) != before.as_ref()).then(|| read(&path, &web.files, mark))
         });
         let Ok(Some((mark, read))) = read.await else { return };
+        let read = read.and_then(|now| weaker(&self.last(), &now).map_or(Ok(now), Err));
         let successful = read.is_ok();
         match read {
             Ok(web) => {
@@ -141,6 +142,18 @@ fn read(path: &Path, files: &[PathBuf], mark: Mark) -> (Mark, Result<Web, Config
         Ok(web) if web.files != files => (web.mark(), Web::read(path)),
         read => (mark, read),
     }
+}
+
+/// Why this is not taken while the agent runs: a file that is being written is empty for a moment, and must not open what was
+/// closed.
+fn weaker(before: &Web, now: &Web) -> Option<ConfigError> {
+    let lost = match (before, now) {
+        (before, now) if before.tls.is_some() && now.tls.is_none() => "tls_server_config",
+        (before, now) if !before.users.is_empty() && now.users.is_empty() => "basic_auth_users",
+        _ => return None,
+    };
+    let text = format!("the web configuration has no {lost} any more; to serve without it, start the agent again");
+    Some(ConfigError::from(text))
 }
 
 fn tell(web: &Web) {

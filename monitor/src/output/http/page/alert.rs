@@ -13,6 +13,8 @@ pub(super) struct Notice {
     pub(super) rule: String,
     pub(super) protocol: String,
     pub(super) port: String,
+    /// Of its name on the page: that of the alert among all others.
+    pub(super) key: String,
     pub(super) summary: String,
     pub(super) since: Moment,
     pub(super) age: String,
@@ -51,6 +53,7 @@ impl Notices {
 fn notice(mut alert: Alert, now: Moment) -> Notice {
     let mut label = |name: &str| alert.labels.remove(name).unwrap_or_default();
     let (severity, rule, protocol, port) = (label("severity"), label("rule"), label("protocol"), label("port"));
+    let key = [&*rule, &*protocol, &*port, &*label("process"), &*label("netns")].join("-");
     let told: Vec<_> = alert
         .receivers
         .iter()
@@ -70,6 +73,7 @@ fn notice(mut alert: Alert, now: Moment) -> Notice {
         rule,
         protocol,
         port,
+        key,
         summary: alert.annotations.remove("summary").unwrap_or_default(),
         since: alert.starts_at,
         age: alert.starts_at.age(now),

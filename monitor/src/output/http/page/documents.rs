@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde::Deserialize;
 
 use crate::output::report::process_name;
@@ -23,7 +23,9 @@ impl TryFrom<String> for Moment {
 /// For people and for `datetime`: to the second, in UTC.
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.round(Unit::Second).unwrap_or(self.0);
+        // Not the nearest one: what stands beside it is cut off as well.
+        let second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+        let seconds = self.0.round(second).unwrap_or(self.0);
         write!(f, "{seconds}")
     }
 }
@@ -316,6 +318,8 @@ pub(super) struct Listened {
     pub(super) end: Option<String>,
     pub(super) times: usize,
     pub(super) open: usize,
+    pub(super) netns: u32,
+    pub(super) host_netns: bool,
 }
 
 #[derive(Deserialize)]

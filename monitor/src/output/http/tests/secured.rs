@@ -118,6 +118,10 @@ fn users_are_asked_for_everywhere_and_open_the_api_on_any_address() {
     fs::write(&file, "basic_auth_users: [").unwrap();
     assert_eq!(server.ask("GET", "/api/v1/listeners", second).status, 200);
     assert_eq!(server.get("/metrics").status, 401);
+    // One that is just being written is empty, and opens nothing.
+    fs::write(&file, "").unwrap();
+    assert_eq!(server.get("/metrics").status, 401);
+    assert_eq!(server.ask("GET", "/api/v1/listeners", second).status, 200);
     fs::write(&file, users("first")).unwrap();
     assert_eq!(server.ask("GET", "/api/v1/listeners", first).status, 200);
 }
