@@ -345,7 +345,7 @@ fn is_one<'a>(asked: &str, mut names: impl Iterator<Item = &'a str>) -> bool {
 
 /// Words separated by commas, all of them known.
 fn words(name: &str, value: &str, known: &[&str]) -> Result<Vec<String>, String> {
-    let words = value.split(',').map(|word| {
+    let words = value.split(',').filter(|word| !word.is_empty()).map(|word| {
         known
             .contains(&word)
             .then(|| word.to_owned())

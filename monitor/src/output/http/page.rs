@@ -98,8 +98,13 @@ pub(super) async fn listeners(State(shared): State<Shared>, RawQuery(query): Raw
     page_of_listeners(&shared, view).await.unwrap_or_else(|refusal| refusal)
 }
 
-async fn page_of_listeners(shared: &Shared, view: View) -> Result<Response, Response> {
-    let asked: Listeners = document(shared, About::Listeners(view.api())).await?;
+async fn page_of_listeners(shared: &Shared, mut view: View) -> Result<Response, Response> {
+    let mut asked: Listeners = document(shared, About::Listeners(view.api())).await?;
+    if asked.listeners.is_empty() && asked.matched > 0 {
+        // Fewer listen than when somebody made this link.
+        view.go_to_last(asked.matched);
+        asked = document(shared, About::Listeners(view.api())).await?;
+    }
     let unexpected: Listeners = document(shared, About::Listeners(UNEXPECTED.to_owned())).await?;
     let alerts: Alerts = document(shared, About::Alerts).await?;
     let status: Status = document(shared, About::Status).await?;

@@ -181,6 +181,11 @@ impl View {
         !self.others.is_empty() || self.fields().next().is_some()
     }
 
+    /// Goes to the last part of so many.
+    pub(super) fn go_to_last(&mut self, matched: usize) {
+        self.offset = matched.saturating_sub(1) / ROWS * ROWS;
+    }
+
     /// The part before this one.
     pub(super) fn before(&self) -> Option<String> {
         let offset = self.offset.saturating_sub(ROWS);
@@ -246,6 +251,11 @@ mod tests {
     #[test]
     fn what_is_unexpected_comes_first_unless_somebody_asks_otherwise() {
         assert_eq!(View::parse("").api(), "sort=verdict&offset=0&limit=100");
+        for (matched, offset) in [(1, 0), (100, 0), (101, 100), (366, 300)] {
+            let mut beyond = View::parse("offset=99999");
+            beyond.go_to_last(matched);
+            assert_eq!(beyond.api(), format!("sort=verdict&offset={offset}&limit=100"));
+        }
         assert_eq!(
             View::parse("text=a+b&sort=-port&offset=100&limit=9&netns=other").api(),
             "text=a+b&netns=other&sort=-port&offset=100&limit=100"
