@@ -62,6 +62,7 @@ pub fn alerts(host: &str, now: u64, clock: Clock, receivers: &[String], alerts: 
         notice: &alert.notice,
         starts_at: time(alert.fired),
         ends_at: ended.map(time),
+        open: alert.open(),
         receivers: told
             .iter()
             .map(|(name, times)| ReceiverState {
@@ -98,6 +99,7 @@ struct AlertState<'a> {
     notice: &'a Notice,
     starts_at: String,
     ends_at: Option<String>,
+    open: Option<usize>,
     receivers: Vec<ReceiverState<'a>>,
 }
 

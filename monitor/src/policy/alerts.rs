@@ -369,6 +369,12 @@ impl Alerts {
 }
 
 impl Alert {
+    /// How many of its listeners are open; `None` where it is about something else: a connection, say.
+    #[must_use]
+    pub fn open(&self) -> Option<usize> {
+        (self.open > 0 || self.last.is_none()).then_some(self.open)
+    }
+
     /// One that fired, or was pending, before the agent started.
     pub fn of_before(
         key: AlertKey,

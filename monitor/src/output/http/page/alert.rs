@@ -19,6 +19,8 @@ pub(super) struct Notice {
     pub(super) since: Moment,
     pub(super) age: String,
     pub(super) ended: Option<Moment>,
+    /// Whether it is kept up though its last listener is gone.
+    pub(super) is_kept: bool,
     /// Who was told what.
     pub(super) told: String,
     pub(super) runbook: Option<String>,
@@ -78,6 +80,7 @@ fn notice(mut alert: Alert, now: Moment) -> Notice {
         since: alert.starts_at,
         age: alert.starts_at.age(now),
         ended: alert.ends_at,
+        is_kept: alert.open == Some(0),
         told: told.join(", "),
         // Anything else would be run when somebody follows it.
         runbook: alert.annotations.remove("runbook_url").filter(is_page),

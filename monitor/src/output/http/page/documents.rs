@@ -251,6 +251,7 @@ pub(super) struct Alert {
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) starts_at: Moment,
     pub(super) ends_at: Option<Moment>,
+    pub(super) open: Option<usize>,
     pub(super) receivers: Vec<Receiver>,
 }
 
