@@ -158,6 +158,12 @@ fn golden() -> Test {
     agent.wait_for_metric_of("portreeve_events_total", &[("event", "listen")], |value| {
         value.is_some_and(|count| count > 0.0)
     })?;
+    // A line is told before what comes of it is counted.
+    agent.wait_for_metric(
+        "portreeve_alerts",
+        &[("rule", "dormant-port"), ("severity", "critical")],
+        Some(1.0),
+    )?;
     let page = normalised(&page(&agent)?, &process);
     if std::env::var_os("PORTREEVE_KEEP_PAGE").is_some() {
         return Ok(fs::write(KEPT, page)?);
