@@ -122,7 +122,7 @@ pub fn sentence_of(report: &str) -> String {
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_control() || is_invisible(letter) {
+        if is_hidden(letter) {
             printable.extend(letter.escape_default());
         } else {
             printable.push(letter);
@@ -131,9 +131,10 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// Marks of direction and joining, separators of lines, and tags: with them a name can look like another.
-pub(crate) fn is_invisible(letter: char) -> bool {
-    matches!(letter,
+/// Control characters, marks of direction and joining, separators of lines, and tags: with them a name can look like another.
+pub(crate) fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
         '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         | '\u{e0000}'..='\u{e007f}')
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     event::{Event, Outcome},
-    exit::is_invisible,
+    exit::is_hidden,
     identity::{Missing, ProcessIdentity, SocketUnit},
     policy::{Finding, Verdict},
     registry::Registrations,
@@ -119,7 +119,7 @@ pub fn process_name(exe: Option<&str>, comm: &str) -> String {
 
 /// Control characters, and marks that nobody sees, as `\u{..}`; everything else as it is.
 fn escaped(letter: char) -> impl Iterator<Item = char> {
-    let (escape, plain) = if letter.is_control() || is_invisible(letter) {
+    let (escape, plain) = if is_hidden(letter) {
         (Some(letter.escape_default()), None)
     } else {
         (None, Some(letter))

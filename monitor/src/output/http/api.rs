@@ -17,17 +17,11 @@ pub(super) async fn listeners(State(shared): State<Shared>, RawQuery(query): Raw
 }
 
 pub(super) async fn alerts(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    match query::none(query.as_deref()) {
-        Ok(()) => ask(&shared, About::Alerts).await,
-        Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
-    }
+    ask_plainly(&shared, query, Ok(About::Alerts)).await
 }
 
 pub(super) async fn status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    match query::none(query.as_deref()) {
-        Ok(()) => ask(&shared, About::Status).await,
-        Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
-    }
+    ask_plainly(&shared, query, Ok(About::Status)).await
 }
 
 pub(super) async fn port(
@@ -35,8 +29,13 @@ pub(super) async fn port(
     Path(port): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match query::none(query.as_deref()).and_then(|()| query::port(&port)) {
-        Ok(port) => ask(&shared, About::Port(port)).await,
+    ask_plainly(&shared, query, query::port(&port).map(About::Port)).await
+}
+
+/// Asks what takes no parameters.
+async fn ask_plainly(shared: &Shared, query: Option<String>, about: Result<About, String>) -> Response {
+    match query::none(query.as_deref()).and(about) {
+        Ok(about) => ask(shared, about).await,
         Err(wrong) => sentence(StatusCode::BAD_REQUEST, wrong),
     }
 }

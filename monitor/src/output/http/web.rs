@@ -149,6 +149,7 @@ fn read(path: &Path, files: &[PathBuf], mark: Mark) -> (Mark, Result<Web, Config
 fn weaker(before: &Web, now: &Web) -> Option<ConfigError> {
     let lost = match (before, now) {
         (before, now) if before.tls.is_some() && now.tls.is_none() => "tls_server_config",
+        (before, now) if before.verifies_clients && !now.verifies_clients => "client_auth_type that verifies",
         (before, now) if !before.users.is_empty() && now.users.is_empty() => "basic_auth_users",
         _ => return None,
     };
@@ -159,5 +160,28 @@ fn weaker(before: &Web, now: &Web) -> Option<ConfigError> {
 fn tell(web: &Web) {
     for remark in &web.remarks {
         ::log::warn!("the web configuration: {remark}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_before_is_named_and_more_is_taken() {
+        let open = Web::default();
+        let users = Web {
+            users: [("ada".to_owned(), "hash".to_owned())].into(),
+            ..Web::default()
+        };
+        let certificates = Web {
+            verifies_clients: true,
+            ..Web::default()
+        };
+        for (before, lost) in [(&users, "basic_auth_users"), (&certificates, "client_auth_type")] {
+            let sentence = weaker(before, &open).unwrap().to_string();
+            assert!(sentence.contains(lost), "{sentence}");
+            assert!(weaker(&open, before).is_none());
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use askama::filters::{Escaper, Html};
 
-use crate::exit::is_invisible;
+use crate::exit;
 
 /// HTML's own escapes, and marks that turn the direction of text or that nobody sees as `\u{..}`: whoever runs a program chooses
 /// its name.
@@ -29,7 +29,7 @@ impl Escaper for Visible {
 
 /// Lines and their indents are wanted, in what is to be copied.
 fn is_hidden(letter: char) -> bool {
-    is_invisible(letter) || (letter.is_control() && letter != '\n' && letter != '\t')
+    exit::is_hidden(letter) && letter != '\n' && letter != '\t'
 }
 
 #[cfg(test)]
