@@ -58,8 +58,8 @@ pub fn has_row(port: u16) -> String {
 /// The ports in the table, in its order.
 const PORTS: &str = "[...document.querySelectorAll('#rows .port a')].map((a) => Number(a.textContent))";
 
-/// Nothing went wrong in the page, and nothing was asked of anybody but what is below this URL.
-pub fn is_clean(browser: &Browser, ours: &str) -> Test {
+/// Nothing went wrong in the page, and nothing was asked of anybody but what is below these URLs.
+pub fn is_clean(browser: &Browser, ours: &[&str]) -> Test {
     let console = browser.log("browser")?;
     if let Some(entry) = console
         .iter()
@@ -78,7 +78,7 @@ pub fn is_clean(browser: &Browser, ours: &str) -> Test {
         let asked = asked.as_str().unwrap_or_default();
         // The browser's own first page comes out of the browser.
         let inside = ["data:", "chrome:", "chrome-untrusted:", "about:"];
-        if !asked.starts_with(ours) && !inside.iter().any(|scheme| asked.starts_with(scheme)) {
+        if !ours.iter().chain(&inside).any(|known| asked.starts_with(known)) {
             return Err(format!("the page asks for {asked}").into());
         }
     }
@@ -106,7 +106,7 @@ fn comes_and_goes() -> Test {
     browser.wait_for(&format!("!({})", has_row(port)))?;
     browser.wait_for(&told("closed"))?;
     browser.wait_for("window.unmoved === true")?;
-    is_clean(&browser, &url(&agent, "/"))
+    is_clean(&browser, &[&url(&agent, "/")])
 }
 
 fn sorted_and_filtered() -> Test {
@@ -156,7 +156,7 @@ fn sorted_and_filtered() -> Test {
     browser.wait_for("document.querySelector('select[name=protocol]').value === 'udp'")?;
     browser.click("#clear a")?;
     browser.wait_for("location.search === '' && document.querySelectorAll('#rows tr').length > 1")?;
-    is_clean(&browser, &url(&agent, "/"))
+    is_clean(&browser, &[&url(&agent, "/")])
 }
 
 fn panel() -> Test {
@@ -189,7 +189,7 @@ fn panel() -> Test {
     browser.wait_for("!document.querySelector('#past').innerText.includes('listens')")?;
     open(&browser, &url(&agent, "/?port=1992"))?;
     browser.wait_for("location.pathname === '/ports/1992'")?;
-    is_clean(&browser, &url(&agent, "/"))
+    is_clean(&browser, &[&url(&agent, "/")])
 }
 
 /// A process that is killed when it is dropped.
@@ -234,7 +234,7 @@ fn hostile_names() -> Test {
     browser.wait_for("document.querySelector('#owners').innerText.includes(\"'<script>alert(2)</script>'\")")?;
     drop(hostile);
     browser.wait_for("document.querySelector('#owners').innerText.includes('Nothing listens here')")?;
-    is_clean(&browser, &url(&agent, "/"))
+    is_clean(&browser, &[&url(&agent, "/")])
 }
 
 fn everywhere() -> Test {
@@ -284,7 +284,7 @@ fn everywhere() -> Test {
     }
     browser.devtools("Emulation.setScriptExecutionDisabled", &json!({"value": false}))?;
     drop(listener);
-    is_clean(&browser, &url(&agent, "/"))
+    is_clean(&browser, &[&url(&agent, "/")])
 }
 
 fn lost_and_mended() -> Test {
