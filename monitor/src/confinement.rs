@@ -45,6 +45,8 @@ pub enum Part {
     Output,
     /// Writes the history.
     History,
+    /// Asks a container runtime for images. The way to its socket may be root's alone.
+    Images,
 }
 
 impl Part {
@@ -55,7 +57,7 @@ impl Part {
             Self::Events { enters: false } => processes.union(programs),
             Self::Events { enters: true } => processes.union(programs).union(CapabilitySet::SYS_ADMIN),
             Self::Looks => processes.union(CapabilitySet::SYS_ADMIN),
-            Self::Http | Self::Receivers => CapabilitySet::DAC_READ_SEARCH,
+            Self::Http | Self::Receivers | Self::Images => CapabilitySet::DAC_READ_SEARCH,
             Self::Output | Self::History => CapabilitySet::empty(),
         }
     }

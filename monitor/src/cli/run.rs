@@ -117,6 +117,10 @@ pub struct PathArgs {
     /// Mount point of the host's root
     #[arg(long = "path.rootfs", value_name = "PATH", default_value = "/")]
     rootfs: PathBuf,
+
+    /// Socket of the container runtime (CRI v1), which is asked for the images of containers; none is asked without it
+    #[arg(long = "cri.socket", value_name = "PATH", value_parser = cri_socket)]
+    cri_socket: Option<PathBuf>,
 }
 
 impl PathArgs {
@@ -137,6 +141,7 @@ impl PathArgs {
             procfs: self.procfs.clone(),
             sysfs: self.sysfs.clone(),
             rootfs: self.rootfs.clone(),
+            cri_socket: self.cri_socket.clone(),
         }
     }
 }
@@ -174,6 +179,16 @@ fn check(attempts: &[Attempt], asked: Option<Backend>) -> Result<ExitCode> {
         bail!("no backend that was asked for loads on this kernel");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A path, also as the kubelet has it: `unix:///run/containerd/containerd.sock`.
+fn cri_socket(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
+    if path.is_absolute() {
+        Ok(path.to_owned())
+    } else {
+        Err("write the socket's whole path, as in /run/containerd/containerd.sock".to_owned())
+    }
 }
 
 /// What the kernel takes for a ring: whole pages, and a power of two. More than 64 MiB would be a slip.

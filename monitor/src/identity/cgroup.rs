@@ -124,6 +124,8 @@ pub struct Container {
     pub pod_uid: Option<String>,
     /// The pod's name and namespace, where the host tells them.
     pub pod: Option<super::pods::Pod>,
+    /// The name of its image, where the runtime was asked and told it.
+    pub image: Option<String>,
 }
 
 /// The container whose cgroup this is or lies above it; of nested ones the innermost. Conmon, which watches over a
@@ -146,6 +148,7 @@ pub fn container_of(path: &str) -> Option<Container> {
         id: id.to_owned(),
         pod_uid,
         pod: None,
+        image: None,
     })
 }
 

@@ -145,6 +145,7 @@ fn each_runtime_is_known_by_the_paths_that_it_makes() {
             id: id.to_owned(),
             pod_uid: pod.map(str::to_owned),
             pod: None,
+            image: None,
         };
         assert_eq!(container_of(&path(template)), Some(expected), "{template}");
     }

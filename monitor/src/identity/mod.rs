@@ -9,13 +9,15 @@
 //!
 //! Reading order: [`Identity::process`], then `process` (the files of one /proc/PID and the ancestors), [`cgroup`] (what a
 //! cgroup's path says: unit and container), `cgroup_ids` (the cgroup of a process that is gone), `pods`, `packages` and
-//! `sockets` (what the host's files say of pods, executables and socket units), `users` (uid to name), [`mask`] (what a
+//! `sockets` (what the host's files say of pods, executables and socket units), `images` (what the container runtime says,
+//! where it may be asked), `users` (uid to name), [`mask`] (what a
 //! command line must not show) and [`clock`] (boot time to wall clock). `host` opens files below the host's root.
 
 pub mod cgroup;
 mod cgroup_ids;
 pub mod clock;
 mod host;
+mod images;
 pub mod mask;
 mod packages;
 mod pods;
@@ -44,6 +46,8 @@ pub struct Paths {
     pub sysfs: PathBuf,
     /// Root of the host's file system.
     pub rootfs: PathBuf,
+    /// Socket of the container runtime, which `--cri.socket` sets; without it no container has an image.
+    pub cri_socket: Option<PathBuf>,
 }
 
 impl Default for Paths {
@@ -52,6 +56,7 @@ impl Default for Paths {
             procfs: PathBuf::from("/proc"),
             sysfs: PathBuf::from("/sys"),
             rootfs: PathBuf::from("/"),
+            cri_socket: None,
         }
     }
 }
@@ -188,6 +193,8 @@ pub struct Identity {
     processes: process::Processes,
     cgroups: cgroup_ids::CgroupIds,
     pods: pods::Pods,
+    /// `None` without a socket to ask at.
+    images: Option<images::Images>,
     /// `None` where they are not asked for.
     packages: Option<packages::Packages>,
     sockets: sockets::Sockets,
@@ -203,6 +210,7 @@ impl Identity {
             processes: process::Processes::new(paths.procfs.clone()),
             cgroups: cgroup_ids::CgroupIds::new(paths.sysfs.clone()),
             pods: pods::Pods::new(paths.rootfs.clone()),
+            images: paths.cri_socket.clone().map(images::Images::new),
             packages: Some(packages::Packages::new(paths.rootfs.clone())),
             sockets: sockets::Sockets::new(paths.rootfs.clone()),
             users: Users::new(paths.rootfs.clone()),
@@ -301,6 +309,7 @@ impl Identity {
         identity.container = cgroup::container_of(&path);
         if let Some(container) = &mut identity.container {
             container.pod = container.pod_uid.as_deref().and_then(|uid| self.pods.named(uid));
+            container.image = self.images.as_mut().and_then(|images| images.of(&container.id));
         }
         identity.cgroup = Some(path);
     }

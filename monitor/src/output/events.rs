@@ -111,8 +111,7 @@ pub(crate) struct ContainerOf<'a> {
     pod_uid: Option<&'a str>,
     pod: Option<&'a str>,
     namespace: Option<&'a str>,
-    // Only the runtime could tell it: null, as the contract has it for what is not known.
-    image: Option<()>,
+    image: Option<&'a str>,
 }
 
 impl<'a> From<&'a Container> for ContainerOf<'a> {
@@ -124,7 +123,7 @@ impl<'a> From<&'a Container> for ContainerOf<'a> {
             pod_uid: container.pod_uid.as_deref(),
             pod: pod.map(|pod| pod.name.as_str()),
             namespace: pod.map(|pod| pod.namespace.as_str()),
-            image: None,
+            image: container.image.as_deref(),
         }
     }
 }

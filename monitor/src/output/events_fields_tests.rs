@@ -72,6 +72,7 @@ fn all_lines() -> Vec<String> {
             runtime: Runtime::Containerd,
             id: "1f2e".to_owned(),
             pod_uid: pod_uid.map(str::to_owned),
+            image: pod.is_some().then(|| "registry.example.com/web:7".to_owned()),
             pod,
         }),
         ..python()

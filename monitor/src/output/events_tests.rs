@@ -191,13 +191,14 @@ fn every_key_of_the_contract_is_there_in_its_order_whatever_is_known() {
 #[test]
 fn a_container_is_named_with_what_is_known_of_it() {
     let event = listen();
-    let container = |pod_uid: Option<&str>, pod| {
+    let container = |pod_uid: Option<&str>, pod, image: Option<&str>| {
         let process = ProcessIdentity {
             container: Some(Container {
                 runtime: Runtime::CriO,
                 id: "1f2e".to_owned(),
                 pod_uid: pod_uid.map(str::to_owned),
                 pod,
+                image: image.map(str::to_owned),
             }),
             ..python()
         };
@@ -208,13 +209,14 @@ fn a_container_is_named_with_what_is_known_of_it() {
         namespace: "default".to_owned(),
     };
     assert_eq!(
-        container(Some("8c2f"), Some(pod)),
+        container(Some("8c2f"), Some(pod), Some("registry.example.com/web:7")),
         serde_json::json!({
-            "runtime": "cri-o", "id": "1f2e", "pod_uid": "8c2f", "pod": "web", "namespace": "default", "image": null
+            "runtime": "cri-o", "id": "1f2e", "pod_uid": "8c2f", "pod": "web", "namespace": "default",
+            "image": "registry.example.com/web:7"
         })
     );
     assert_eq!(
-        container(None, None),
+        container(None, None, None),
         serde_json::json!({
             "runtime": "cri-o", "id": "1f2e", "pod_uid": null, "pod": null, "namespace": null, "image": null
         })

@@ -292,6 +292,7 @@ fn container_words(report: &Report) -> impl Iterator<Item = &str> {
         [container.runtime.as_str(), container.id.as_str()]
             .into_iter()
             .chain(names)
+            .chain(container.image.as_deref())
     })
 }
 

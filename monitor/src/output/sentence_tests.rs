@@ -37,6 +37,7 @@ fn unit_container_and_package_are_named_where_they_are_known() {
         id: "1f0c".repeat(16),
         pod_uid: None,
         pod,
+        image: None,
     };
     let pod = Pod {
         name: "web-0".to_owned(),

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Method;
 use serde_json::{Value, json};
-use ureq::http::Method;
 
 use super::agent::{DEADLINE, has_program};
 
@@ -102,7 +102,7 @@ impl Browser {
     }
 
     fn ask(&self, method: Method, path: &str, body: &str) -> Outcome<Value> {
-        let request = ureq::http::Request::builder()
+        let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.session))
             .header("content-type", "application/json")

@@ -144,6 +144,7 @@ fn nginx() -> Vec<(Found, Identified)> {
             id: "1f0c".repeat(16),
             pod_uid: None,
             pod: None,
+            image: None,
         });
         (found, identified)
     });

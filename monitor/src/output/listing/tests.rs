@@ -30,6 +30,7 @@ fn listeners() -> Vec<(Event, Report)> {
                 name: "cache-0".to_owned(),
                 namespace: "shop".to_owned(),
             }),
+            image: Some("registry.example.com/shop/cache:7".to_owned()),
         }),
         ..python()
     };
@@ -74,6 +75,7 @@ fn each_kind_of_filter_finds_its_own() {
         ("user=0&port=22", &[22]),
         ("unit=ssh.service", &[22]),
         ("container=cache-0", &[6379]),
+        ("container=*shop/cache:7", &[6379]),
         ("container=ffff", &[6379]),
         ("container=docker", &[]),
         ("scope=loopback,address", &[22, 6379]),

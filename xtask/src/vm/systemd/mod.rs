@@ -91,7 +91,7 @@ pub(super) fn guest(workspace: &Workspace, args: &VmArgs, payload: &Payload, bus
             agent: payload.agent.clone(),
         }),
         busybox: busybox.to_path_buf(),
-        memory: 1536,
+        memory: 2048,
         accelerator: args.accel,
         limit: Duration::from_secs(1500),
     })
@@ -121,11 +121,13 @@ impl Image {
         let inside = |name: &str| format!("{ROOT}/{name}");
         archive.folders(&[&inside("payload"), &inside("etc/portreeve")])?;
         archive.program(&inside("usr/bin/portreeve"), &self.agent)?;
+        archive.program(&inside("payload/busybox"), busybox)?;
         archive.file(&inside("etc/portreeve/portreeve.toml"), 0o644, b"")?;
         for (name, text) in [
             ("payload/run", RUN),
             ("payload/tests", include_str!("tests.sh")),
             ("payload/probe", include_str!("probe.sh")),
+            ("payload/pod", include_str!("pod.pl")),
         ] {
             archive.file(&inside(name), 0o755, text.as_bytes())?;
         }

@@ -14,7 +14,7 @@ use crate::vm::initramfs::Initramfs;
 use crate::workspace::Workspace;
 
 /// What is in it beside what every Debian has: systemd, and what the tests use.
-const PACKAGES: &str = "systemd,systemd-sysv,bpftool,curl,iproute2,netcat-openbsd,procps";
+const PACKAGES: &str = "systemd,systemd-sysv,bpftool,containerd,curl,iproute2,netcat-openbsd,procps,runc";
 
 /// What nobody reads there.
 const LEFT_OUT: [&str; 4] = [

@@ -88,6 +88,23 @@ a_listener_on_1992_is_told_with_its_process_unit_and_package() {
         log_has 'package netcat-openbsd' && within 10 page_has /metrics '^portreeve_alerts\{rule="dormant-port",severity="critical"\} 1'
 }
 
+an_alert_reaches_a_webhook() {
+    printf '[[webhook]]\nurl = "http://127.0.0.1:24740/hook"\n' >$configuration
+    perl -e '$| = 1; use IO::Socket::INET; my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1:24740") or die;
+        while (my $c = $s->accept) {
+            my $length = 0;
+            while (<$c>) { $length = $1 if /^content-length: (\d+)/i; last if /^\r?$/ }
+            read $c, my $body, $length;
+            print "$body\n";
+            print $c "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        }' >/tmp/hook &
+    systemctl start $unit || return
+    nc -l 1992 &
+    within 30 grep --quiet '"status":"firing".*nc.openbsd (uid 0 root) opened 1992/tcp on 0.0.0.0' /tmp/hook || return
+    kill %2
+    within 30 grep --quiet '"status":"resolved"' /tmp/hook
+}
+
 what_listened_before_is_found_in_other_namespaces_too() {
     unshare --net nc -l 24710 &
     nc -l 24711 &
@@ -242,11 +259,86 @@ with_more_conf_namespaces_are_entered_on_one_thread() {
     return $outcome
 }
 
+# Its memory is limited, and a host has as many listeners as somebody opens.
+ten_thousand_listeners_leave_it_room() {
+    local limit
+    systemctl start $unit || return
+    (ulimit -n 11000 && exec perl -e '$| = 1; use IO::Socket::INET;
+        my @all = map { IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or die } 1 .. 10_000; print "open\n"; sleep 3600' >/tmp/many) &
+    within 60 grep --quiet open /tmp/many && within 60 has_ten_thousand || return
+    # A look at all of them, the page and its numbers.
+    page_has /metrics '^portreeve_listeners' && page_has / '<table' && page_has '/api/v1/listeners?limit=1000' '"total":1' || return
+    limit=$(property MemoryMax)
+    say "peak of its memory with 10,000 listeners: $(peak) of $limit"
+    is NRestarts 0 && (($(peak) < limit * 3 / 4))
+}
+peak() { cat /sys/fs/cgroup/system.slice/$unit.service/memory.peak; }
+has_ten_thousand() { page_has '/api/v1/listeners?limit=1' '"total":1[0-9]{4}'; }
+
+# A runtime of Kubernetes' own kind, with an image of busybox that nobody had to fetch.
+runtime_is_up() {
+    local image=registry.example.com/shop/web:7
+    [[ -e /run/containerd/containerd.sock ]] && return
+    groupadd --system cri
+    mkdir -p /etc/containerd /tmp/image/bin
+    cat >/etc/containerd/config.toml <<EOF
+version = 2
+[grpc]
+gid = $(getent group cri | cut -d: -f3)
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "$image"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+SystemdCgroup = true
+EOF
+    touch /etc/hosts /etc/resolv.conf
+    cp /payload/busybox /tmp/image/bin/
+    ln -s busybox /tmp/image/bin/sleep
+    ln -s busybox /tmp/image/bin/nc
+    cd /tmp || return
+    tar -C image -cf layer.tar bin
+    echo '{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/bin/sleep"],"Cmd":["100000"]},"rootfs":{"type":"layers",
+        "diff_ids":["sha256:'"$(sha256sum layer.tar | cut -d' ' -f1)"'"]}}' >config.json
+    echo '[{"Config":"config.json","RepoTags":["'$image'"],"Layers":["layer.tar"]}]' >manifest.json
+    tar -cf image.tar manifest.json config.json layer.tar
+    systemctl start containerd && ctr --namespace k8s.io images import --snapshotter native image.tar >&2
+}
+
+a_container_of_containerd_is_named_with_its_pod_and_image() {
+    local uid=8c2f4a1e-0b57-4d0e-9a44-6f1c6b0b9d11 container
+    runtime_is_up || return
+    mkdir -p /var/log/pods/shop_web-0_$uid
+    container=$(perl /payload/pod /run/containerd/containerd.sock web-0 shop $uid registry.example.com/shop/web:7 \
+        /bin/nc -lk -p 1992 -e /bin/true) || return
+    within 30 port_is_open 1992 || return
+    echo 'OPTIONS=--cri.socket=/run/containerd/containerd.sock' >/etc/default/portreeve
+    systemctl start $unit || return
+    # The socket is root's and its group's, and the unit is neither.
+    log_has 'containerd.sock: cannot connect: Permission denied' && page_has "$at_1992" '"image":null' || return
+    drop_in group <<<$'[Service]\nSupplementaryGroups=cri'
+    # A runtime that is slow to answer is not waited for, and under emulation it may be.
+    within 60 has_image || return
+    page_has "$at_1992" '"runtime":"containerd"' && page_has "$at_1992" "\"id\":\"$container\"" &&
+        page_has "$at_1992" '"pod":"web-0","namespace":"shop"' && keeps images $read_search
+    local outcome=$?
+    ctr --namespace k8s.io task kill --signal KILL "$container"
+    within 30 gone 1992
+    return $outcome
+}
+at_1992='/api/v1/listeners?port=1992'
+port_is_open() { ss -Hltn "sport = :$1" | grep --quiet .; }
+gone() { ! port_is_open "$1"; }
+has_image() { systemctl restart $unit && page_has "$at_1992" '"image":"registry.example.com/shop/web:7"'; }
+
 tests=(
     the_unit_is_active_once_the_agent_is_ready
     it_is_nobody_with_four_capabilities_and_no_way_to_more
     each_thread_has_what_its_work_needs
     a_listener_on_1992_is_told_with_its_process_unit_and_package
+    an_alert_reaches_a_webhook
     what_listened_before_is_found_in_other_namespaces_too
     its_state_outlives_it
     a_reload_takes_another_configuration
@@ -258,6 +350,8 @@ tests=(
     the_unit_takes_away_what_it_says
     what_the_unit_leaves_would_be_missed
     with_more_conf_namespaces_are_entered_on_one_thread
+    ten_thousand_listeners_leave_it_room
+    a_container_of_containerd_is_named_with_its_pod_and_image
 )
 
 failures=0
@@ -273,7 +367,7 @@ for test in "${tests[@]}"; do
         failures=$((failures + 1))
     fi
     if [[ $test == the_unit_is_active* ]]; then
-        say "peak of its memory: $(cat "/sys/fs/cgroup/system.slice/$unit.service/memory.peak" 2>/dev/null)"
+        say "peak of its memory: $(peak)"
     fi
 done
 reset

@@ -133,6 +133,7 @@ pub(super) struct Container {
     pub(super) id: String,
     pub(super) pod: Option<String>,
     pub(super) namespace: Option<String>,
+    pub(super) image: Option<String>,
 }
 
 /// A registration, as far as its name goes.
