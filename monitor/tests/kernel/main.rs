@@ -118,9 +118,7 @@ fn main() -> ExitCode {
                 continue;
             }
             match &refusal {
-                None => trials.push(Trial::test(name.clone(), move || {
-                    run(|| played_again(&name, backend, *scenario))
-                })),
+                None => trials.push(Trial::test(name, move || run(|| scenario(backend)))),
                 // Where it is required, that it does not attach is what failed.
                 Some(reason) if is_required(backend) => {
                     let reason = reason.clone();
@@ -205,20 +203,6 @@ fn played_well(backend: &str, name: &str) -> Test {
     outcome.map(drop)
 }
 
-/// Runs a scenario, and runs it again where it failed and the kernel left out a run of a hook meanwhile, which the agent says.
-fn played_again(name: &str, backend: &str, scenario: fn(&str) -> Test) -> Test {
-    for _ in 1..agent::PLAYS {
-        agent::LEFT_OUT.store(false, Ordering::Relaxed);
-        match scenario(backend) {
-            Err(error) if agent::LEFT_OUT.load(Ordering::Relaxed) => {
-                eprintln!("{name} is played again, since the kernel left out a run of a hook: {error}");
-            }
-            outcome => return outcome,
-        }
-    }
-    scenario(backend)
-}
-
 fn cell(name: &str, backend: &str, words: &str) {
     eprintln!("cell: {name} | {backend} | {words}");
 }
@@ -229,7 +213,17 @@ pub type Named = (&'static str, fn() -> Test);
 /// Results of tests: an error is a sentence.
 pub type Test = Result<(), Box<dyn std::error::Error>>;
 
+/// Runs a test, and runs it again where it failed and the kernel left out a run of a hook meanwhile, which the agent says.
 fn run(test: impl Fn() -> Test) -> Result<(), Failed> {
+    for _ in 1..agent::PLAYS {
+        agent::LEFT_OUT.store(false, Ordering::Relaxed);
+        match test() {
+            Err(error) if agent::LEFT_OUT.load(Ordering::Relaxed) => {
+                eprintln!("played again, since the kernel left out a run of a hook: {error}");
+            }
+            outcome => return outcome.map_err(|error| Failed::from(error.to_string())),
+        }
+    }
     test().map_err(|error| Failed::from(error.to_string()))
 }
 

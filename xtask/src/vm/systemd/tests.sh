@@ -100,9 +100,7 @@ an_alert_reaches_a_webhook() {
         }' >/tmp/hook &
     systemctl start $unit || return
     nc -l 1992 &
-    within 30 grep --quiet '"status":"firing".*nc.openbsd (uid 0 root) opened 1992/tcp on 0.0.0.0' /tmp/hook || return
-    kill %2
-    within 30 grep --quiet '"status":"resolved"' /tmp/hook
+    within 30 grep --quiet '"status":"firing".*nc.openbsd (uid 0 root) opened 1992/tcp on 0.0.0.0' /tmp/hook
 }
 
 what_listened_before_is_found_in_other_namespaces_too() {
