@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what people install. One static program, a Debian package and an RPM, with their sums, in `target/dist`.
 
 mod check;
+mod deb;
 mod notices;
 mod packages;
 mod root;

@@ -23,7 +23,7 @@ const ROOT: &str = "newroot";
 /// systemd and what the tests use, without what nobody reads there.
 const DEBIAN: Debian = Debian {
     serves: "a guest with systemd",
-    packages: "systemd,systemd-sysv,bpftool,curl,iproute2,netcat-openbsd,procps",
+    packages: "systemd,systemd-sysv,bpftool,curl,iproute2,netcat-openbsd,passwd,procps",
     left_out: &[
         "/usr/share/doc/*",
         "/usr/share/locale/*",
