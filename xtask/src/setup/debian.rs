@@ -36,6 +36,8 @@ impl Debian {
     /// # Errors
     /// Where this is no Debian, the packages cannot be had, or this process may not make a root.
     pub(crate) fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
+        // First: it says what is missing where this is no Debian.
+        apt::ensure(workspace, &[Package::new("mmdebstrap", "mmdebstrap")], self.serves)?;
         let release = release()?;
         let (debian, security) = (apt::site("debian")?, apt::site("debian-security")?);
         let mut recipe = vec!["--mode=root".into(), "--variant=essential".into()];
@@ -56,7 +58,6 @@ impl Debian {
         if archive.is_file() {
             return Ok(archive);
         }
-        apt::ensure(workspace, &[Package::new("mmdebstrap", "mmdebstrap")], self.serves)?;
         say!(
             "Making a small Debian {release} below target/{} (about a minute), for {}",
             self.folder,
