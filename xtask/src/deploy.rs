@@ -12,7 +12,7 @@ use crate::say;
 use crate::setup::apt::{self, Package};
 use crate::setup::rsyslog::Rsyslog;
 use crate::setup::{amtool, node, promtool, rsyslog};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 /// Labels of an alert, and the receiver that the sample route gives it to.
 const ROUTES: [(&str, &str); 3] = [
@@ -201,10 +201,7 @@ fn dashboard_check(workspace: &Workspace) -> Result<PathBuf> {
     let is_installed = installed.exists() && fs::read(folder.join(lock)).is_ok_and(|found| found == wanted);
 
     let boards = folder.join("dashboards");
-    if boards.exists() {
-        fs::remove_dir_all(&boards).with_context(|| format!("cannot remove {}", boards.display()))?;
-    }
-    fs::create_dir_all(&boards).with_context(|| format!("cannot create {}", boards.display()))?;
+    empty(&boards)?;
     let copy = |file: &Path| -> Result<()> {
         fs::copy(from.join(file), folder.join(file)).with_context(|| format!("cannot copy {}", file.display()))?;
         Ok(())

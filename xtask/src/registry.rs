@@ -141,7 +141,8 @@ fn describe(rows: usize, origin: &Origin<'_>, table: &[u8]) -> anyhow::Result<St
     Ok(lock)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits, as sums are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

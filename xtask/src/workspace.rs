@@ -1,6 +1,7 @@
 //! Where things lie: the workspace's root and the caches below `target/`.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -36,4 +37,15 @@ impl Workspace {
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
+}
+
+/// Makes a folder that is empty, whatever was there.
+///
+/// # Errors
+/// Where what was there cannot be removed, or the folder not be made.
+pub(crate) fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }

@@ -12,7 +12,7 @@ use workload::scrape;
 
 use super::agent::LIMIT;
 use crate::setup::amtool;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 /// It tells nobody: what is measured is how it is told.
 const CONFIG: &str = "route:\n  receiver: nobody\n  group_by: [alertname, port]\nreceivers:\n  - name: nobody\n";
@@ -38,10 +38,7 @@ impl Alertmanager {
     pub(super) fn start(workspace: &Workspace) -> Result<Self> {
         let programs = amtool::ensure_package(workspace)?;
         let folder = workspace.target.join("bench/alertmanager");
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        empty(&folder)?;
         let config = folder.join("alertmanager.yml");
         fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
         let address = free_address()?;

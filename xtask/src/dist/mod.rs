@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: what people install. One static program, a Debian package and an RPM, with their sums, in `target/dist`.
 
 mod check;
+mod deb;
 mod notices;
 mod packages;
 mod root;
@@ -8,7 +9,6 @@ mod rpm;
 mod stage;
 mod static_program;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,10 @@ use sha2::{Digest as _, Sha256};
 use crate::command::run;
 use crate::dist::stage::Stage;
 use crate::payload::{TARGET, static_cargo};
+use crate::registry::hex;
 use crate::report::{Outcome, Report};
 use crate::say;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 /// Makes the static program, the .deb and the .rpm, with their sums, in target/dist.
 #[derive(Args, Debug)]
@@ -113,9 +114,7 @@ fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
 }
 
 fn make(workspace: &Workspace, agent: &Path, folder: &Path) -> Result<Made> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
+    empty(folder)?;
     let stage = stage::fill(workspace, agent, &folder.join("stage"))?;
     static_program::check(&stage.program())?;
     let made = packages::make(workspace, stage, folder)?;
@@ -124,10 +123,7 @@ fn make(workspace: &Workspace, agent: &Path, folder: &Path) -> Result<Made> {
     for file in files {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        for byte in Sha256::digest(&bytes) {
-            write!(sums, "{byte:02x}")?;
-        }
-        writeln!(sums, "  {name}")?;
+        sums.push_str(&format!("{}  {name}\n", hex(&Sha256::digest(&bytes))));
         say!("    {name}: {} KiB", bytes.len().div_ceil(1024));
     }
     let list = folder.join("sha256sums");

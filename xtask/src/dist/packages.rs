@@ -24,26 +24,16 @@ pub(crate) fn make(workspace: &Workspace, stage: Stage, folder: &Path) -> Result
     let rpm = |folder: &Path| folder.join(format!("portreeve-{version}-1.x86_64.rpm"));
     fs::create_dir_all(&again).with_context(|| format!("cannot create {}", again.display()))?;
     for folder in [folder, again.as_path()] {
-        let log = stage.target.join("packages.log");
         let mut command = Command::new(cargo_tools::DEB.ensure(workspace)?);
         command
             .args(["--package", "monitor", "--locked", "--no-build", "--no-strip"])
             .args(["--target", TARGET, "--output"])
             .arg(deb(folder));
-        run_logged(prepared(&mut command, workspace, &stage), &log)?;
-        let mut command = Command::new(cargo_tools::RPM.ensure(workspace)?);
-        command
-            .args([
-                "--package",
-                "monitor",
-                "--auto-req",
-                "no",
-                "--target",
-                TARGET,
-                "--output",
-            ])
-            .arg(rpm(folder));
-        run_logged(prepared(&mut command, workspace, &stage), &log)?;
+        run_logged(
+            prepared(&mut command, workspace, &stage),
+            &stage.target.join("packages.log"),
+        )?;
+        make_rpm(workspace, &stage, &rpm(folder), &[])?;
     }
     same(&deb(folder), &deb(&again))?;
     same(&rpm(folder), &rpm(&again))?;
@@ -55,6 +45,20 @@ pub(crate) fn make(workspace: &Workspace, stage: Stage, folder: &Path) -> Result
         rpm: rpm(folder),
         stage,
     })
+}
+
+/// Makes an RPM of the stage, with further arguments to the packager.
+///
+/// # Errors
+/// Where the packager cannot be had, or fails.
+pub(crate) fn make_rpm(workspace: &Workspace, stage: &Stage, rpm: &Path, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(cargo_tools::RPM.ensure(workspace)?);
+    command.args(["--package", "monitor", "--auto-req", "no", "--target", TARGET]);
+    command.args(arguments).arg("--output").arg(rpm);
+    run_logged(
+        prepared(&mut command, workspace, stage),
+        &stage.target.join("packages.log"),
+    )
 }
 
 /// A packager with the stage as its target folder.

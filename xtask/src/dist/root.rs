@@ -8,14 +8,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{run_logged, with_retries};
-use crate::say;
-use crate::setup::apt::{self, Package};
-use crate::workspace::Workspace;
+use crate::command::{run, run_logged};
+use crate::setup::debian::Debian;
+use crate::workspace::{Workspace, empty};
 
-const RELEASE: &str = "bookworm";
 /// What the package depends on, and useradd.
-const INCLUDED: &str = "init-system-helpers,passwd";
+const DEBIAN: Debian = Debian {
+    serves: "trying the packages",
+    packages: "init-system-helpers,passwd",
+    left_out: &[],
+    folder: "tools/debian-root",
+    extension: "tar",
+    pack: |tree, archive| {
+        let mut pack = Command::new("tar");
+        pack.args(["--create", "--numeric-owner", "--file"]).arg(archive);
+        run(pack.arg("--directory").arg(tree).arg("."))
+    },
+};
 
 /// Mounts what a system has mounted, below the root `$0`, and runs `$1` in it.
 const ENTER: &str =
@@ -32,16 +41,13 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Unpacks a fresh one at `path`, which is made by Debian's mmdebstrap once.
+    /// Unpacks a fresh one at `path`, which is made by mmdebstrap once.
     ///
     /// # Errors
     /// Where this is no Debian, or this process not root.
     pub(crate) fn fresh(workspace: &Workspace, path: &Path) -> Result<Self> {
-        let archive = archive(workspace)?;
-        if path.exists() {
-            fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let archive = DEBIAN.ensure(workspace)?;
+        empty(path)?;
         let mut unpack = Command::new("tar");
         unpack.args(["--extract", "--preserve-permissions", "--numeric-owner", "--file"]);
         unpack.arg(&archive).arg("--directory").arg(path);
@@ -84,6 +90,24 @@ impl Root {
         self.path.join(path.trim_start_matches('/'))
     }
 
+    /// The text of a file in it.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(crate) fn read(&self, path: &str) -> Result<String> {
+        let path = self.at(path);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Writes a file in it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.at(path);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Whether something is there, a link that leads nowhere in particular.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.at(path).symlink_metadata().is_ok()
@@ -112,31 +136,4 @@ impl Root {
         }
         Ok(found)
     }
-}
-
-/// The packed root, made with the machine's own sources of packages.
-fn archive(workspace: &Workspace) -> Result<PathBuf> {
-    let archive = workspace.tools().join(format!("debian-{RELEASE}.tar"));
-    if archive.is_file() {
-        return Ok(archive);
-    }
-    apt::ensure(
-        workspace,
-        &[Package::new("mmdebstrap", "mmdebstrap")],
-        "trying the packages",
-    )?;
-    let (debian, security) = (apt::site("debian")?, apt::site("debian-security")?);
-    let key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]";
-    say!("Making a small Debian {RELEASE} below target/tools (once, about a minute), for trying the packages");
-    let part = archive.with_extension("part.tar");
-    with_retries("making a Debian root", || {
-        let mut command = Command::new("mmdebstrap");
-        command.args(["--mode=root", "--variant=essential", "--format=tar"]);
-        command.arg(format!("--include={INCLUDED}")).arg(RELEASE).arg(&part);
-        command.arg(format!("deb {key} {debian} {RELEASE} main"));
-        command.arg(format!("deb {key} {security} {RELEASE}-security main"));
-        run_logged(&mut command, &archive.with_extension("log"))
-    })?;
-    fs::rename(&part, &archive).with_context(|| format!("cannot rename {}", part.display()))?;
-    Ok(archive)
 }

@@ -15,7 +15,7 @@ use crate::payload::{TARGET, static_cargo};
 use crate::report::{Outcome, Report};
 use crate::say;
 use crate::setup::buildah;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 const CONTAINERFILE: &str = "deploy/container/Containerfile";
 const NAME: &str = "portreeve";
@@ -89,10 +89,7 @@ impl Build {
         };
         build.forget();
         let context = build.folder.join("context");
-        if context.exists() {
-            fs::remove_dir_all(&context).with_context(|| format!("cannot remove {}", context.display()))?;
-        }
-        fs::create_dir_all(&context).with_context(|| format!("cannot create {}", context.display()))?;
+        empty(&context)?;
         fs::copy(binary, context.join(NAME)).with_context(|| format!("cannot copy {}", binary.display()))?;
         let git = |arguments: &[&str]| {
             let told = output(Command::new("git").args(arguments).current_dir(&workspace.root));

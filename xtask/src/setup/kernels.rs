@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{find_program, output, run_logged, with_retries};
 use crate::say;
 use crate::setup::apt::{self, Package};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 /// One test kernel.
 #[derive(Debug)]
@@ -295,13 +295,6 @@ fn numbers(version: &str) -> Vec<u64> {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()
-}
-
-fn empty(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }
 
 /// All files below a folder, links left out.

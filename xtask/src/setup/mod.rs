@@ -5,6 +5,7 @@ pub(crate) mod apt;
 pub(crate) mod bpf_toolchain;
 pub(crate) mod buildah;
 pub(crate) mod cargo_tools;
+pub(crate) mod debian;
 pub(crate) mod guest_tools;
 pub(crate) mod kernels;
 pub(crate) mod kubernetes;

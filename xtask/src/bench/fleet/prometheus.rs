@@ -15,7 +15,7 @@ use workload::scrape;
 
 use super::hosts::targets;
 use crate::setup::promtool;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, empty};
 
 /// The rules that a fleet has: those that alert cost as well.
 const RULES: [&str; 2] = ["portreeve.rules.yaml", "portreeve.recording.yaml"];
@@ -56,10 +56,7 @@ impl Prometheus {
     pub(super) fn start(workspace: &Workspace, hosts: u32, fleet: SocketAddr) -> Result<Self> {
         let program = promtool::ensure_package(workspace)?.join("usr/bin/prometheus");
         let folder = workspace.target.join("bench/fleet");
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        empty(&folder)?;
         for name in RULES {
             let from = workspace.root.join("deploy/prometheus").join(name);
             fs::copy(&from, folder.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;

@@ -1,7 +1,5 @@
 //! A guest with Debian's systemd as process 1, where the unit of `deploy/systemd` runs as it would on a host.
 
-mod root;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::payload::Payload;
+use crate::setup::debian::Debian;
 use crate::setup::kernels::{self, Fetched};
 use crate::vm::VmArgs;
 use crate::vm::boot::{Guest, Work};
@@ -20,6 +19,25 @@ const KERNEL: &str = "6.12";
 
 /// Where the guest's root is unpacked, before it becomes the root.
 const ROOT: &str = "newroot";
+
+/// systemd and what the tests use, without what nobody reads there.
+const DEBIAN: Debian = Debian {
+    serves: "a guest with systemd",
+    packages: "systemd,systemd-sysv,bpftool,containerd,curl,iproute2,netcat-openbsd,passwd,procps,runc",
+    left_out: &[
+        "/usr/share/doc/*",
+        "/usr/share/locale/*",
+        "/usr/share/man/*",
+        "/usr/lib/udev/hwdb.d/*",
+    ],
+    folder: "systemd-root",
+    extension: "cpio",
+    pack: |tree, archive| {
+        let mut writing = Initramfs::create(archive)?;
+        writing.tree(ROOT, tree)?;
+        writing.finish().map(drop)
+    },
+};
 
 /// What starts systemd. The root that the kernel unpacks to cannot be left (pivot_root), which systemd does for each unit with a
 /// file system of its own; so the root is a mount.
@@ -103,7 +121,7 @@ impl Image {
     /// # Errors
     /// Where that cannot be made, a part of it cannot be read, or it cannot be written.
     pub(super) fn write(&self, path: &Path, busybox: &Path, kernel: &Fetched) -> Result<()> {
-        let debian = root::ensure(&self.workspace)?;
+        let debian = DEBIAN.ensure(&self.workspace)?;
         fs::copy(&debian, path).with_context(|| format!("cannot copy {}", debian.display()))?;
         let mut archive = Initramfs::append(path)?;
         archive.folders(&["bin", "dev", "proc", "lib", "lib/modules"])?;
