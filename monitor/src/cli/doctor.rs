@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{print::print, run::PathArgs};
 use crate::{
-    exit,
+    confinement, exit,
+    identity::runtime_answers,
     kernel::{
         Attempt, HookState, OpenFiles, Probe, Service,
         capability::{self, CAPABILITIES, Effective},
@@ -40,6 +41,10 @@ struct Findings {
     /// Whether all open files can be looked at.
     open_files: Result<()>,
     capabilities: Effective,
+    /// What this kernel's Landlock would do.
+    landlock: &'static str,
+    /// Whether the container runtime answers, where one is to be asked.
+    runtime: Option<Result<(), String>>,
     obstacles: Vec<String>,
 }
 
@@ -132,6 +137,8 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
         in_host_pids: capability::in_initial_pid_namespace(&procfs),
         open_files,
         capabilities,
+        landlock: confinement::landlock(),
+        runtime: paths.paths().cri_socket.as_deref().map(runtime_answers),
         obstacles,
     })
 }
@@ -182,6 +189,17 @@ fn as_text(findings: &Findings) -> String {
             "no"
         };
         text.push_str(&format!("  {:<20} {held:<4} {}\n", capability.name, capability.purpose));
+    }
+    text.push_str(&format!(
+        "\nonce it runs it gives up what it does not need:\n  {:<20} {}  threads that look at no process write beside their files alone and run nothing\n",
+        "Landlock", findings.landlock
+    ));
+    if let Some(runtime) = &findings.runtime {
+        let answer = match runtime {
+            Ok(()) => "answers",
+            Err(error) => error,
+        };
+        text.push_str(&format!("\ncontainer runtime: {answer}\n"));
     }
     if findings.obstacles.is_empty() {
         text.push_str("\nnothing stands in the way.\n");
@@ -251,6 +269,11 @@ fn as_json(findings: &Findings) -> Value {
         },
         "blind_spots": chosen.map(|service| service.blind_spots()),
         "capabilities": capabilities,
+        "landlock": findings.landlock,
+        "container_runtime": findings.runtime.as_ref().map(|runtime| json!({
+            "answers": runtime.is_ok(),
+            "refusal": runtime.as_ref().err(),
+        })),
         "obstacles": findings.obstacles,
     })
 }

@@ -112,6 +112,12 @@ impl Images {
     }
 }
 
+/// Whether the runtime at this socket answers as one; why not is a sentence.
+pub(crate) fn answers(socket: &Path) -> Result<(), String> {
+    // No container has such an id, and that it knows none is an answer.
+    Images::new(socket.to_owned()).ask("portreeve").map(drop)
+}
+
 /// What was waited for answers in the span that began then.
 #[derive(Debug, Default)]
 struct Budget {

@@ -32,6 +32,7 @@ use crate::event::{Executable, ExecutableState, Protocol};
 
 pub use cgroup::{Container, Runtime};
 pub use clock::Clock;
+pub(crate) use images::answers as runtime_answers;
 pub use pods::Pod;
 pub(crate) use process::TICK;
 pub use sockets::SocketUnit;

@@ -140,6 +140,7 @@ struct Host {
 impl Host {
     /// Where nobody changed anything, the newer package brings its own configuration, and nothing is left of it.
     fn untouched(&self, older: &Path, newer: &Path) -> Result<()> {
+        let before = self.root.files()?;
         self.install(older)?;
         self.root.run(&format!(
             "portreeve check {CONFIG}; test -f /usr/lib/systemd/system/portreeve.service"
@@ -152,13 +153,15 @@ impl Host {
             );
         }
         self.remove()?;
-        for left in [CONFIG, &format!("{CONFIG}.rpmnew"), &format!("{CONFIG}.rpmsave")] {
-            ensure!(
-                !self.root.has(left),
-                "{left} is left, and nobody changed the configuration"
-            );
-        }
-        say!("    installed, upgraded, removed: a configuration that nobody changed is replaced, and goes");
+        let is_rpms =
+            |path: &&PathBuf| path.starts_with("var/lib/rpm") || *path == Path::new(ASKED.trim_start_matches('/'));
+        let after = self.root.files()?;
+        let left: Vec<_> = after.difference(&before).filter(|path| !is_rpms(path)).collect();
+        ensure!(
+            left.is_empty(),
+            "{left:?} are left after the removal, and nobody changed anything"
+        );
+        say!("    installed, upgraded, removed: a configuration that nobody changed is replaced, and nothing is left");
         Ok(())
     }
 

@@ -33,7 +33,7 @@ sub ask {
 my $metadata = field(1, $pod) . field(2, $uid) . field(3, $namespace);
 # The node's network, which needs no plugin; its groups below that of the pod.
 my $linux = field(1, 'kubepods-pod' . ($uid =~ tr/-/_/r) . '.slice') . field(2, field(1, count(1, 2)));
-my $sandbox = field(1, $metadata) . field(2, $pod) . field(3, "/var/log/pods/${namespace}_${pod}_$uid") . field(8, $linux);
+my $sandbox = field(1, $metadata) . field(3, "/var/log/pods/${namespace}_${pod}_$uid") . field(8, $linux);
 my $sandbox_id = ask('RunPodSandbox', field(1, $sandbox));
 my $container = field(1, field(1, 'main')) . field(2, field(1, $image)) . join('', map { field(3, $_) } @command) . field(11, 'main.log');
 my $id = ask('CreateContainer', field(1, $sandbox_id) . field(2, $container) . field(3, $sandbox));
