@@ -2,7 +2,7 @@
 //! (<https://github.com/kubernetes/cri-api>, `api.proto`), as gRPC over HTTP/2
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
-use std::path::Path;
+use std::{path::Path, pin::pin};
 
 use anyhow::{Context, Result, bail, ensure};
 use h2::{RecvStream, client};
@@ -72,11 +72,14 @@ impl Status {
 pub(super) async fn status(socket: &Path, id: &str) -> Result<Option<Status>> {
     let stream = UnixStream::connect(socket).await.context("cannot connect")?;
     let (client, connection) = client::handshake(stream).await.context("it speaks no HTTP/2")?;
-    // It moves while the answer is waited for, and goes with this call.
-    let moves = tokio::spawn(connection);
-    let status = ask(client, id).await;
-    moves.abort();
-    status
+    let mut asked = pin!(ask(client, id));
+    // The connection moves while the answer is waited for, and goes with this call, also where nobody waits any more.
+    tokio::select! {
+        biased;
+        status = &mut asked => status,
+        // It has ended: all that came is there.
+        _ = connection => asked.await,
+    }
 }
 
 async fn ask(client: client::SendRequest<Bytes>, id: &str) -> Result<Option<Status>> {
