@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{print::print, run::PathArgs};
 use crate::{
     confinement, exit,
-    identity::runtime_answers,
     kernel::{
         Attempt, HookState, OpenFiles, Probe, Service,
         capability::{self, CAPABILITIES, Effective},
@@ -43,8 +42,6 @@ struct Findings {
     capabilities: Effective,
     /// What this kernel's Landlock would do.
     landlock: &'static str,
-    /// Whether the container runtime answers, where one is to be asked.
-    runtime: Option<Result<(), String>>,
     obstacles: Vec<String>,
 }
 
@@ -131,6 +128,7 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
             "sock_diag: {error}; /proc/net is read instead, which is slower"
         ));
     }
+    obstacles.extend(paths.runtime_refusal());
     Ok(Findings {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         attempts,
@@ -138,7 +136,6 @@ fn examine(paths: &PathArgs) -> Result<Findings> {
         open_files,
         capabilities,
         landlock: confinement::landlock(),
-        runtime: paths.paths().cri_socket.as_deref().map(runtime_answers),
         obstacles,
     })
 }
@@ -194,13 +191,6 @@ fn as_text(findings: &Findings) -> String {
         "\nonce it runs it gives up what it does not need:\n  {:<20} {}  threads that look at no process write beside their files alone and run nothing\n",
         "Landlock", findings.landlock
     ));
-    if let Some(runtime) = &findings.runtime {
-        let answer = match runtime {
-            Ok(()) => "answers",
-            Err(error) => error,
-        };
-        text.push_str(&format!("\ncontainer runtime: {answer}\n"));
-    }
     if findings.obstacles.is_empty() {
         text.push_str("\nnothing stands in the way.\n");
     } else {
@@ -270,10 +260,6 @@ fn as_json(findings: &Findings) -> Value {
         "blind_spots": chosen.map(|service| service.blind_spots()),
         "capabilities": capabilities,
         "landlock": findings.landlock,
-        "container_runtime": findings.runtime.as_ref().map(|runtime| json!({
-            "answers": runtime.is_ok(),
-            "refusal": runtime.as_ref().err(),
-        })),
         "obstacles": findings.obstacles,
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     config::{self, Listen},
     confinement::{self, Part},
     exit::UsageError,
-    identity::Paths,
+    identity::{Paths, runtime_answers},
     kernel::{Attempt, Backend, Service, capability::check_procfs, share_heap},
     output::log::{self, Format, Level},
 };
@@ -133,6 +133,16 @@ impl PathArgs {
             }
         }
         Ok(())
+    }
+
+    /// Why the container runtime does not answer, as a sentence; `None` where it does, or none is to be asked.
+    pub fn runtime_refusal(&self) -> Option<String> {
+        let socket = self.cri_socket.as_deref()?;
+        let error = runtime_answers(socket).err()?;
+        Some(format!(
+            "--cri.socket {}: {error}; name the socket at which a runtime serves CRI v1, and that this user may write to; containers have no image",
+            socket.display()
+        ))
     }
 
     /// As the identity stage takes them.
@@ -253,6 +263,9 @@ fn start(args: &Args) -> Result<ExitCode> {
     if args.check {
         for remark in settings.receivers.unreadable() {
             ::log::warn!("{remark}");
+        }
+        if let Some(refusal) = args.paths.runtime_refusal() {
+            ::log::warn!("{refusal}");
         }
         // The ring's reader registers with the runtime.
         return check(&runtime.block_on(async { agent::check(&settings) })?, settings.backend);

@@ -16,10 +16,17 @@ const FOLDER: &str = "deploy/kubernetes";
 const VALUES_END: &str = "-values.yaml";
 
 /// Values that the chart must refuse, and what it has to say.
-const REFUSED: [(&[&str], &str); 5] = [
+const REFUSED: [(&[&str], &str); 12] = [
     (&[], "image.repository: name the image"),
     (&["imge.tag=1"], "imge"),
+    (&["image.repository=portreeve:1.2"], "/image/repository"),
     (&["listenAddress=0.0.0.0"], "127.0.0.1 has this port already"),
+    (&["listenAddress=[::ffff:0.0.0.0]"], "127.0.0.1 has this port already"),
+    (&["listenAddress=localhost"], "127.0.0.1 has this port already"),
+    (&["listenAddress=10.0.0.1:80"], "/listenAddress"),
+    (&["criSocket=/var/run/crio/crio.sock"], "/criSocket"),
+    (&["statePath=/"], "/statePath"),
+    (&["podMonitor.interval=soon"], "/podMonitor/interval"),
     (&[r"configFiles.a\.yaml=x"], "conf.d/*.toml"),
     (&["capabilities.extra={CAP_SYS_RESOURCE}"], "/capabilities/extra/0"),
 ];

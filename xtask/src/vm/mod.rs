@@ -53,7 +53,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accel: Accelerator,
     /// Instead of the tests, those of the systemd unit, in a guest with Debian's systemd.
-    #[arg(long, conflicts_with_all = ["full", "filter", "rounds"])]
+    #[arg(long, conflicts_with_all = ["full", "rounds"])]
     pub(crate) systemd: bool,
     /// Keep each guest's initramfs and show the command that boots it.
     #[arg(long)]

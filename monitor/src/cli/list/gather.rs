@@ -73,6 +73,9 @@ impl SourceArgs {
         chosen.remarks.iter().for_each(|remark| say(remark));
         let look = config::Look::new(files.resolve(&chosen.registry)?)?;
         self.paths.check()?;
+        if let Some(refusal) = self.paths.runtime_refusal() {
+            say(&refusal);
+        }
         Ok(Configured {
             registry: chosen.registry,
             look,

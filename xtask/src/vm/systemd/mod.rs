@@ -82,6 +82,8 @@ const MASKED: [&str; 6] = [
 pub(crate) struct Image {
     workspace: Workspace,
     agent: PathBuf,
+    /// Tests whose name contains this are run: all of them where it is empty.
+    filter: String,
 }
 
 /// The guest, on the kernel that the arguments name if they are about it.
@@ -107,6 +109,7 @@ pub(super) fn guest(workspace: &Workspace, args: &VmArgs, payload: &Payload, bus
         work: Work::Systemd(Image {
             workspace: workspace.clone(),
             agent: payload.agent.clone(),
+            filter: args.filter.clone().unwrap_or_default(),
         }),
         busybox: busybox.to_path_buf(),
         memory: 2048,
@@ -141,6 +144,7 @@ impl Image {
         archive.program(&inside("usr/bin/portreeve"), &self.agent)?;
         archive.program(&inside("payload/busybox"), busybox)?;
         archive.file(&inside("etc/portreeve/portreeve.toml"), 0o644, b"")?;
+        archive.file(&inside("payload/filter"), 0o644, self.filter.as_bytes())?;
         for (name, text) in [
             ("payload/run", RUN),
             ("payload/tests", include_str!("tests.sh")),
