@@ -96,7 +96,8 @@ fn refused(settings: &Settings, places: &[Place], address: SocketAddr, error: &i
     if error.kind() != io::ErrorKind::AddrInUse {
         return anyhow::anyhow!("cannot serve HTTP on {address}: {error}");
     }
-    let is_all = |other: &SocketAddr| other.ip().is_unspecified() || address.ip().is_unspecified() || other.ip() == address.ip();
+    let is_all =
+        |other: &SocketAddr| other.ip().is_unspecified() || address.ip().is_unspecified() || other.ip() == address.ip();
     let mut own = places.iter().filter_map(|place| place.tcp);
     if let Some(other) = own.find(|other| other.port() == address.port() && is_all(other)) {
         return anyhow::anyhow!(
