@@ -61,6 +61,17 @@ impl Processes {
         process
     }
 
+    /// Asks once more for an image that the container runtime did not tell.
+    pub(super) fn name_image(&mut self, process: &mut Arc<ProcessIdentity>) {
+        let container = process.container.as_ref().filter(|container| container.image.is_none());
+        let image = container.and_then(|container| self.identity.image_of(&container.id));
+        if image.is_some()
+            && let Some(container) = &mut Arc::make_mut(process).container
+        {
+            container.image = image;
+        }
+    }
+
     /// The socket unit of a listener that systemd opened: its first process, or the helper that it sends into the unit's
     /// cgroup for this (`(sd-listen)`), where that cgroup is not known.
     pub(super) fn socket_unit(&mut self, event: &Event, process: &ProcessIdentity) -> Option<SocketUnit> {

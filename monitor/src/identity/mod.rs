@@ -310,9 +310,14 @@ impl Identity {
         identity.container = cgroup::container_of(&path);
         if let Some(container) = &mut identity.container {
             container.pod = container.pod_uid.as_deref().and_then(|uid| self.pods.named(uid));
-            container.image = self.images.as_mut().and_then(|images| images.of(&container.id));
+            container.image = self.image_of(&container.id);
         }
         identity.cgroup = Some(path);
+    }
+
+    /// The image of the container with this id; `None` where no runtime may be asked, and where it does not say or is too busy to.
+    pub fn image_of(&mut self, id: &str) -> Option<String> {
+        self.images.as_mut()?.of(id)
     }
 
     /// Takes the word of the kernel side, which is from the moment of the event: the process was executing this. What

@@ -120,6 +120,26 @@ fn usage() -> Test {
             refused(&output, 2, &[&format!("{flag}: /nonexistent is no ")])?;
         }
     }
+    refused(
+        &output(&["run", "--cri.socket", "cri.sock"])?,
+        2,
+        &["--cri.socket", "whole path"],
+    )?;
+    // What listens is told all the same.
+    let list = output(&["list", "--cri.socket", "unix:///nonexistent/cri.sock"])?;
+    let said = String::from_utf8_lossy(&list.stderr).into_owned();
+    if !list.status.success() || !said.contains("--cri.socket /nonexistent/cri.sock: cannot connect") {
+        return Err(format!("{}: {said}", list.status).into());
+    }
+    refused(
+        &output(&[
+            "run",
+            "--web.listen-address=127.0.0.1:19997",
+            "--web.listen-address=:19997",
+        ])?,
+        1,
+        &["leave one of the two out"],
+    )?;
     refused(&output(&["run", "--watch", "sctp/80"])?, 2, &["sctp/80"])?;
     refused(&output(&["run", "--watch", "0"])?, 2, &["port 0"])?;
     refused(&output(&["run", "--watch", "a\u{1b}[31mb"])?, 2, &["\\u{1b}"])?;

@@ -88,6 +88,9 @@ impl Pipeline {
         }
         self.drifted("missed", missing);
         self.drifted("ended", gone);
+        for (_, known) in self.inventory.known_mut() {
+            self.processes.name_image(&mut known.report.process);
+        }
         if is_first {
             self.end_alerts_of_another_boot();
             // Those that fired before, too.
