@@ -24,6 +24,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::kernel::ask_files_and_dns;
+
 /// Knows what listens on this host, and says so the moment that changes.
 #[derive(Debug, Parser)]
 #[command(name = "portreeve", version, arg_required_else_help = true, term_width = 80)]
@@ -81,6 +83,7 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(&self) -> Result<ExitCode> {
+        ask_files_and_dns();
         match &self.command {
             Command::Run(args) => run::run(args),
             Command::List(args) => list::run(args),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use aya::{
-    Btf as AyaBtf, Ebpf,
+    Ebpf,
     programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint},
 };
 
@@ -11,14 +11,14 @@ use super::{
     btf::Btf,
     hooks::{Group, Hook, Subject, Way},
     symbols,
+    types::KernelTypes,
 };
 
 /// What attaching needs.
 pub(super) struct Attacher<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) btf: &'a Btf,
-    /// Parsed when a program with BTF is first loaded: it costs time and memory.
-    pub(super) types: &'a mut Option<AyaBtf>,
+    pub(super) types: &'a mut KernelTypes,
     /// Whether to attach, or only to load.
     pub(super) attach: bool,
     /// Whether to go on where listeners are not seen: only to be able to say what else there is.
@@ -115,7 +115,7 @@ impl Attacher<'_> {
                     )
                 })?;
                 let program: &mut FExit = program_of(self.ebpf, name)?;
-                program.load(hook.name, kernel_types(self.types)?).map_err(refusal)?;
+                program.load(hook.name, self.types.get()?).map_err(refusal)?;
                 if self.attach {
                     program.attach().map_err(refusal)?;
                 }
@@ -125,7 +125,7 @@ impl Attacher<'_> {
                     bail!("{}", not_in_btf(hook.name));
                 }
                 let program: &mut FEntry = program_of(self.ebpf, name)?;
-                program.load(hook.name, kernel_types(self.types)?).map_err(refusal)?;
+                program.load(hook.name, self.types.get()?).map_err(refusal)?;
                 if self.attach {
                     program.attach().map_err(refusal)?;
                 }
@@ -266,13 +266,6 @@ where
     program
         .try_into()
         .with_context(|| format!("the program {name} is of another type"))
-}
-
-fn kernel_types(types: &mut Option<AyaBtf>) -> Result<&AyaBtf> {
-    if types.is_none() {
-        *types = Some(AyaBtf::from_sys_fs().context("cannot read the kernel's BTF")?);
-    }
-    types.as_ref().context("the kernel's BTF is not there")
 }
 
 /// The kernel's reason in one line. What the verifier had to say is for the debug log: it can be pages.

@@ -3,7 +3,11 @@
 //! A whole-tree parser takes ten times as long and keeps twenty megabytes: this is one pass that notes where each type
 //! starts and which of the wanted names it met. Format: Documentation/bpf/btf.rst in the kernel's tree.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -45,6 +49,11 @@ pub struct Member {
     pub bit_width: u32,
 }
 
+/// Where the running kernel has it.
+pub(super) fn file(sysfs: &Path) -> PathBuf {
+    sysfs.join("kernel/btf/vmlinux")
+}
+
 /// BTF in memory, with the wanted structs and functions found.
 pub struct Btf {
     bytes: Vec<u8>,
@@ -58,7 +67,7 @@ pub struct Btf {
 impl Btf {
     /// Reads the running kernel's BTF below `sysfs`.
     pub fn of_kernel(sysfs: &Path, structs: &[&str], functions: &[&str]) -> Result<Self> {
-        let path = sysfs.join("kernel/btf/vmlinux");
+        let path = file(sysfs);
         let bytes = fs::read(&path).with_context(|| {
             format!(
                 "cannot read {}: the kernel must be built with CONFIG_DEBUG_INFO_BTF",

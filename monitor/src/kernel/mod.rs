@@ -13,11 +13,13 @@ mod inherited;
 mod log;
 mod memory;
 mod misses;
+mod name_service;
 mod offsets;
 mod open_files;
 mod ring;
 mod symbols;
 mod times;
+mod types;
 mod udp;
 
 pub mod capability;
@@ -29,6 +31,7 @@ pub use inherited::copy_of as copy_of_inherited;
 pub use log::KernelLog;
 pub use memory::{give_back_memory, share_heap};
 pub use misses::HookMisses;
+pub use name_service::ask_files_and_dns;
 pub use open_files::{Found as FoundFiles, OpenFiles};
 pub use ring::{Events, RawRecord};
 pub use times::HookTimes;
@@ -38,13 +41,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Array, MapData},
 };
 use monitor_common::{GLOBAL_HAVE_TASK, PORTS};
 
 use attach::Attacher;
 use btf::Btf;
+use types::KernelTypes;
 
 /// The kernel object, built from monitor-ebpf by `cargo xtask ebpf`, and chosen by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("PORTREEVE_BPF_OBJECT"));
@@ -56,8 +60,8 @@ pub type Filter = [u8; PORTS];
 pub struct Probe {
     ebpf: Ebpf,
     btf: Btf,
-    /// Parsed when a program with BTF is first loaded, dropped with the probe's armament.
-    kernel_types: Option<AyaBtf>,
+    /// Dropped with the probe's armament.
+    kernel_types: KernelTypes,
     filter: Array<MapData, Filter>,
     listeners: MapData,
 }
@@ -71,6 +75,8 @@ pub struct Armed {
     /// What the kernel left out of them.
     pub misses: HookMisses,
     ebpf: Ebpf,
+    /// With nothing parsed.
+    types: KernelTypes,
     filter: Array<MapData, Filter>,
     _listeners: MapData,
 }
@@ -99,7 +105,7 @@ impl Armed {
     /// # Errors
     /// Where this kernel does not take the iterator, or its file cannot be read.
     pub fn open_files(&mut self) -> Result<OpenFiles> {
-        open_files::open(&mut self.ebpf)
+        open_files::open(&mut self.ebpf, &mut self.types.afresh())
     }
 }
 
@@ -136,7 +142,7 @@ impl Probe {
         Ok(Self {
             ebpf,
             btf,
-            kernel_types: None,
+            kernel_types: KernelTypes::below(sysfs),
             filter,
             listeners,
         })
@@ -196,6 +202,7 @@ impl Probe {
                 misses: HookMisses::of(&self.ebpf, &attempt.hooks),
                 hooks: attempt.hooks.clone(),
                 ebpf: self.ebpf,
+                types: self.kernel_types.afresh(),
                 filter: self.filter,
                 _listeners: self.listeners,
             };
@@ -209,7 +216,7 @@ impl Probe {
 
     /// Looks at all open files: see [`Armed::open_files`].
     pub fn open_files(&mut self) -> Result<OpenFiles> {
-        open_files::open(&mut self.ebpf)
+        open_files::open(&mut self.ebpf, &mut self.kernel_types)
     }
 
     /// Loads each backend's programs, and with `attach` also attaches and detaches them: what this kernel offers.

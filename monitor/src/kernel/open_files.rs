@@ -6,8 +6,10 @@
 use std::{fs::File, io::Read, mem::offset_of};
 
 use anyhow::{Context, Result, bail};
-use aya::{Btf, Ebpf, programs::Iter};
+use aya::{Ebpf, programs::Iter};
 use monitor_common::Record;
+
+use super::types::KernelTypes;
 
 /// The program, and the iterator that runs it.
 const PROGRAM: &str = "open_files";
@@ -27,16 +29,15 @@ pub struct OpenFiles(File);
 ///
 /// # Errors
 /// Where this kernel does not take the iterator.
-pub(super) fn open(ebpf: &mut Ebpf) -> Result<OpenFiles> {
+pub(super) fn open(ebpf: &mut Ebpf, types: &mut KernelTypes) -> Result<OpenFiles> {
     let program: &mut Iter = ebpf
         .program_mut(PROGRAM)
         .context("the kernel object has no program open_files")?
         .try_into()
         .context("open_files is no iterator")?;
     if program.fd().is_err() {
-        let types = Btf::from_sys_fs().context("cannot read the kernel's types")?;
         program
-            .load(ITERATOR, &types)
+            .load(ITERATOR, types.get()?)
             .context("the kernel does not load the iterator over open files")?;
     }
     let link = program

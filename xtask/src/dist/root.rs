@@ -12,10 +12,10 @@ use crate::command::{run, run_logged};
 use crate::setup::debian::Debian;
 use crate::workspace::{Workspace, empty};
 
-/// What the package depends on, and useradd.
+/// What the package depends on, useradd, and a module for looking names up that the program must not load.
 const DEBIAN: Debian = Debian {
     serves: "trying the packages",
-    packages: "init-system-helpers,passwd",
+    packages: "init-system-helpers,libnss-myhostname,passwd",
     left_out: &[],
     folder: "tools/debian-root",
     extension: "tar",
