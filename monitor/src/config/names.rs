@@ -128,6 +128,10 @@ impl Names {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_asked() => {
                 Ok(self.lay_over(Registry::builtin(), None, rootfs))
             }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.is_asked() => Err(format!(
+                "this user may not see whether the agent has a newer registry in {}",
+                path.display()
+            )),
             Err(error) => Err(format!("cannot use the registry in {}: {error}", path.display())),
         }
     }

@@ -160,7 +160,7 @@ fn malformed(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
         line: usize::try_from(at.line()).unwrap_or(0),
         column: usize::try_from(at.column()).unwrap_or(0),
     });
-    // The library's own text begins with the place as well.
+    // The library's own text begins or ends with the place as well.
     let text = error.without_snippet().to_string();
     let told = text.lines().next().unwrap_or_default();
     let sentence = match told.split_once(": ") {
@@ -168,7 +168,11 @@ fn malformed(path: &Path, error: &serde_saphyr::Error) -> ConfigError {
         _ => told,
     };
     let sentence = match &place {
-        Some(_) => sentence.to_owned(),
+        Some(place) => {
+            let end = format!(" at line {}, column {}", place.line, place.column);
+            let words = sentence.strip_suffix(&end).unwrap_or(sentence);
+            words.replace("expected mapping start", "`KEY: VALUE` is expected here")
+        }
         None => format!("{}: {sentence}", path.display()),
     };
     ConfigError(vec![Problem { place, sentence }])

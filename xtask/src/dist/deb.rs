@@ -54,7 +54,7 @@ perl -MSocket -e 'socket(my $s, AF_INET, SOCK_DGRAM, 0) or die; my $r = pack "a1
 printf '[[webhook]]\nurl = "http://hook.localhost:9/"\n' >hook.toml
 portreeve run --config.file hook.toml 2>log & agent=$!
 for _ in $(seq 300); do ! grep --quiet armed log || break; sleep 0.1; done
-portreeve test-alert >told || :
+portreeve test-alert >told 2>&1 || :
 kill -INT $agent
 wait $agent
 grep --quiet hook.localhost told
