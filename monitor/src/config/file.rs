@@ -238,7 +238,13 @@ pub(super) fn beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
-    let refuse = |error: std::io::Error| ConfigError::from(format!("cannot read {}: {error}", path.display()));
+    let refuse = |error: std::io::Error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::NotFound => "; `portreeve check --print-default` writes one to begin with",
+            _ => "",
+        };
+        ConfigError::from(format!("cannot read {}: {error}{advice}", path.display()))
+    };
     let metadata = fs::metadata(path).map_err(refuse)?;
     if !metadata.is_file() {
         return Err(ConfigError::from(format!("{} is no regular file", path.display())));

@@ -131,6 +131,12 @@ impl Reader {
     /// [`Unreadable`].
     pub fn open(path: &Path) -> Result<Self, Unreadable> {
         let path = path.to_owned();
+        if path.is_dir() {
+            return Err(Unreadable::Unusable(
+                path,
+                "it is a folder; name the file in it".to_owned(),
+            ));
+        }
         let mut is_watched = false;
         for file in [path.clone(), beside(&path, "-wal")] {
             match fs::File::open(&file) {

@@ -413,6 +413,8 @@ fn a_database_of_something_else_and_a_file_of_another_kind_are_left_alone() {
         (Kind::Foreign, true)
     );
     assert!(matches!(Reader::open(&path), Err(Unreadable::Unusable(..))));
+    let refusal = Reader::open(folder.path()).unwrap_err().to_string();
+    assert!(refusal.ends_with("it is a folder; name the file in it"), "{refusal}");
     let text = folder.path().join("passwd");
     fs::write(&text, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     assert_eq!(Store::open(&text, BOOT, BOUNDS, NOW).unwrap_err().kind, Kind::Foreign);

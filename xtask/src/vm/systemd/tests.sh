@@ -315,12 +315,12 @@ a_container_of_containerd_is_named_with_its_pod_and_image() {
     echo 'OPTIONS=--cri.socket=/run/containerd/containerd.sock' >/etc/default/portreeve
     systemctl start $unit || return
     # The socket is root's and its group's, and the unit is neither.
-    log_has 'containerd.sock: cannot connect: Permission denied' && page_has "$at_1992" '"image":null' || return
+    within 20 log_has 'containerd.sock: cannot connect: Permission denied' && page_has "$at_1992" '"image":null' || return
     drop_in group <<<$'[Service]\nSupplementaryGroups=cri'
     # A runtime that does not answer is not waited for, and asked again at the next look.
     printf '[agent]\nreconcile = "2s"\n' >$configuration
     kill -STOP "$(systemctl show --property MainPID --value containerd)"
-    systemctl restart $unit && log_has 'no answer within' && page_has "$at_1992" '"image":null'
+    systemctl restart $unit && within 20 log_has 'no answer within' && page_has "$at_1992" '"image":null'
     local outcome=$?
     kill -CONT "$(systemctl show --property MainPID --value containerd)"
     ((outcome == 0)) && within 60 has_image || return
