@@ -41,7 +41,7 @@ pub(super) async fn bind(settings: &Settings) -> Result<Vec<Place>> {
         let place = match listen {
             Listen::Tcp(address) => {
                 let listener = TcpListener::bind(*address).await;
-                let listener = listener.map_err(|error| refused(settings, &places, *address, &error))?;
+                let listener = listener.map_err(|error| refused(settings, *address, &error))?;
                 Place::tcp(listener)?
             }
             Listen::Unix(path) => {
@@ -92,17 +92,9 @@ impl Place {
     }
 }
 
-fn refused(settings: &Settings, places: &[Place], address: SocketAddr, error: &io::Error) -> anyhow::Error {
+fn refused(settings: &Settings, address: SocketAddr, error: &io::Error) -> anyhow::Error {
     if error.kind() != io::ErrorKind::AddrInUse {
         return anyhow::anyhow!("cannot serve HTTP on {address}: {error}");
-    }
-    let is_all =
-        |other: &SocketAddr| other.ip().is_unspecified() || address.ip().is_unspecified() || other.ip() == address.ip();
-    let mut own = places.iter().filter_map(|place| place.tcp);
-    if let Some(other) = own.find(|other| other.port() == address.port() && is_all(other)) {
-        return anyhow::anyhow!(
-            "cannot serve HTTP on {address}: --web.listen-address has {other} too, which takes the same port there; leave one of the two out"
-        );
     }
     let owner = owners::who_listens(&settings.paths, address.port(), address.ip());
     let owner = owner.unwrap_or_else(|| "another socket, whose owner this process may not see".to_owned());

@@ -36,6 +36,9 @@ pub fn who_listens(paths: &Paths, port: u16, address: IpAddr) -> Option<String> 
             user(socket.uid)
         ));
     };
+    if first.pid == std::process::id() {
+        return Some("this agent itself, on another of its addresses,".to_owned());
+    }
     let uid = uid(&paths.procfs, first.pid).unwrap_or(socket.uid);
     let more = match holders.len() {
         1 => String::new(),

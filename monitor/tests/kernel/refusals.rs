@@ -138,7 +138,7 @@ fn usage() -> Test {
             "--web.listen-address=:19997",
         ])?,
         1,
-        &["leave one of the two out"],
+        &["this agent itself, on another of its addresses, has it"],
     )?;
     refused(&output(&["run", "--watch", "sctp/80"])?, 2, &["sctp/80"])?;
     refused(&output(&["run", "--watch", "0"])?, 2, &["port 0"])?;
