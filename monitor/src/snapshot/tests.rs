@@ -448,15 +448,27 @@ fn the_own_namespace_is_known_without_its_task() {
 fn who_has_a_port_is_said_by_name_pid_and_user() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let comm = fs::read_to_string("/proc/self/comm").unwrap();
-    let expected = format!("{} (pid {}, user root)", comm.trim_end(), std::process::id());
     let paths = Paths::default();
-    // Children of other tests may hold a copy of the descriptor for the moment between fork and exec.
-    until("only this process holds the listener", || {
-        owners::who_listens(&paths, port, [127, 0, 0, 1].into()).as_ref() == Some(&expected)
+    let who = |address: [u8; 4]| owners::who_listens(&paths, port, address.into());
+    // Children of other tests may hold a copy of the descriptor for the moment between fork and exec: the agent's own
+    // pid may not be the lowest then.
+    until("it is this process's own", || {
+        who([127, 0, 0, 1]).as_deref() == Some("this agent itself, on another of its addresses,")
     });
-    assert_eq!(owners::who_listens(&paths, port, [127, 0, 0, 2].into()), None);
-    assert!(owners::who_listens(&paths, port, [0, 0, 0, 0].into()).is_some());
+    assert_eq!(who([127, 0, 0, 2]), None);
+    assert!(who([0, 0, 0, 0]).is_some());
+
+    let child = Elsewhere(
+        Command::new("sleep")
+            .arg("600")
+            .stdin(OwnedFd::from(listener))
+            .spawn()
+            .unwrap(),
+    );
+    let expected = format!("sleep (pid {}, user root)", child.pid());
+    until("it is the child's alone", || {
+        who([127, 0, 0, 1]).as_deref() == Some(&*expected)
+    });
 }
 
 #[test]
