@@ -32,11 +32,11 @@ mod registration;
 mod table;
 
 use anyhow::{Context, ensure};
-use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::lock::sha256;
 use import::{Origin, encode, newest_date};
 
 /// The crate that carries the CSV, and where it does.
@@ -54,7 +54,7 @@ pub(crate) fn generate(root: &Path, check: bool) -> anyhow::Result<()> {
     let rows = import::read(&csv)
         .and_then(|rows| import::plausible(&rows).map(|()| rows))
         .with_context(|| format!("cannot use {CSV_IN_CRATE} of {CRATE} {version}"))?;
-    let csv_sha256 = hex(&Sha256::digest(&csv));
+    let csv_sha256 = sha256(&csv);
     let origin = Origin {
         name: CRATE,
         version: &version,
@@ -136,14 +136,9 @@ fn describe(rows: usize, origin: &Origin<'_>, table: &[u8]) -> anyhow::Result<St
     writeln!(lock, "csv_sha256 = \"{}\"", origin.sha256)?;
     writeln!(lock, "date = \"{}\"", origin.date)?;
     writeln!(lock, "rows = {rows}")?;
-    writeln!(lock, "table_sha256 = \"{}\"", hex(&Sha256::digest(table)))?;
+    writeln!(lock, "table_sha256 = \"{}\"", sha256(table))?;
     writeln!(lock, "table_bytes = {}", table.len())?;
     Ok(lock)
-}
-
-/// Bytes as hexadecimal digits, as sums are written.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -42,6 +42,14 @@ pub fn output(arguments: &[&str]) -> Result<Output, Box<dyn Error>> {
     output_of(Command::new(binary()).args(arguments))
 }
 
+/// The backend that the agent would choose.
+pub fn backend() -> Result<String, Box<dyn Error>> {
+    Ok(doctor()?["chosen"]
+        .as_str()
+        .ok_or("no backend attaches here")?
+        .to_owned())
+}
+
 /// Runs a command until it ends by itself, which it must before the deadline.
 pub fn output_of(command: &mut Command) -> Result<Output, Box<dyn Error>> {
     let child = command

@@ -14,8 +14,7 @@ use serde_json::Value;
 
 use super::{
     Named, Test,
-    agent::{Agent, DEADLINE, binary, file, has_program, output},
-    command_line::backend,
+    agent::{Agent, DEADLINE, backend, binary, file, has_program, output},
     listeners::{Program, inode},
     schema::violations,
 };

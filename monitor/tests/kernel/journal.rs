@@ -12,8 +12,7 @@ use serde_json::Value;
 
 use super::{
     Named, Test,
-    agent::{Agent, DEADLINE, binary, file, output_of},
-    command_line::backend,
+    agent::{Agent, DEADLINE, backend, binary, file, output_of},
     listeners::free_port,
     scenarios::{Outcome, fields},
 };

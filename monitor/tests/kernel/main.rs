@@ -23,6 +23,7 @@ mod demo;
 mod deployed_dashboards;
 mod deployed_route;
 mod deployed_rules;
+mod history;
 mod http;
 mod journal;
 mod kernel_fields;
@@ -42,6 +43,8 @@ mod scenarios;
 mod schema;
 mod scrape;
 mod snapshot;
+mod supervised;
+mod test_alert;
 mod world;
 
 use std::{collections::BTreeSet, process::ExitCode, sync::atomic::Ordering};
@@ -132,6 +135,9 @@ fn main() -> ExitCode {
     }
     let singles = command_line::ALL
         .iter()
+        .chain(history::ALL)
+        .chain(test_alert::ALL)
+        .chain(supervised::ALL)
         .chain(refusals::ALL)
         .chain(reload::ALL)
         .chain(http::ALL)
@@ -178,7 +184,7 @@ fn main() -> ExitCode {
     }
     match std::env::var("PROMTOOL") {
         Ok(_) => trials.push(Trial::test("promtool_accepts_the_page", || {
-            run(command_line::promtool_accepts_the_page)
+            run(scrape::promtool_accepts_the_page)
         })),
         Err(_) => trials.push(not_run(
             "promtool_accepts_the_page".to_owned(),

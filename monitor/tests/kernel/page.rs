@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 
 use super::{
     Named, Test,
-    agent::{Agent, file},
+    agent::{Agent, backend, file},
     browser::{Browser, DESK},
-    command_line::backend,
     listeners::{Program, inode},
 };
 

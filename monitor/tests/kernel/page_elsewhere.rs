@@ -6,9 +6,8 @@ use serde_json::json;
 
 use super::{
     Named, Test,
-    agent::{Agent, file},
+    agent::{Agent, backend, file},
     browser::{self, Browser},
-    command_line::backend,
     page::{has_row, is_clean, open},
     programs::{Programs, Server, free_port, takes_connections},
 };

@@ -11,8 +11,7 @@ use rustix::process::Signal;
 
 use super::{
     Named, Test,
-    agent::{Agent, DEADLINE},
-    command_line::backend,
+    agent::{Agent, DEADLINE, backend, output},
     listeners::{Program, free_port, inode},
 };
 
@@ -32,6 +31,10 @@ pub const ALL: &[Named] = &[
         by_http,
     ),
     ("a_changed_file_is_taken_by_itself_where_that_is_asked_for", watched),
+    (
+        "on_sighup_a_newer_registry_names_what_listens_and_a_damaged_one_leaves_it",
+        sighup,
+    ),
 ];
 
 const RELOADED: &str = "portreeve_config_last_reload_success_timestamp_seconds";
@@ -221,4 +224,52 @@ fn watched() -> Test {
     fs::create_dir(&beside)?;
     fs::write(beside.join("more.toml"), rule("beside", 1995))?;
     agent.wait_for_metric("portreeve_alerts", &[("rule", "beside")], Some(0.0))
+}
+
+fn sighup() -> Test {
+    let folder = tempfile::tempdir()?;
+    let (config, table) = (folder.path().join("p.toml"), folder.path().join("registry.bin"));
+    fs::write(&config, format!("[registry]\npath = \"{}\"\n", table.display()))?;
+    let config = config.display().to_string();
+    let mut agent = Agent::start(&backend()?, &["--config.file", &config])?;
+    agent.wait_for_log("No such file or directory (os error 2); the built-in registry is used")?;
+    let program = Program::listening_on(1994)?;
+    let of_1994 = |registration| [("port", "1994"), ("protocol", "tcp"), ("registration", registration)];
+    agent.wait_for_metric("portreeve_listeners", &of_1994("stun-port"), Some(1.0))?;
+
+    fs::write(folder.path().join("new.csv"), newer_csv())?;
+    let new = folder.path().join("new.csv").display().to_string();
+    let updated = output(&["registry", "update", "--config.file", &config, "--file", &new])?;
+    if !updated.status.success() {
+        return Err(String::from_utf8_lossy(&updated.stderr).into_owned().into());
+    }
+    agent.signal(Signal::HUP)?;
+    agent.wait_for_metric("portreeve_registry_info", &[("updated", "2025-01-31")], Some(1.0))?;
+    agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
+    agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), Some(1.0))?;
+    agent.wait_for_metric("portreeve_listeners", &of_1994("stun-port"), None)?;
+
+    fs::write(&table, "PORTREEV and nothing sound")?;
+    agent.signal(Signal::HUP)?;
+    agent.wait_for_log("the configuration that is in use stays")?;
+    agent.wait_for_metric("portreeve_registry_records", &[], Some(15_000.0))?;
+    drop(program);
+    agent.wait_for_metric("portreeve_listeners", &of_1994("renamed"), None)?;
+    if agent.get("/-/healthy")?.0 == 200 {
+        Ok(())
+    } else {
+        Err("it is not healthy".into())
+    }
+}
+
+/// As many rows as IANA's has, with another name for 1994.
+fn newer_csv() -> String {
+    let mut csv = String::from(
+        "Service Name,Port Number,Transport Protocol,Description,Assignee,Contact,Registration Date,\
+         Modification Date,Reference,Service Code,Unauthorized Use Reported,Assignment Notes\r\n\
+         ssh,22,tcp,,,,,2025-01-31,,,,\r\nstun-p3,1992,tcp,,,,,,,,,\r\nipsendmsg,1992,tcp,,,,,,,,,\r\n\
+         renamed,1994,tcp,,,,,,,,,\r\n",
+    );
+    csv.extend((4..15_000).map(|number| format!("n{number},,,,,,,,,,,\r\n")));
+    csv
 }

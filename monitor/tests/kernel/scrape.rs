@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
+    io::Write as _,
     net::TcpListener,
     path::Path,
     process::{Command, ExitCode, Stdio},
@@ -19,8 +20,7 @@ use serde_json::Value;
 
 use super::{
     Named, Test,
-    agent::{Agent, DEADLINE},
-    command_line::backend,
+    agent::{Agent, DEADLINE, backend},
     deployed_rules::{agent, listen},
     listeners::Program,
     prometheus_server::{Prometheus, wait},
@@ -340,4 +340,27 @@ fn stats() -> Test {
         return Err("it was not asked for".into());
     }
     Ok(())
+}
+
+/// `promtool check metrics` reads the page on its standard input.
+pub fn promtool_accepts_the_page() -> Test {
+    let mut agent = Agent::start(&backend()?, &[])?;
+    let _program = Program::listening_on(1992)?;
+    agent.event_on("listen", 1992)?;
+    let (_, page) = agent.get("/metrics")?;
+    let promtool = std::env::var("PROMTOOL")?;
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().ok_or("no stdin")?.write_all(page.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if output.status.success() && said.trim().is_empty() {
+        Ok(())
+    } else {
+        Err(said.into())
+    }
 }

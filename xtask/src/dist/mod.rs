@@ -14,12 +14,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use sha2::{Digest as _, Sha256};
 
 use crate::command::run;
 use crate::dist::stage::Stage;
+use crate::lock::sha256;
 use crate::payload::{TARGET, static_cargo};
-use crate::registry::hex;
 use crate::report::{Outcome, Report};
 use crate::say;
 use crate::workspace::{Workspace, empty};
@@ -123,7 +122,7 @@ fn make(workspace: &Workspace, agent: &Path, folder: &Path) -> Result<Made> {
     for file in files {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        sums.push_str(&format!("{}  {name}\n", hex(&Sha256::digest(&bytes))));
+        sums.push_str(&format!("{}  {name}\n", sha256(&bytes)));
         say!("    {name}: {} KiB", bytes.len().div_ceil(1024));
     }
     let list = folder.join("sha256sums");

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use sha2::{Digest as _, Sha256};
 
 use crate::command::{run_logged, with_retries};
-use crate::registry::hex;
+use crate::lock::sha256;
 use crate::say;
 use crate::setup::apt::{self, Package};
 use crate::workspace::{Workspace, empty};
@@ -81,7 +80,7 @@ impl Debian {
 /// The name says what the archive is made of, so that none of another recipe is taken for it.
 fn kept_as(release: &str, recipe: &[String], sources: &[String], extension: &str) -> String {
     let made_of = [recipe, sources].concat().join("\n");
-    let sum = hex(&Sha256::digest(made_of));
+    let sum = sha256(made_of.as_bytes());
     format!("debian-{release}-{}.{extension}", sum.get(..8).unwrap_or(&sum))
 }
 
