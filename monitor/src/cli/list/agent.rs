@@ -2,13 +2,18 @@
 
 use std::{
     collections::HashMap,
-    io::{Read, Write},
+    io::{Error, ErrorKind, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
 use jiff::Timestamp;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    sockopt::{Timeout, set_socket_timeout},
+};
 use serde::Deserialize;
 
 use crate::{config::Listen, output::http::LISTENERS};
@@ -79,20 +84,30 @@ pub(in crate::cli) fn get(address: &Listen, path: &str) -> std::io::Result<Vec<u
 }
 
 fn ask(address: &Listen, path: &str) -> std::io::Result<Vec<u8>> {
-    match address {
-        Listen::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(address, PATIENCE)?;
+    let answer = match address {
+        Listen::Tcp(address) => TcpStream::connect_timeout(address, PATIENCE).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             ask_through(stream, path)
-        }
-        Listen::Unix(socket) => {
-            let stream = UnixStream::connect(socket)?;
+        }),
+        Listen::Unix(socket) => connect_within_patience(socket).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
             ask_through(stream, path)
-        }
-    }
+        }),
+    };
+    answer.map_err(|error| match error.kind() {
+        // What a socket says whose time is over.
+        ErrorKind::WouldBlock => Error::new(ErrorKind::TimedOut, format!("no answer within {PATIENCE:?}")),
+        _ => error,
+    })
+}
+
+/// A connection to a socket of the file system waits where the other side accepts none, for as long as it may send.
+fn connect_within_patience(path: &Path) -> std::io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 fn ask_through(mut stream: impl Read + Write, path: &str) -> std::io::Result<Vec<u8>> {
@@ -121,7 +136,25 @@ fn read(answer: &[u8]) -> Option<Since> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{bind, listen};
+
     use super::*;
+
+    #[test]
+    fn an_agent_that_accepts_no_connection_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let agent = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&agent, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&agent, 0).unwrap();
+        // The one place that there is.
+        let _other = UnixStream::connect(&path).unwrap();
+        let refused = since(&Listen::Unix(path.clone())).unwrap_err();
+        assert_eq!(
+            refused,
+            format!("no agent answers at unix:{}: no answer within 500ms", path.display())
+        );
+    }
 
     #[test]
     fn what_the_agent_saw_begin_has_a_time_and_what_it_found_has_none() {
