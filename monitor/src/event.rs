@@ -244,6 +244,10 @@ pub struct Socket {
     pub interface: u32,
 }
 
+/// How long after its listen a socket that the stack refuses is closed again, in nanoseconds: some microseconds of one call, and
+/// what an interrupt or a search for a free port may take.
+const REFUSED_WITHIN: u64 = 2_000_000;
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -266,8 +270,8 @@ pub struct Event {
     pub cgroup: u64,
     /// Process id and name of who caused this event: for an unlisten the last holder.
     pub holder: (u32, String),
-    /// For an unlisten of the tracepoint backend: the socket was closed, so it had listened.
-    pub closed: bool,
+    /// For an unlisten: its hook knows that it had listened. See [`Event::had_listened`].
+    pub listened: bool,
     /// For an unlisten of UDP: the socket was connected, not closed.
     pub connected: bool,
     /// A UDP socket on a port that nothing names: its bind is reported only once it has lived for
@@ -288,6 +292,8 @@ pub enum Source {
     /// The kernel's tables of sockets, with who holds it out of /proc, or nobody: whether the port was automatic, and
     /// options of the socket are not known.
     Tables,
+    /// The record of its end, which names the opener too: that of its begin was lost.
+    End,
 }
 
 impl Event {
@@ -317,7 +323,20 @@ impl Event {
 
     /// Whether it was found and not seen to happen.
     pub fn is_found(&self) -> bool {
-        self.source != Source::Hook
+        matches!(self.source, Source::OpenFiles | Source::Tables)
+    }
+
+    /// Whether what this unlisten ends had listened; `None` where that is not known. The tracepoint sees the states of a socket
+    /// alone: both a listen that fails and a `shutdown()` lead from LISTEN to CLOSE. The first does within one call, so by the
+    /// same process, and at once.
+    pub fn had_listened(&self) -> Option<bool> {
+        if self.listened || self.holder.0 != self.opener.tgid {
+            Some(true)
+        } else if self.time.saturating_sub(self.opened) < REFUSED_WITHIN {
+            Some(false)
+        } else {
+            None
+        }
     }
 
     /// Whether this opens a listener: a listen, or a bind of UDP. A listen whose result stays unknown counts.

@@ -341,7 +341,7 @@ fn of_tables(netns: u32, listed: &ListeningSocket, opener: Option<&Holder>, name
         opener,
         cgroup: 0,
         holder: (0, String::new()),
-        closed: false,
+        listened: true,
         connected: false,
         late: listed.protocol == Protocol::Udp && !is_named,
         source: Source::Tables,

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    event::{Event, Kind, Outcome},
+    event::{Event, Kind, Outcome, Protocol, Source},
     history::{End, Recorder},
     identity::{Clock, Identity, clock},
     inventory::{
@@ -317,32 +317,53 @@ impl Pipeline {
                     self.alert(&event, &report);
                 }
             }
-            Change::Closed { event, listener } => match listener {
-                Some(listener) => {
-                    self.forget(&listener);
-                    self.remember_end(&listener, event.time, End::Seen);
-                    // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
-                    let socket = listener.opened.socket.clone();
-                    let report = Report {
-                        origin: Origin::Event,
-                        ..listener.known.report
-                    };
-                    self.tell(&Event { socket, ..*event }, &report);
+            Change::Closed { event, listener } => {
+                match listener.map(|known| *known).or_else(|| self.begun_unseen(&event)) {
+                    Some(listener) => {
+                        self.forget(&listener);
+                        self.remember_end(&listener, event.time, End::Seen);
+                        // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
+                        let socket = listener.opened.socket.clone();
+                        let report = Report {
+                            origin: Origin::Event,
+                            ..listener.known.report
+                        };
+                        self.tell(&Event { socket, ..*event }, &report);
+                    }
+                    None => {
+                        // Its listen was lost, and no rule speaks of it; or it found the inventory full, and an alert may have seen it
+                        // all the same.
+                        self.alerts.closed(event.socket.key);
+                        let report = self.describe(&event);
+                        self.tell(&event, &report);
+                    }
                 }
-                None if event.late && !self.inventory.is_full() => {
-                    // It counts, and it ended before the look that would have found it.
-                    self.settled(begin_of(&event));
-                    self.settled(*event);
-                }
-                None => {
-                    // Its listen was lost, or found the inventory full; an alert may have seen it all the same.
-                    self.alerts.closed(event.socket.key);
-                    let report = self.describe(&event);
-                    self.tell(&event, &report);
-                }
-            },
+            }
             Change::Ignored(kind) => ::log::debug!("an event of the kind {kind:?} is left alone"),
         }
+    }
+
+    /// The listener that an end is about and that was not told yet: it is told now.
+    fn begun_unseen(&mut self, end: &Event) -> Option<Listener<Known>> {
+        if self.inventory.is_full() {
+            return None;
+        }
+        if end.late {
+            // It counts, and it ended before the look that would have found it.
+            self.settled(begin_of(end));
+        } else {
+            // Its begin was lost. What no rule speaks of has been counted, and is told by its end alone: a burst that loses records
+            // is no time to tell more.
+            if end.had_listened() == Some(false) || self.describe(end).findings.is_empty() {
+                return None;
+            }
+            self.opened(Event {
+                source: Source::End,
+                outcome: end.had_listened().map_or(Outcome::Unconfirmed, |_| Outcome::Succeeded),
+                ..begin_of(end)
+            });
+        }
+        self.inventory.remove(self.inventory.find(&end.socket)?)
     }
 
     fn opened(&mut self, event: Event) {
@@ -451,10 +472,13 @@ impl Pipeline {
     }
 }
 
-/// The bind that an end speaks of.
+/// The listen, or the bind of UDP, that an end speaks of.
 fn begin_of(end: &Event) -> Event {
     Event {
-        kind: Kind::Bind,
+        kind: match end.socket.protocol {
+            Protocol::Tcp => Kind::Listen,
+            Protocol::Udp => Kind::Bind,
+        },
         time: end.opened,
         holder: (end.opener.tgid, end.opener.comm.clone()),
         connected: false,

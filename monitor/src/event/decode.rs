@@ -187,7 +187,7 @@ impl Event {
                 read!(bytes, u32, holder_tgid),
                 name(sixteen(offset_of!(Record, holder_comm))?),
             ),
-            closed: has(FLAG_CLOSED),
+            listened: has(FLAG_CLOSED) || !has(FLAG_UNCONFIRMED),
             connected: has(FLAG_CONNECTED),
             late: has(FLAG_LATE),
             source: if has(FLAG_EXISTING) {

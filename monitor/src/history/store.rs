@@ -132,11 +132,22 @@ impl Store {
             return Ok(false);
         }
         self.give_back()?;
+        // Thousands of listeners that nobody minds must not make those go that somebody asks for afterwards: they go first, as long
+        // as they are the most.
+        let condition = match self.most_are_unexpected()? {
+            true => "closed <= ?1",
+            false => "closed <= ?1 AND verdict <> 'unexpected'",
+        };
         // Some room below the bound, or each span that comes would make one go.
-        while self.live()? > bounds.max_size / 8 * 7 && self.delete("closed <= ?1", i64::MAX)? > 0 {
+        while self.live()? > bounds.max_size / 8 * 7 && self.delete(condition, i64::MAX)? > 0 {
             self.give_back()?;
         }
         Ok(false)
+    }
+
+    fn most_are_unexpected(&self) -> Result<bool, Trouble> {
+        let more = "SELECT total(verdict = 'unexpected') * 2 > count(*) FROM span WHERE closed IS NOT NULL";
+        Ok(self.connection.query_row(more, [], |row| row.get(0))?)
     }
 
     /// Deletes the oldest ended spans of which a condition holds, but not too many at once. Says how many they were.

@@ -344,6 +344,38 @@ fn past_its_size_the_oldest_go_and_the_disk_gets_the_room_back() {
 }
 
 #[test]
+fn a_flood_that_nobody_minds_leaves_what_was_unexpected() {
+    let (_folder, path) = folder();
+    let bounds = Bounds {
+        max_size: 1 << 20,
+        ..BOUNDS
+    };
+    let mut store = Store::open(&path, BOOT, bounds, NOW).unwrap();
+    let unexpected = (1..=300).map(|socket| message(ended(span(socket), 5)));
+    store.write(&unexpected.collect::<Vec<_>>(), NOW).unwrap();
+    for batch in 1..=20_u64 {
+        let flood = (0..500).map(|socket| {
+            message(Span {
+                verdict: Verdict::Unruled,
+                rule: None,
+                opened: NOW + SECOND,
+                ..ended(span(batch * 1_000 + socket), 5)
+            })
+        });
+        store.write(&flood.collect::<Vec<_>>(), NOW).unwrap();
+        while store.trim(bounds, NOW).unwrap() {}
+    }
+    assert!(store.size().unwrap() <= bounds.max_size);
+    let rows = rows(&path);
+    let unexpected = rows.iter().filter(|row| row.verdict == Verdict::Unexpected).count();
+    assert!(
+        unexpected == 300 && rows.len() > 1_000,
+        "{unexpected} of {}",
+        rows.len()
+    );
+}
+
+#[test]
 fn a_newer_file_is_refused_and_left_as_it_is() {
     let (_folder, path) = folder();
     drop(open(&path));

@@ -139,16 +139,19 @@ impl Pending {
         self.waiting.remove(&key).map(|waiting| waiting.event)
     }
 
-    /// Takes the end of a socket: what it says about a listen that waits. A socket that was closed had listened. One
-    /// that was not, and that nobody had seen listening, is taken to have failed.
+    /// Takes the end of a socket: what it says about a listen that waits. Where it does not tell whether there was a listener,
+    /// the listen stays unconfirmed.
     #[must_use]
     pub fn ended(&mut self, end: &Event) -> Option<Event> {
         let mut event = self.waiting.remove(&end.socket.key)?.event;
-        if end.closed {
-            event.outcome = Outcome::Succeeded;
-            event.socket.port = end.socket.port;
-        } else {
-            event.outcome = Outcome::Failed(None);
+        match end.had_listened() {
+            Some(true) => {
+                event.outcome = Outcome::Succeeded;
+                event.socket.port = end.socket.port;
+            }
+            Some(false) => event.outcome = Outcome::Failed(None),
+            None if end.socket.port != 0 => event.socket.port = end.socket.port,
+            None => {}
         }
         Some(event)
     }
@@ -185,13 +188,17 @@ mod tests {
         record.decode()
     }
 
+    /// What the tracepoint tells of an end, by the opener and at once unless the test changes that.
     fn end(socket: u64, flags: u32) -> Event {
+        let flags = flags | FLAG_UNCONFIRMED;
         let mut record = RecordBytes::listen();
         record.put(offset_of!(Record, socket), &socket.to_ne_bytes());
         record.put(offset_of!(Record, kind), &KIND_UNLISTEN.to_ne_bytes());
         record.put(offset_of!(Record, flags), &flags.to_ne_bytes());
         record.put(offset_of!(Record, port), &40_000u16.to_ne_bytes());
-        record.decode()
+        let mut end = record.decode();
+        (end.time, end.holder.0) = (end.opened, end.opener.tgid);
+        end
     }
 
     fn holding(socket: u64) -> Pending {
@@ -271,6 +278,21 @@ mod tests {
     #[test]
     fn an_end_without_a_close_of_what_nobody_saw_listening_is_a_failed_listen() {
         assert_eq!(holding(1).ended(&end(1, 0)).unwrap().outcome, Outcome::Failed(None));
+    }
+
+    #[test]
+    fn one_that_ends_later_or_by_another_process_had_no_listen_that_failed() {
+        let mut by_another = end(1, 0);
+        by_another.holder.0 += 1;
+        let settled = holding(1).ended(&by_another).unwrap();
+        assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
+        let mut later = end(1, 0);
+        later.time += 2_000_000;
+        let settled = holding(1).ended(&later).unwrap();
+        assert_eq!((settled.outcome, settled.socket.port), (Outcome::Unconfirmed, 40_000));
+        let mut closed_later = end(1, FLAG_CLOSED);
+        closed_later.time += 2_000_000;
+        assert_eq!(holding(1).ended(&closed_later).unwrap().outcome, Outcome::Succeeded);
     }
 
     #[test]

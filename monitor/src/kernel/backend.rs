@@ -258,7 +258,7 @@ const LISTENS_BY_TRACEPOINT: &[Situation] = &[
     },
     Situation {
         name: "listen_shutdown_at_once",
-        meaning: "a listener that shutdown() ends before it was confirmed looks like a listen that failed",
+        meaning: "a listener that its own process ends by shutdown() within 2 ms looks like a listen that failed; later, and before it was confirmed, its result is not known",
     },
 ];
 
@@ -269,7 +269,7 @@ const WITHOUT_BINDS: &[Situation] = &[
     },
     Situation {
         name: "udp",
-        meaning: "UDP sockets are not reported, neither bound nor connected",
+        meaning: "UDP sockets are not reported as they are bound, connected and closed: only looks, once a minute, tell which are bound",
     },
 ];
 

@@ -165,7 +165,7 @@ pub fn summary(event: &Event, report: &Report, instance: &str) -> String {
         Kind::Connect if failed => "failed to connect to",
         Kind::Connect => "connected to",
         Kind::Accept => "accepted a connection on",
-        // Who opened what a look found is not known.
+        // Who opened what was found is not known.
         _ if event.is_found() => "holds",
         _ => "opened",
     };

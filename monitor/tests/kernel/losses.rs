@@ -2,7 +2,10 @@
 
 use std::{net::TcpListener, thread};
 
-use rustix::process::Signal;
+use rustix::{
+    net::{Shutdown, shutdown},
+    process::Signal,
+};
 use serde_json::Value;
 
 use super::{
@@ -85,6 +88,52 @@ fn an_end_is_lost(backend: &str, then: Then) -> Test {
     } else {
         Err(format!("{status}, {ends} ends").into())
     }
+}
+
+/// What begins while the ring is full, and ends once it is not.
+pub fn lost_begin(backend: &str) -> Test {
+    const CYCLES: usize = 4_000;
+    let mut agent = Agent::start(backend, &[])?;
+    agent.signal(Signal::STOP)?;
+    for _ in 0..CYCLES {
+        drop(TcpListener::bind(("127.0.0.1", 0))?);
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 1992))?;
+    let socket = inode(&listener)?;
+    agent.signal(Signal::CONT)?;
+    agent.wait_for_metric_of("portreeve_events_lost_total", &[("edge", "ring_listen")], |lost| {
+        lost > Some(0.0)
+    })?;
+    drop(listener);
+    let begin = agent.event("listen", socket)?;
+    fields(
+        &begin,
+        &[("/origin", "reconciled".into()), ("/verdict", "unexpected".into())],
+    )?;
+    agent.wait_for("its alert", |line| line["event"] == "alert" && line["port"] == 1992)?;
+    agent.event("unlisten", socket)?;
+    agent.wait_for_metric(
+        "portreeve_watched_port_listens_total",
+        &[("port", "1992"), ("protocol", "tcp")],
+        Some(1.0),
+    )
+}
+
+/// `shutdown()` of a listener that the agent has had no time to look for.
+pub fn shut_down_unseen(backend: &str) -> Test {
+    let mut agent = Agent::start(backend, &[])?;
+    agent.signal(Signal::STOP)?;
+    let listener = TcpListener::bind(("127.0.0.1", 1992))?;
+    let socket = inode(&listener)?;
+    thread::park_timeout(std::time::Duration::from_millis(20));
+    shutdown(&listener, Shutdown::Both)?;
+    agent.signal(Signal::CONT)?;
+    let listen = agent.event("listen", socket)?;
+    let known = backend != "tracepoint";
+    fields(&listen, &[("/result", if known { "ok".into() } else { Value::Null })])?;
+    agent.wait_for("its alert", |line| line["event"] == "alert" && line["port"] == 1992)?;
+    agent.event("unlisten", socket)?;
+    Ok(())
 }
 
 pub fn exact_losses(backend: &str) -> Test {

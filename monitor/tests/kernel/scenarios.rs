@@ -56,6 +56,14 @@ pub const ALL: &[Scenario] = &[
         losses::lost_end,
     ),
     (
+        "a_lost_begin_is_told_with_its_end_where_a_rule_speaks_of_it",
+        losses::lost_begin,
+    ),
+    (
+        "a_listener_that_is_shut_down_unseen_is_no_listen_that_failed",
+        losses::shut_down_unseen,
+    ),
+    (
         "a_lost_end_is_told_where_another_listener_got_its_memory_trap_37",
         losses::lost_end_of_memory_in_use,
     ),

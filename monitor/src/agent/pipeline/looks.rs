@@ -37,8 +37,9 @@ impl Pipeline {
         }
         if done.unseen != self.unseen_namespaces {
             if !done.unseen.is_empty() {
+                let plural = if done.unseen.len() == 1 { "" } else { "s" };
                 ::log::warn!(
-                    "{} network namespaces cannot be looked into: {}",
+                    "{} network namespace{plural} cannot be looked into: {}",
                     done.unseen.len(),
                     done.unseen.join("; ")
                 );
@@ -147,10 +148,11 @@ impl Pipeline {
 
     /// How the agent came to know what an event tells.
     pub(super) fn origin_of(&self, event: &Event) -> Origin {
-        match (event.is_found(), self.first_look) {
-            (false, _) => Origin::Event,
-            (true, Some(first)) if event.opened > first => Origin::Reconciled,
-            (true, _) => Origin::Existing,
+        match (event.source, self.first_look) {
+            (Source::Hook, _) => Origin::Event,
+            (Source::OpenFiles | Source::Tables, Some(first)) if event.opened <= first => Origin::Existing,
+            (Source::OpenFiles | Source::Tables, None) => Origin::Existing,
+            _ => Origin::Reconciled,
         }
     }
 

@@ -22,8 +22,8 @@ use axum::{
 use hyper::body::Frame;
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{Shared, connections::Place, query, sentence};
-use crate::output::recent::Recent;
+use super::{Shared, connections::Place, query, sentence, web::Current};
+use crate::{config::web::Web, output::recent::Recent};
 
 /// How often something is said, so that whoever stands between does not take the connection for dead.
 const HEART_BEAT: Duration = Duration::from_secs(15);
@@ -53,10 +53,12 @@ pub(super) async fn events(
     let after = last.map(str::to_owned).or(asked.after);
     let (sender, frames) = mpsc::channel(1);
     let streams = place.streams();
+    // Who may read was asked once. Once that is configured anew, the reader has to come back and be asked again.
+    let allowed = (Arc::clone(&shared.web), shared.web.last());
     let recent = Arc::clone(&shared.recent);
     tokio::spawn(async move {
         tokio::select! {
-            () = write(&recent, after.as_deref(), &sender, || streams.progressed()) => {}
+            () = write(&recent, after.as_deref(), &sender, &allowed, || streams.progressed()) => {}
             () = sender.closed() => {}
         }
         drop((permit, streams));
@@ -70,8 +72,14 @@ pub(super) async fn events(
     (head, Body::new(Frames(frames))).into_response()
 }
 
-/// Writes until the reader is gone.
-async fn write(recent: &Recent, after: Option<&str>, sender: &mpsc::Sender<Bytes>, progressed: impl Fn()) {
+/// Writes until the reader is gone, or the web configuration is no longer the one that allowed it.
+async fn write(
+    recent: &Recent,
+    after: Option<&str>,
+    sender: &mpsc::Sender<Bytes>,
+    (current, allowing): &(Arc<Current>, Arc<Web>),
+    progressed: impl Fn(),
+) {
     let mut bell = recent.bell();
     let mut opening = OPENING.to_owned();
     let mut at = match after {
@@ -103,7 +111,7 @@ async fn write(recent: &Recent, after: Option<&str>, sender: &mpsc::Sender<Bytes
                 Err(_) => text.push_str(":\n\n"),
             }
         }
-        if sender.send(text.into()).await.is_err() {
+        if !Arc::ptr_eq(allowing, &current.now().await) || sender.send(text.into()).await.is_err() {
             return;
         }
         progressed();

@@ -68,7 +68,7 @@ pub const FAMILIES: &[Family] = &[
         labels: &["protocol", "port"],
         exists: WATCHED,
         help: "Listeners that opened on a port that a rule or the watch list names, since the agent started.",
-        more: "A listen that failed does not count, nor what listened before the agent started.",
+        more: "A listen that failed does not count, nor what listened before the agent started; what a look found later does.",
     },
     Family {
         name: "portreeve_listeners",
@@ -299,7 +299,7 @@ pub const FAMILIES: &[Family] = &[
         labels: &["kind"],
         exists: START,
         help: "Listeners that the inventory had wrong, found by a look at what listens: missed ones, and ended ones.",
-        more: "`missed`: it listens, and no event told; `ended`: it is gone, and no event told. Each is also a line of the event stream, as `reconciled`.",
+        more: "`missed`: it listens, and no event told; `ended`: it is gone, and no event told. Each is also a line of the event stream, as `reconciled`; not each such line is counted here.",
     },
     Family {
         name: "portreeve_identity_incomplete_total",

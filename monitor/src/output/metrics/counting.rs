@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Event, Kind, Outcome, Protocol, errno_name},
-    output::{Report, events::result_of},
+    output::{Origin, Report, events::result_of},
     registry::Registry,
 };
 
@@ -79,8 +79,8 @@ impl Metrics {
         seconds: f64,
     ) -> Option<Arc<ListenerSeries>> {
         let (protocol, number) = (event.socket.protocol, event.socket.port);
-        // One that was there before is no new listen, so that a restart never counts.
-        if self.is_watched(protocol, number) && !event.is_found() {
+        // One that was there before is no new listen, so that a restart never counts; one that a look found later is.
+        if self.is_watched(protocol, number) && report.origin != Origin::Existing {
             let labels = [protocol.as_str(), &number.to_string()];
             self.watched_listens.with_label_values(&labels).inc();
         }

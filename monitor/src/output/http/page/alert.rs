@@ -50,6 +50,11 @@ impl Notices {
         over.truncate(OVER_SHOWN);
         Self { now, over }
     }
+
+    /// How many fire; those that are pending do not yet.
+    pub(super) fn firing(&self) -> usize {
+        self.now.iter().filter(|notice| notice.status == "firing").count()
+    }
 }
 
 fn notice(mut alert: Alert, now: Moment) -> Notice {

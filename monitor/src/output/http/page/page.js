@@ -284,6 +284,10 @@ document.addEventListener("click", (event) => {
   if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) {
     event.preventDefault();
     go(link.href, true);
+    if (link.rel) {
+      // Another page of the table begins at its top.
+      document.getElementById("listeners").scrollIntoView();
+    }
   }
 });
 addEventListener("popstate", () => {

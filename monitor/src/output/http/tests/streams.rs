@@ -1,6 +1,6 @@
 //! The stream of events.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use super::*;
 use crate::output::recent::KEPT;
@@ -69,6 +69,27 @@ fn events_come_as_they_happen_and_after_the_one_that_was_seen_last() {
             assert_eq!((&data["id"], &data["event"]), (&id.into(), &"listen".into()));
         }
     }
+}
+
+#[test]
+fn a_stream_ends_once_another_web_configuration_says_who_may_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yml");
+    let users = |name: &str| format!("basic_auth_users:\n  {name}: {}\n", bcrypt::hash("first", 4).unwrap());
+    std::fs::write(&file, users("ada")).unwrap();
+    let server = Server::start(|setting| {
+        setting.web = Current::open(Some(file.clone())).unwrap().looking_every(Duration::ZERO);
+    });
+    let (recent, mut lines) = (&server.shared.recent, lines());
+    // "ada:first".
+    let mut reader = server.stream("/api/v1/events/stream", "Authorization: Basic YWRhOmZpcnN0\r\n");
+    tell(recent, &mut lines, 1);
+    assert_eq!(reader.next().id.as_deref(), Some("run-1"));
+    std::fs::write(&file, users("bob")).unwrap();
+    tell(recent, &mut lines, 1);
+    let mut rest = String::new();
+    reader.0.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("run-2"), "{rest}");
 }
 
 #[test]
