@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     backend: Option<Backend>,
 
-    /// Bytes of the ring between kernel and agent: a power of two from 4096 on [default: 1048576]
+    /// Bytes of the ring between kernel and agent: a power of two from 4096 to 67108864 [default: 1048576]
     #[arg(long = "probe.ring-bytes", value_name = "BYTES", value_parser = ring_bytes)]
     probe_ring_bytes: Option<u32>,
 

@@ -1,5 +1,7 @@
 //! Loads programs and attaches them: subject by subject, with what a backend offers, tried in order.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
@@ -13,6 +15,9 @@ use super::{
     symbols,
     types::KernelTypes,
 };
+
+/// Where the kernel says how perf events are made of kprobes; not there where it has none.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// What attaching needs.
 pub(super) struct Attacher<'a> {
@@ -151,6 +156,10 @@ impl Attacher<'_> {
             program.load().map_err(refusal)?;
         }
         if !self.attach {
+            // Loading tells nothing of this: a kernel without kprobes takes their programs.
+            if !Path::new(KPROBES).exists() {
+                bail!("this kernel has no kprobes ({KPROBES} is not there)");
+            }
             return Ok(None);
         }
         let Err(error) = self.kprobes_on(function, names) else {
