@@ -198,10 +198,13 @@ fn look(looker: &mut Looker, files: Option<OpenFiles>, named: &Filter, own_netns
         whole = looker.look();
     }
     let saw_all_files = by_files.is_some();
-    let unseen = whole
-        .namespaces
-        .iter()
-        .filter_map(|namespace| Some(format!("{}: {}", namespace.netns, namespace.seen.as_ref().err()?)));
+    let unseen = whole.namespaces.iter().filter_map(|namespace| {
+        let reason = namespace.seen.as_ref().err()?;
+        // Of a process that may not be looked at not even the number is known.
+        let number = Some(namespace.netns).filter(|netns| *netns != 0);
+        let number = number.map_or_else(|| "unknown".to_owned(), |netns| netns.to_string());
+        Some(format!("{number}: {reason}"))
+    });
     let unseen = unseen.collect();
     let namespaces = whole
         .namespaces
