@@ -56,6 +56,13 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
+/// Whether WebDriver says that a page, or a part of it, is being replaced.
+fn is_replaced(error: &str) -> bool {
+    ["stale element reference", "no such element"]
+        .iter()
+        .any(|replaced| error.contains(replaced))
+}
+
 impl Browser {
     /// Starts it with a new profile.
     pub fn start() -> Outcome<Self> {
@@ -150,10 +157,18 @@ impl Browser {
         Ok(id.and_then(Value::as_str).ok_or("no element")?.to_owned())
     }
 
-    /// Clicks, as a person does: what is covered or away cannot be clicked.
+    /// Clicks, as a person does: what is covered or away cannot be clicked, and what was replaced between the look and the click is
+    /// looked for again.
     pub fn click(&self, selector: &str) -> Outcome<()> {
-        let path = format!("/element/{}/click", self.element(selector)?);
-        self.post(&path, &json!({})).map(drop)
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let found = self.element(selector);
+            let clicked = found.and_then(|id| self.post(&format!("/element/{id}/click"), &json!({})));
+            match clicked {
+                Err(error) if is_replaced(&error.to_string()) && Instant::now() < end => {}
+                clicked => return clicked.map(drop),
+            }
+        }
     }
 
     /// Types into a field.

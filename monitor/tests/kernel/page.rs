@@ -278,9 +278,7 @@ fn everywhere() -> Test {
     browser.click("#filters button")?;
     browser.click("#by-scope")?;
     browser.click("#rows a")?;
-    if browser.value("location.pathname")? != "/ports/1992" {
-        return Err(format!("the links lead to {}", browser.value("location.href")?).into());
-    }
+    browser.wait_for("location.pathname === '/ports/1992'")?;
     browser.devtools("Emulation.setScriptExecutionDisabled", &json!({"value": false}))?;
     drop(listener);
     is_clean(&browser, &[&url(&agent, "/")])
