@@ -317,53 +317,53 @@ impl Pipeline {
                     self.alert(&event, &report);
                 }
             }
-            Change::Closed { event, listener } => {
-                match listener.map(|known| *known).or_else(|| self.begun_unseen(&event)) {
-                    Some(listener) => {
-                        self.forget(&listener);
-                        self.remember_end(&listener, event.time, End::Seen);
-                        // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
-                        let socket = listener.opened.socket.clone();
-                        let report = Report {
-                            origin: Origin::Event,
-                            ..listener.known.report
-                        };
-                        self.tell(&Event { socket, ..*event }, &report);
-                    }
-                    None => {
-                        // Its listen was lost, and no rule speaks of it; or it found the inventory full, and an alert may have seen it
-                        // all the same.
-                        self.alerts.closed(event.socket.key);
-                        let report = self.describe(&event);
-                        self.tell(&event, &report);
-                    }
-                }
-            }
+            Change::Closed { event, listener } => match listener {
+                Some(listener) => self.closed(*event, *listener),
+                None => self.closed_unknown(*event),
+            },
             Change::Ignored(kind) => ::log::debug!("an event of the kind {kind:?} is left alone"),
         }
     }
 
-    /// The listener that an end is about and that was not told yet: it is told now.
-    fn begun_unseen(&mut self, end: &Event) -> Option<Listener<Known>> {
-        if self.inventory.is_full() {
-            return None;
-        }
-        if end.late {
+    /// A listener that was told ended.
+    fn closed(&mut self, event: Event, listener: Listener<Known>) {
+        self.forget(&listener);
+        self.remember_end(&listener, event.time, End::Seen);
+        // What was confirmed of the listen holds for its end: the port of an automatic one, the cookie.
+        let socket = listener.opened.socket;
+        let report = Report {
+            origin: Origin::Event,
+            ..listener.known.report
+        };
+        self.tell(&Event { socket, ..event }, &report);
+    }
+
+    /// One ended whose begin was not told, or found the inventory full.
+    fn closed_unknown(&mut self, end: Event) {
+        let full = self.inventory.is_full();
+        if end.late && !full {
             // It counts, and it ended before the look that would have found it.
-            self.settled(begin_of(end));
+            self.settled(begin_of(&end));
         } else {
-            // Its begin was lost. What no rule speaks of has been counted, and is told by its end alone: a burst that loses records
-            // is no time to tell more.
-            if end.had_listened() == Some(false) || self.describe(end).findings.is_empty() {
-                return None;
+            let report = self.describe(&end);
+            // Of a begin that was lost what no rule speaks of is told by its end alone: a burst that loses records is no time to tell
+            // more.
+            if full || end.had_listened() == Some(false) || report.findings.is_empty() {
+                // An alert may have seen it all the same.
+                self.alerts.closed(end.socket.key);
+                self.tell(&end, &report);
+                return;
             }
             self.opened(Event {
                 source: Source::End,
                 outcome: end.had_listened().map_or(Outcome::Unconfirmed, |_| Outcome::Succeeded),
-                ..begin_of(end)
+                ..begin_of(&end)
             });
         }
-        self.inventory.remove(self.inventory.find(&end.socket)?)
+        let key = self.inventory.find(&end.socket).unwrap_or(end.socket.key);
+        if let Some(listener) = self.inventory.remove(key) {
+            self.closed(end, listener);
+        }
     }
 
     fn opened(&mut self, event: Event) {

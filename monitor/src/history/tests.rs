@@ -39,6 +39,12 @@ const BOUNDS: Bounds = Bounds {
     max_size: 64 << 20,
 };
 
+/// As little as it may be.
+const SMALL: Bounds = Bounds {
+    max_size: 1 << 20,
+    ..BOUNDS
+};
+
 /// `nc` listens on 1992.
 fn span(socket: u64) -> Span {
     Span {
@@ -317,11 +323,7 @@ fn what_is_too_old_goes_and_what_listens_stays() {
 #[test]
 fn past_its_size_the_oldest_go_and_the_disk_gets_the_room_back() {
     let (_folder, path) = folder();
-    let bounds = Bounds {
-        max_size: 1 << 20,
-        ..BOUNDS
-    };
-    let mut store = Store::open(&path, BOOT, bounds, NOW).unwrap();
+    let mut store = Store::open(&path, BOOT, SMALL, NOW).unwrap();
     for batch in 0..20_u64 {
         let spans = (0..500).map(|socket| {
             let socket = batch * 500 + socket + 1;
@@ -333,11 +335,11 @@ fn past_its_size_the_oldest_go_and_the_disk_gets_the_room_back() {
         store.write(&spans.collect::<Vec<_>>(), NOW).unwrap();
     }
     store.write(&[message(span(77))], NOW).unwrap();
-    assert!(store.size().unwrap() > bounds.max_size);
-    while store.trim(bounds, NOW).unwrap() {}
-    assert!(store.size().unwrap() <= bounds.max_size);
+    assert!(store.size().unwrap() > SMALL.max_size);
+    while store.trim(SMALL, NOW).unwrap() {}
+    assert!(store.size().unwrap() <= SMALL.max_size);
     let on_disk = fs::metadata(&path).unwrap().len();
-    assert!(on_disk <= bounds.max_size, "{on_disk}");
+    assert!(on_disk <= SMALL.max_size, "{on_disk}");
     let rows = rows(&path);
     assert!(rows.len() > 1_000, "{}", rows.len());
     assert!(rows.iter().any(|row| row.closed.is_none()));
@@ -346,11 +348,7 @@ fn past_its_size_the_oldest_go_and_the_disk_gets_the_room_back() {
 #[test]
 fn a_flood_that_nobody_minds_leaves_what_was_unexpected() {
     let (_folder, path) = folder();
-    let bounds = Bounds {
-        max_size: 1 << 20,
-        ..BOUNDS
-    };
-    let mut store = Store::open(&path, BOOT, bounds, NOW).unwrap();
+    let mut store = Store::open(&path, BOOT, SMALL, NOW).unwrap();
     let unexpected = (1..=300).map(|socket| message(ended(span(socket), 5)));
     store.write(&unexpected.collect::<Vec<_>>(), NOW).unwrap();
     for batch in 1..=20_u64 {
@@ -363,9 +361,9 @@ fn a_flood_that_nobody_minds_leaves_what_was_unexpected() {
             })
         });
         store.write(&flood.collect::<Vec<_>>(), NOW).unwrap();
-        while store.trim(bounds, NOW).unwrap() {}
+        while store.trim(SMALL, NOW).unwrap() {}
     }
-    assert!(store.size().unwrap() <= bounds.max_size);
+    assert!(store.size().unwrap() <= SMALL.max_size);
     let rows = rows(&path);
     let unexpected = rows.iter().filter(|row| row.verdict == Verdict::Unexpected).count();
     assert!(

@@ -16,7 +16,7 @@ use super::{
     types::KernelTypes,
 };
 
-/// Where the kernel says how perf events are made of kprobes; not there where it has none.
+/// Where the kernel says how perf events are made of kprobes, and where aya reads it; not there where it has none.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// What attaching needs.

@@ -128,14 +128,13 @@ impl Events {
 impl Queue {
     /// Puts a record in, or counts it where there is no room.
     fn push(&mut self, record: &[u8]) {
-        let record = RawRecord::new(record);
-        let bytes = self.bytes + record.takes();
-        if bytes <= QUEUE_BYTES {
-            self.bytes = bytes;
-            self.records.push_back(record);
-        } else {
+        if self.bytes >= QUEUE_BYTES {
             self.overflowed += 1;
+            return;
         }
+        let record = RawRecord::new(record);
+        self.bytes += record.takes();
+        self.records.push_back(record);
     }
 
     /// Takes out up to `limit`, and says whether there were any.
@@ -167,7 +166,7 @@ mod tests {
     fn a_full_queue_counts_what_comes_and_has_room_again_for_what_was_taken() {
         let mut queue = Queue::default();
         let record = [7; 1 << 10];
-        let room = QUEUE_BYTES / RawRecord::new(&record).takes();
+        let room = QUEUE_BYTES.div_ceil(RawRecord::new(&record).takes());
         (0..room + 3).for_each(|_| queue.push(&record));
         assert_eq!((queue.records.len(), queue.overflowed), (room, 3));
         let mut taken = Vec::new();

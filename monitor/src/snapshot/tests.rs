@@ -40,7 +40,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A child that sleeps in a network namespace of its own; killed by its pid at the end.
+/// A child that sleeps, in a network namespace of its own or with a listener; killed by its pid at the end.
 struct Elsewhere(Child);
 
 impl Elsewhere {
@@ -54,6 +54,12 @@ impl Elsewhere {
         });
         assert_ne!(elsewhere.netns(), own_netns());
         elsewhere
+    }
+
+    /// One here, which as a server's worker does inherits the listener as its standard input.
+    fn holding(listener: TcpListener) -> Self {
+        let mut sleep = Command::new("sleep");
+        Self(sleep.arg("600").stdin(OwnedFd::from(listener)).spawn().unwrap())
     }
 
     fn pid(&self) -> u32 {
@@ -458,13 +464,7 @@ fn who_has_a_port_is_said_by_name_pid_and_user() {
     assert_eq!(who([127, 0, 0, 2]), None);
     assert!(who([0, 0, 0, 0]).is_some());
 
-    let child = Elsewhere(
-        Command::new("sleep")
-            .arg("600")
-            .stdin(OwnedFd::from(listener))
-            .spawn()
-            .unwrap(),
-    );
+    let child = Elsewhere::holding(listener);
     let expected = format!("sleep (pid {}, user root)", child.pid());
     until("it is the child's alone", || {
         who([127, 0, 0, 1]).as_deref() == Some(&*expected)
@@ -475,14 +475,7 @@ fn who_has_a_port_is_said_by_name_pid_and_user() {
 fn everyone_who_holds_a_socket_is_found() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let inode = inode_of(&listener);
-    // As a server's worker does: it inherits the listener as its standard input.
-    let child = Elsewhere(
-        Command::new("sleep")
-            .arg("600")
-            .stdin(OwnedFd::from(listener))
-            .spawn()
-            .unwrap(),
-    );
+    let child = Elsewhere::holding(listener);
     let descriptor = format!("/proc/{}/fd/0", child.pid());
     until("the child has the socket", || {
         fs::read_link(&descriptor).is_ok_and(|link| link.as_os_str() == format!("socket:[{inode}]").as_str())

@@ -21,6 +21,11 @@ enum Then {
     Listen,
 }
 
+/// More than the ring of an agent holds that does not read it: two records each, and it has room for 6,241.
+pub fn fill_the_ring() -> std::io::Result<()> {
+    (0..4_000).try_for_each(|_| TcpListener::bind(("127.0.0.1", 0)).map(drop))
+}
+
 pub fn lost_end(backend: &str) -> Test {
     an_end_is_lost(backend, Then::Nothing)
 }
@@ -30,16 +35,12 @@ pub fn lost_end_of_memory_in_use(backend: &str) -> Test {
 }
 
 fn an_end_is_lost(backend: &str, then: Then) -> Test {
-    // Two records each, and the ring holds 6,241.
-    const CYCLES: usize = 4_000;
     let mut agent = Agent::start(backend, &[])?;
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let socket = inode(&listener)?;
     agent.event("listen", socket)?;
     agent.signal(Signal::STOP)?;
-    for _ in 0..CYCLES {
-        drop(TcpListener::bind(("127.0.0.1", 0))?);
-    }
+    fill_the_ring()?;
     drop(listener);
     agent.signal(Signal::CONT)?;
     let end = match then {
@@ -92,12 +93,9 @@ fn an_end_is_lost(backend: &str, then: Then) -> Test {
 
 /// What begins while the ring is full, and ends once it is not.
 pub fn lost_begin(backend: &str) -> Test {
-    const CYCLES: usize = 4_000;
     let mut agent = Agent::start(backend, &[])?;
     agent.signal(Signal::STOP)?;
-    for _ in 0..CYCLES {
-        drop(TcpListener::bind(("127.0.0.1", 0))?);
-    }
+    fill_the_ring()?;
     let listener = TcpListener::bind(("127.0.0.1", 1992))?;
     let socket = inode(&listener)?;
     agent.signal(Signal::CONT)?;

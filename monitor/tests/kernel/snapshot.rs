@@ -14,6 +14,7 @@ use super::{
     Test,
     agent::{Agent, DEADLINE, file},
     listeners::{Program, inode},
+    losses::fill_the_ring,
     scenarios::Scenario,
 };
 
@@ -323,13 +324,9 @@ impl Drop for Sleeper {
 }
 
 fn lost_listen(backend: &str) -> Test {
-    // Two records each, and the ring holds 6,241.
-    const CYCLES: usize = 4_000;
     let mut agent = Agent::start(backend, &[])?;
     agent.signal(Signal::STOP)?;
-    for _ in 0..CYCLES {
-        drop(TcpListener::bind(("127.0.0.1", 0))?);
-    }
+    fill_the_ring()?;
     let lost = TcpListener::bind(("127.0.0.1", 1994))?;
     agent.signal(Signal::CONT)?;
     let line = agent.event("listen", inode(&lost)?)?;

@@ -37,9 +37,8 @@ impl Pipeline {
         }
         if done.unseen != self.unseen_namespaces {
             if !done.unseen.is_empty() {
-                let plural = if done.unseen.len() == 1 { "" } else { "s" };
                 ::log::warn!(
-                    "{} network namespace{plural} cannot be looked into: {}",
+                    "network namespaces that cannot be looked into: {} ({})",
                     done.unseen.len(),
                     done.unseen.join("; ")
                 );
@@ -148,11 +147,11 @@ impl Pipeline {
 
     /// How the agent came to know what an event tells.
     pub(super) fn origin_of(&self, event: &Event) -> Origin {
-        match (event.source, self.first_look) {
-            (Source::Hook, _) => Origin::Event,
-            (Source::OpenFiles | Source::Tables, Some(first)) if event.opened <= first => Origin::Existing,
-            (Source::OpenFiles | Source::Tables, None) => Origin::Existing,
-            _ => Origin::Reconciled,
+        let is_later = self.first_look.is_some_and(|first| event.opened > first);
+        match event.source {
+            Source::Hook => Origin::Event,
+            Source::OpenFiles | Source::Tables if !is_later => Origin::Existing,
+            Source::OpenFiles | Source::Tables | Source::End => Origin::Reconciled,
         }
     }
 
