@@ -18,8 +18,8 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::seq_file,
-    macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint},
-    programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use emit::Slot;
 use hooks::{Version, accept, bind, call, connect, listen, snapshot};
@@ -317,35 +317,35 @@ fn udp_connect6_return(ctx: RetProbeContext) -> u32 {
 }
 
 // The raw tracepoint: the outcome of connects on every backend, and all there is for kernels that offer neither
-// trampolines nor kprobes.
+// trampolines nor kprobes. Its arguments come with their types, so that what they point to is read by plain loads.
 
 /// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-fn connect_outcome(ctx: RawTracePointContext) -> i32 {
-    connect::ended(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn connect_outcome(ctx: BtfTracePointContext) -> i32 {
+    connect::ended::<Typed>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 
 /// Where the functions that connect cannot be hooked.
 ///
 /// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-fn connect_state(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn connect_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    connect::began(sk, new);
-    connect::ended(sk, old, new);
+    connect::began::<Typed>(sk, new);
+    connect::ended::<Typed>(sk, old, new);
     0
 }
 
 /// The backend `tracepoint`.
 ///
 /// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-fn set_state(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn set_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    listen::changed(&ctx, sk, old, new);
-    connect::began(sk, new);
-    connect::ended(sk, old, new);
+    listen::changed::<Typed, _>(&ctx, sk, old, new);
+    connect::began::<Typed>(sk, new);
+    connect::ended::<Typed>(sk, old, new);
     0
 }
 

@@ -13,7 +13,7 @@ use crate::{
     emit::{Draft, Slot, emit},
     filter,
     kernel::{
-        Access, Probed, number,
+        Access, number,
         sock::{Fields, IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
         task,
@@ -53,11 +53,11 @@ pub fn returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, result
 
 /// The state of some socket changes, for the backend that is not told of calls: to SYN_SENT once the destination is known.
 #[inline(always)]
-pub fn began(sk: *const u8, new: u32) {
+pub fn began<A: Access>(sk: *const u8, new: u32) {
     if new != state::SYN_SENT {
         return;
     }
-    let sock = Sock::<Probed>::new(sk);
+    let sock = Sock::<A>::new(sk);
     // MPTCP's own socket changes its state too; its subflows are TCP.
     if !filter::passes(sock.peer_port(), WATCH_CONNECT) || sock.protocol() != IPPROTO_TCP {
         return;
@@ -69,16 +69,16 @@ pub fn began(sk: *const u8, new: u32) {
 /// The state of some socket changes: to ESTABLISHED or CLOSE from where a connection begins. A self-connect goes through
 /// SYN_RECV, as every connection that comes in does.
 #[inline(always)]
-pub fn ended(sk: *const u8, old: u32, new: u32) {
+pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
     let is_begun = old == state::SYN_SENT || old == state::SYN_RECV;
     if !is_begun || (new != state::ESTABLISHED && new != state::CLOSE) {
         return;
     }
-    let sock = Sock::<Probed>::new(sk);
+    let sock = Sock::<A>::new(sk);
     if !filter::passes(sock.peer_port(), WATCH_CONNECT) {
         return;
     }
-    let key = sock.address_of();
+    let key = number(sock.address());
     let place = places::find(&CONNECT_PLACES, key);
     let Some(record) = place.or_else(|| NonNull::new(CONNECTS.get_ptr_mut(key)?)) else {
         return;

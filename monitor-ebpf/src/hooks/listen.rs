@@ -50,11 +50,11 @@ pub fn stopped(sk: *const u8) -> u32 {
 /// The state of some socket changes. This runs for every connection of the host, so the states are tested before
 /// anything else is touched.
 #[inline(always)]
-pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
+pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
     if new == state::LISTEN {
         // The state is set before the port is taken, so whether this will be a listener, and for an
         // automatic port also which, is for the agent to confirm.
-        let sock = Sock::<Probed>::new(sk);
+        let sock = Sock::<A>::new(sk);
         started(ctx, Slot::SetState, &sock, |record| {
             record.flags |= FLAG_UNCONFIRMED;
             true
@@ -67,7 +67,7 @@ pub fn changed<C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new: u32) {
         };
         let record = reported.record();
         end(record);
-        let sock = Sock::<Probed>::new(sk);
+        let sock = Sock::<A>::new(sk);
         // `skc_num` is already 0 where the port was automatic.
         let port = sock.source_port();
         if port != 0 {

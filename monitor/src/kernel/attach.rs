@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
-    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError},
 };
 
 use super::{
@@ -79,8 +79,15 @@ impl Attacher<'_> {
         }
         let mut first = None;
         for group in backend.groups(subject) {
-            let hooks: Vec<_> = group.iter().map(|hook| self.try_hook(hook, subject, backend)).collect();
-            if hooks.iter().all(|hook| hook.is_attached() || hook.absent) {
+            let mut hooks = Vec::new();
+            for hook in *group {
+                hooks.push(self.try_hook(hook, subject, backend));
+                if !self.thorough && subject == Subject::Listens && hooks.last().is_some_and(HookState::is_missed) {
+                    // The backend is of no use, and to verify the next program takes as long as all else at the start.
+                    break;
+                }
+            }
+            if !hooks.iter().any(HookState::is_missed) {
                 return (true, hooks);
             }
             self.release(group);
@@ -139,10 +146,10 @@ impl Attacher<'_> {
             // The return first: an entry without it would be kept for nothing.
             Way::KprobePair(entry, exit) => return self.kprobes(hook.name, &[exit, entry]),
             Way::RawTracepoint(name) => {
-                let program: &mut RawTracePoint = program_of(self.ebpf, name)?;
-                program.load().map_err(refusal)?;
+                let program: &mut BtfTracePoint = program_of(self.ebpf, name)?;
+                program.load(hook.name, self.types.get()?).map_err(refusal)?;
                 if self.attach {
-                    program.attach(hook.name).map_err(refusal)?;
+                    program.attach().map_err(refusal)?;
                 }
             }
         }
@@ -151,15 +158,15 @@ impl Attacher<'_> {
 
     /// Attaches programs to a function, all to the same symbol: its own name, or what the compiler made of it.
     fn kprobes(&mut self, function: &str, names: &[&str]) -> Result<Option<String>> {
+        // First, since loading takes longer, and tells nothing of it: a kernel without kprobes takes their programs.
+        if !Path::new(KPROBES).exists() {
+            bail!("this kernel has no kprobes ({KPROBES} is not there)");
+        }
         for name in names {
             let program: &mut KProbe = program_of(self.ebpf, name)?;
             program.load().map_err(refusal)?;
         }
         if !self.attach {
-            // Loading tells nothing of this: a kernel without kprobes takes their programs.
-            if !Path::new(KPROBES).exists() {
-                bail!("this kernel has no kprobes ({KPROBES} is not there)");
-            }
             return Ok(None);
         }
         let Err(error) = self.kprobes_on(function, names) else {
@@ -203,7 +210,7 @@ impl Attacher<'_> {
                 Some(Program::FExit(program)) => drop(program.unload()),
                 Some(Program::FEntry(program)) => drop(program.unload()),
                 Some(Program::KProbe(program)) => drop(program.unload()),
-                Some(Program::RawTracePoint(program)) => drop(program.unload()),
+                Some(Program::BtfTracePoint(program)) => drop(program.unload()),
                 _ => {}
             }
         }

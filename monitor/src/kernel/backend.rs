@@ -49,6 +49,11 @@ impl HookState {
     pub fn is_attached(&self) -> bool {
         self.refusal.is_none()
     }
+
+    /// Whether it is not, and there is something to hook.
+    pub fn is_missed(&self) -> bool {
+        !self.is_attached() && !self.absent
+    }
 }
 
 /// How the attempt to use a backend ended.
@@ -74,7 +79,7 @@ impl Attempt {
     /// Whether the backend serves a subject.
     pub fn serves(&self, subject: Subject) -> bool {
         let mut hooks = self.hooks.iter().filter(|hook| hook.subject == subject).peekable();
-        hooks.peek().is_some() && hooks.all(|hook| hook.is_attached() || hook.absent)
+        hooks.peek().is_some() && !hooks.any(HookState::is_missed)
     }
 
     /// Whether the backend can be used: it sees listeners.

@@ -20,6 +20,7 @@ mod kind {
     pub const STRUCT: u32 = 4;
     pub const UNION: u32 = 5;
     pub const ENUM: u32 = 6;
+    pub const FWD: u32 = 7;
     pub const TYPEDEF: u32 = 8;
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
@@ -36,6 +37,9 @@ mod kind {
 /// Bytes of `struct btf_type`, and of one member, parameter or enumerator entry behind it.
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
+
+/// Bytes of `struct btf_header`.
+const HEADER: u32 = 24;
 
 /// How deep anonymous structs are followed: no kernel nests them further.
 const DEPTH: u32 = 16;
@@ -54,7 +58,18 @@ pub(super) fn file(sysfs: &Path) -> PathBuf {
     sysfs.join("kernel/btf/vmlinux")
 }
 
-/// BTF in memory, with the wanted structs and functions found.
+/// The types that are looked for, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Structs whose members are asked for.
+    pub structs: &'a [&'a str],
+    /// Functions.
+    pub functions: &'a [&'a str],
+    /// Typedefs: a tracepoint has one, by which programs are attached to it.
+    pub typedefs: &'a [&'a str],
+}
+
+/// BTF in memory, with what was wanted found.
 pub struct Btf {
     bytes: Vec<u8>,
     strings: usize,
@@ -62,11 +77,12 @@ pub struct Btf {
     starts: Vec<u32>,
     structs: HashMap<String, u32>,
     functions: HashMap<String, u32>,
+    typedefs: HashMap<String, u32>,
 }
 
 impl Btf {
     /// Reads the running kernel's BTF below `sysfs`.
-    pub fn of_kernel(sysfs: &Path, structs: &[&str], functions: &[&str]) -> Result<Self> {
+    pub fn of_kernel(sysfs: &Path, wanted: Wanted<'_>) -> Result<Self> {
         let path = file(sysfs);
         let bytes = fs::read(&path).with_context(|| {
             format!(
@@ -74,11 +90,11 @@ impl Btf {
                 path.display()
             )
         })?;
-        Self::parse(bytes, structs, functions).with_context(|| format!("cannot understand {}", path.display()))
+        Self::parse(bytes, wanted).with_context(|| format!("cannot understand {}", path.display()))
     }
 
-    /// Scans BTF for the given struct and function names.
-    pub fn parse(bytes: Vec<u8>, structs: &[&str], functions: &[&str]) -> Result<Self> {
+    /// Scans BTF for the given names.
+    pub fn parse(bytes: Vec<u8>, wanted: Wanted<'_>) -> Result<Self> {
         let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         if half(0) != Some(MAGIC) {
             bail!("no BTF, or BTF of the other byte order");
@@ -89,6 +105,7 @@ impl Btf {
             starts: vec![0],
             structs: HashMap::new(),
             functions: HashMap::new(),
+            typedefs: HashMap::new(),
         };
         let header = btf.word(4)? as usize;
         let types = header + btf.word(8)? as usize;
@@ -101,14 +118,19 @@ impl Btf {
             let (kind, count) = (kind_of(info), count_of(info));
             let id = u32::try_from(btf.starts.len()).context("too many types")?;
             btf.starts.push(u32::try_from(at).context("larger than 4 GiB")?);
-            if kind == kind::STRUCT || kind == kind::FUNC {
+            let names = match kind {
+                kind::STRUCT => wanted.structs,
+                kind::FUNC => wanted.functions,
+                kind::TYPEDEF => wanted.typedefs,
+                _ => &[],
+            };
+            if !names.is_empty() {
                 let name = btf.name(btf.word(at)?)?;
-                let wanted = if kind == kind::STRUCT { structs } else { functions };
-                if let Some(name) = wanted.iter().find(|wanted| wanted.as_bytes() == name) {
-                    let found = if kind == kind::STRUCT {
-                        &mut btf.structs
-                    } else {
-                        &mut btf.functions
+                if let Some(name) = names.iter().find(|wanted| wanted.as_bytes() == name) {
+                    let found = match kind {
+                        kind::STRUCT => &mut btf.structs,
+                        kind::FUNC => &mut btf.functions,
+                        _ => &mut btf.typedefs,
                     };
                     found.entry((*name).to_owned()).or_insert(id);
                 }
@@ -137,6 +159,20 @@ impl Btf {
         let prototype = self.word(self.start(function).ok()? + 8).ok()?;
         let info = self.word(self.start(prototype).ok()? + 4).ok()?;
         (kind_of(info) == kind::FUNC_PROTO).then_some(count_of(info))
+    }
+
+    /// The functions and typedefs that were found, without all the rest.
+    pub fn skeleton(&self) -> Skeleton {
+        let named = |found: &HashMap<String, u32>, kind| -> Vec<(u32, u32, String)> {
+            found.iter().map(|(name, id)| (*id, kind, name.clone())).collect()
+        };
+        let mut types = named(&self.functions, kind::FUNC);
+        types.extend(named(&self.typedefs, kind::TYPEDEF));
+        types.sort_unstable();
+        Skeleton {
+            count: self.starts.len() - 1,
+            named: types,
+        }
     }
 
     /// Finds a member by its path (`ns.inum`); anonymous structs and unions are looked through.
@@ -243,6 +279,51 @@ impl Btf {
     }
 }
 
+/// BTF of as many types, of which only those that were found have a name: what tells their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skeleton {
+    count: usize,
+    /// Number, kind and name, in the order of the numbers.
+    named: Vec<(u32, u32, String)>,
+}
+
+impl Skeleton {
+    /// In the kernel's format.
+    ///
+    /// # Errors
+    /// Where there are more types than the format can count.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        let mut strings = vec![0];
+        let mut types = Vec::with_capacity(self.count * TYPE);
+        let mut named = self.named.iter().peekable();
+        for id in 1..=u32::try_from(self.count).context("too many types")? {
+            // Those between are declared and not defined, which takes no further bytes.
+            let (kind, name) = match named.next_if(|(named, ..)| *named == id) {
+                Some((_, kind, name)) => {
+                    let at = strings.len();
+                    strings.extend(name.as_bytes());
+                    strings.push(0);
+                    (*kind, at)
+                }
+                None => (kind::FWD, 0),
+            };
+            for word in [u32::try_from(name)?, kind << 24, 0] {
+                types.extend(word.to_ne_bytes());
+            }
+        }
+        let (types_length, strings_length) = (u32::try_from(types.len())?, u32::try_from(strings.len())?);
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        // Version and flags; then where everything lies.
+        bytes.extend([1, 0]);
+        for word in [HEADER, 0, types_length, types_length, strings_length] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(types);
+        bytes.extend(strings);
+        Ok(bytes)
+    }
+}
+
 fn kind_of(info: u32) -> u32 {
     (info >> 24) & 31
 }
@@ -293,7 +374,12 @@ mod tests {
     }
 
     fn parsed() -> Btf {
-        Btf::parse(sample(), &["outer", "inner"], &["f", "g"]).unwrap()
+        let wanted = Wanted {
+            structs: &["outer", "inner"],
+            functions: &["f", "g"],
+            typedefs: &[],
+        };
+        Btf::parse(sample(), wanted).unwrap()
     }
 
     #[test]
@@ -344,7 +430,12 @@ mod tests {
         let whole = sample();
         for length in 0..whole.len() - 1 {
             let cut = whole.get(..length).unwrap().to_vec();
-            if let Ok(btf) = Btf::parse(cut, &["outer"], &["f"]) {
+            let wanted = Wanted {
+                structs: &["outer"],
+                functions: &["f"],
+                typedefs: &[],
+            };
+            if let Ok(btf) = Btf::parse(cut, wanted) {
                 assert!(btf.member("outer", "in.y").is_err(), "{length} bytes");
             }
         }
@@ -352,7 +443,12 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_a_struct_sock() {
-        let btf = Btf::of_kernel(Path::new("/sys"), &["sock"], &["inet_csk_listen_start"]).unwrap();
+        let wanted = Wanted {
+            structs: &["sock"],
+            functions: &["inet_csk_listen_start"],
+            typedefs: &[],
+        };
+        let btf = Btf::of_kernel(Path::new("/sys"), wanted).unwrap();
         assert!(btf.member("sock", "sk_protocol").unwrap().bit_offset > 0);
         assert!(matches!(btf.parameters("inet_csk_listen_start"), Some(1 | 2)));
     }

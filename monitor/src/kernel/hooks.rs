@@ -67,7 +67,7 @@ pub(super) enum Way {
     Kprobe(&'static str),
     /// At entry and return of a function, by a kprobe and a kretprobe.
     KprobePair(&'static str, &'static str),
-    /// At a raw tracepoint.
+    /// At a raw tracepoint, with typed arguments.
     RawTracepoint(&'static str),
 }
 
@@ -126,6 +126,9 @@ pub const FUNCTIONS: &[&str] = &[
     CONNECT6,
     ACCEPT,
 ];
+
+/// What the kernel's BTF calls the tracepoints.
+pub const TRACEPOINT_TYPES: &[&str] = &["btf_trace_inet_sock_set_state"];
 
 /// The functions hooked at both ends, in the order of `monitor_common::CALL_*`.
 pub const CALLS: [&str; monitor_common::CALLS] = [
@@ -246,6 +249,18 @@ mod tests {
             for hook in Backend::Fexit.groups(subject).iter().copied().flatten() {
                 let by_trampoline = matches!(hook.way, Way::Fexit(_) | Way::Fentry(_));
                 assert_eq!(by_trampoline, FUNCTIONS.contains(&hook.name), "{}", hook.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_tracepoint_is_looked_up_in_the_btf() {
+        let hooks = Backend::ALL
+            .iter()
+            .flat_map(|backend| Subject::ALL.map(|subject| backend.groups(subject)));
+        for hook in hooks.flatten().copied().flatten() {
+            if matches!(hook.way, Way::RawTracepoint(_)) {
+                assert!(TRACEPOINT_TYPES.contains(&format!("btf_trace_{}", hook.name).as_str()));
             }
         }
     }

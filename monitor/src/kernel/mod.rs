@@ -115,7 +115,7 @@ impl Probe {
     /// The ring gets `ring_bytes`: a power of two, of whole pages; `None` for the usual size.
     pub fn load(sysfs: &Path, ring_bytes: Option<u32>) -> Result<Self> {
         let memlock = memory::raise_memlock_limit();
-        let btf = Btf::of_kernel(sysfs, &offsets::structs(), &offsets::functions())?;
+        let btf = Btf::of_kernel(sysfs, offsets::wanted(&offsets::structs(), &offsets::functions()))?;
         let mut object = OBJECT.to_vec();
         offsets::fill_in(&mut object, &offsets::places(&btf)?)?;
         let mut loader = EbpfLoader::new();
@@ -141,8 +141,8 @@ impl Probe {
         };
         Ok(Self {
             ebpf,
+            kernel_types: KernelTypes::of(&btf),
             btf,
-            kernel_types: KernelTypes::below(sysfs),
             filter,
             listeners,
         })

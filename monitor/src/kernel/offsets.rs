@@ -5,8 +5,8 @@ use monitor_common::mark;
 use object::{Object, ObjectSection, SectionKind, read::elf::ElfFile64};
 
 use super::{
-    btf::{Btf, Member},
-    hooks,
+    btf::{Btf, Member, Wanted},
+    hooks, open_files,
 };
 
 /// A kernel field that the kernel side reads.
@@ -71,7 +71,17 @@ pub fn structs() -> Vec<&'static str> {
 
 /// The functions whose presence or prototype decides something.
 pub fn functions() -> Vec<&'static str> {
-    hooks::FUNCTIONS.iter().copied().chain([TASK_HELPER]).collect()
+    let others = [TASK_HELPER, open_files::ITERATOR_TYPE];
+    hooks::FUNCTIONS.iter().copied().chain(others).collect()
+}
+
+/// All that is looked for in the kernel's BTF.
+pub fn wanted<'a>(structs: &'a [&'a str], functions: &'a [&'a str]) -> Wanted<'a> {
+    Wanted {
+        structs,
+        functions,
+        typedefs: hooks::TRACEPOINT_TYPES,
+    }
 }
 
 /// Whether the running task can be had as a pointer of its type: the value of `monitor_common::GLOBAL_HAVE_TASK`.
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_field_is_placed_on_the_running_kernel() {
-        let btf = Btf::of_kernel(Path::new("/sys"), &structs(), &functions()).unwrap();
+        let btf = Btf::of_kernel(Path::new("/sys"), wanted(&structs(), &functions())).unwrap();
         assert_eq!(places(&btf).unwrap().len(), FIELDS.len());
     }
 
@@ -208,7 +218,7 @@ mod tests {
                 .split('|')
                 .fold(whole.clone(), |btf, path| rename(btf, path.rsplit('.').next().unwrap()));
             let member = field.path.rsplit('.').next().unwrap();
-            let btf = Btf::parse(without, &structs(), &functions()).unwrap();
+            let btf = Btf::parse(without, wanted(&structs(), &functions())).unwrap();
             let text = format!("{:#}", places(&btf).unwrap_err());
             // Several fields may share a name; the first of them is named.
             let named = FIELDS.iter().any(|other| {

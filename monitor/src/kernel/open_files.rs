@@ -15,6 +15,9 @@ use super::types::KernelTypes;
 const PROGRAM: &str = "open_files";
 const ITERATOR: &str = "task_file";
 
+/// What the kernel's BTF calls the iterator.
+pub(super) const ITERATOR_TYPE: &str = "bpf_iter_task_file";
+
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 

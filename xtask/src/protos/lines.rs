@@ -57,13 +57,11 @@ impl Hooks {
                 let (name, line) = parse(number, rest).with_context(|| format!("{file}:{number}"))?;
                 lines.entry(name).or_default().push(line);
             }
-            for attribute in ["function = \"", "tracepoint = \""] {
-                let named = line
-                    .strip_prefix("#[")
-                    .and_then(|line| line.split_once(attribute)?.1.split_once('"'));
-                if let Some((name, _)) = named {
-                    hooked.push((number, name.to_owned()));
-                }
+            let named = line
+                .strip_prefix("#[")
+                .and_then(|line| line.split_once("function = \"")?.1.split_once('"'));
+            if let Some((name, _)) = named {
+                hooked.push((number, name.to_owned()));
             }
         }
         if hooked.is_empty() {
@@ -211,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_hook_without_a_line_and_a_line_that_is_not_one_are_said() {
-        let hooks = Hooks::parse("main.rs", "#[raw_tracepoint(tracepoint = \"sched_switch\")]\n").unwrap();
+        let hooks = Hooks::parse("main.rs", "#[btf_tracepoint(function = \"sched_switch\")]\n").unwrap();
         assert_eq!(hooks.without_line().len(), 1);
         for wrong in [
             "/// match-proto:5.10:net/a.c:int f(void)",

@@ -115,7 +115,7 @@ A cell has the backends `fexit`, `kprobe` and `tracepoint`, in this order. ✓ i
 this backend cannot see: the rest of the scenario passed.
 
 A kernel that can be preempted leaves out a run of a program that was interrupted on the same processor (6.18 and newer do). That is counted, `portreeve_hook_misses_total`
-tells, and the scenario is played again, twice at most.
+tells, and the scenario is played again, four times at most.
 
 ";
 
