@@ -63,7 +63,6 @@ impl DerefMut for Writing {
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Slot {
-    Listen,
     Bind4,
     Bind6,
     Connect4,

@@ -54,7 +54,7 @@ pub static FILTER: Global<[u8; PORTS]> = Global::zeroed();
 
 /// The listeners that were reported and still listen, each at the place that its address gives: see `hooks::places`.
 #[unsafe(link_section = ".bss.listeners")]
-pub static LISTENER_PLACES: Global<Places<Paper>> = Global::zeroed();
+pub static LISTENER_PLACES: Global<Places<Paper, 2048, 1024>> = Global::zeroed();
 
 /// The listeners whose place another one has, by the address of their `struct sock`. Allocated in advance: the hooks run
 /// where memory may not be allocated.
@@ -68,7 +68,7 @@ pub static BOUND_UDP: HashMap<u64, Record> = HashMap::with_max_entries(UDP_MAX, 
 
 /// Connections that were begun, with who began them, until their outcome is known, each at its place.
 #[unsafe(link_section = ".bss.connects")]
-pub static CONNECT_PLACES: Global<Places<Record>> = Global::zeroed();
+pub static CONNECT_PLACES: Global<Places<Record, 2048, 2048>> = Global::zeroed();
 
 /// The connections whose place another one has. The one that has waited longest goes where there are too many: a host that
 /// swallows SYNs must not keep the next connection from being seen.

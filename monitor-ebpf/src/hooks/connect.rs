@@ -4,11 +4,9 @@
 //! lock, so no answer can have been processed; and a call that fails is reported from its return, the only place that
 //! knows why. Whoever takes the stored entry out reports.
 
-use core::ptr::NonNull;
-
 use monitor_common::{FLAG_ERRNO_UNKNOWN, HOOK_CONNECT, KIND_CONNECT, Record, WATCH_CONNECT};
 
-use super::{Seen, Version, bind, describe, places, state};
+use super::{Seen, Version, bind, describe, state};
 use crate::{
     emit::{Draft, Slot, emit},
     filter,
@@ -79,12 +77,16 @@ pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
         return;
     }
     let key = number(sock.address());
-    let place = places::find(&CONNECT_PLACES, key);
-    let Some(record) = place.or_else(|| NonNull::new(CONNECTS.get_ptr_mut(key)?)) else {
-        return;
+    let place = CONNECT_PLACES.find(key);
+    let record = match &place {
+        Some(place) => place.kept(),
+        None => match CONNECTS.get_ptr_mut(key) {
+            Some(record) => record,
+            None => return,
+        },
     };
     // SAFETY: a record in a map. The socket is locked, so no other CPU has it.
-    let record = unsafe { &mut *record.as_ptr() };
+    let record = unsafe { &mut *record };
     count_run::<HOOK_CONNECT>();
     record.time = task::boot_time();
     record.address = sock.common().local_address(record.family);
@@ -102,8 +104,7 @@ pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
     }
     emit(record);
     if let Some(place) = place {
-        // SAFETY: it was found there.
-        unsafe { places::leave(place) };
+        place.leave();
     } else if CONNECTS.remove(key).is_ok() {
         count_connect_ended();
     }
@@ -163,11 +164,11 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
 #[inline(always)]
 fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
     count_run::<HOOK_CONNECT>();
-    let place = places::claim(&CONNECT_PLACES, number(sock.address()));
+    let place = CONNECT_PLACES.claim(number(sock.address()));
     let mut draft = None;
-    let record = match place {
+    let record = match &place {
         // SAFETY: the place is this connect's.
-        Some(record) => unsafe { &mut *record.as_ptr() },
+        Some(place) => unsafe { &mut *place.kept() },
         None => match Draft::of(slot) {
             Some(free) => &mut draft.insert(free).record,
             None => return,

@@ -7,7 +7,7 @@ use monitor_common::{
 
 use super::{Seen, describe, listeners, name_holder, state};
 use crate::{
-    emit::{Slot, emit},
+    emit::emit,
     filter,
     kernel::{
         Access, Probed, number,
@@ -21,7 +21,7 @@ use crate::{
 #[inline(always)]
 pub fn returned<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, result: i32) -> u32 {
     let sock = Sock::<A>::new(sk);
-    started(ctx, Slot::Listen, &sock, |record| {
+    started(ctx, &sock, |record| {
         record.result = result;
         result == 0
     });
@@ -55,7 +55,7 @@ pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new:
         // The state is set before the port is taken, so whether this will be a listener, and for an
         // automatic port also which, is for the agent to confirm.
         let sock = Sock::<A>::new(sk);
-        started(ctx, Slot::SetState, &sock, |record| {
+        started(ctx, &sock, |record| {
             record.flags |= FLAG_UNCONFIRMED;
             true
         });
@@ -83,7 +83,7 @@ pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new:
 
 /// Reports a socket that starts to listen, and who made it do so. `amend` says whether it may be a listener now.
 #[inline(always)]
-fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend: impl Fn(&mut Record) -> bool) {
+fn started<A: Access, C: EbpfContext>(ctx: &C, sock: &Sock<A>, amend: impl Fn(&mut Record) -> bool) {
     count_run::<HOOK_LISTEN>();
     // MPTCP's own socket changes its state too; the first subflow, which is TCP, is the one that listens.
     let common = sock.common();
@@ -92,7 +92,7 @@ fn started<A: Access, C: EbpfContext>(ctx: &C, slot: Slot, sock: &Sock<A>, amend
         return;
     }
     let socket = number(sock.address());
-    let Some(mut entry) = listeners::Entry::of(slot, socket) else {
+    let Some(mut entry) = listeners::Entry::of(socket) else {
         return;
     };
     let paper = entry.paper();

@@ -1,62 +1,60 @@
 //! The listeners that were reported, so that their end can name who opened them.
 
-use core::ptr::{self, NonNull};
+use core::ptr;
 
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::warn;
-use monitor_common::{LOST_LISTENERS, Record};
+use monitor_common::{LOST_LISTEN, LOST_LISTENERS, Record};
 
-use super::places;
+use super::places::Place;
 use crate::{
-    emit::{Draft, Paper, Slot, Writing},
+    emit::Paper,
     maps::{LISTENER_PLACES, LISTENERS, count_loss},
 };
 
-/// Where a listener is described.
-pub enum Entry {
-    /// At its place, where its record will be kept.
-    Place(NonNull<Paper>),
-    /// On a draft: another one has its place.
-    Draft(Writing),
+/// Where a listener is described: at its place, where its record will be kept, or at a spare one.
+pub struct Entry {
+    place: Place<Paper>,
+    is_spare: bool,
 }
 
 impl Entry {
+    /// One for this socket; a loss where there is none.
     #[inline(always)]
-    pub fn of(slot: Slot, socket: u64) -> Option<Self> {
-        match places::claim(&LISTENER_PLACES, socket) {
-            Some(paper) => Some(Self::Place(paper)),
-            None => Draft::of(slot).map(Self::Draft),
-        }
+    pub fn of(socket: u64) -> Option<Self> {
+        let Some((place, is_spare)) = LISTENER_PLACES.claim_any(socket) else {
+            count_loss::<LOST_LISTEN>();
+            return None;
+        };
+        Some(Self { place, is_spare })
     }
 
     #[inline(always)]
     pub fn paper(&mut self) -> &mut Paper {
-        match self {
-            // SAFETY: the place is this listener's.
-            Self::Place(paper) => unsafe { paper.as_mut() },
-            Self::Draft(draft) => draft,
-        }
+        // SAFETY: the place is this listener's.
+        unsafe { &mut *self.place.kept() }
     }
 
     /// Keeps the record.
     #[inline(always)]
-    pub fn keep<C: EbpfContext>(self, ctx: &C, socket: u64) {
-        let Self::Draft(draft) = self else { return };
-        if LISTENERS.insert(socket, &draft.record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 0 {
+    pub fn keep<C: EbpfContext>(mut self, ctx: &C, socket: u64) {
+        if !self.is_spare {
+            return;
+        }
+        let record: &Record = &self.paper().record;
+        if LISTENERS.insert(socket, record, 0).is_err() && count_loss::<LOST_LISTENERS>() == 0 {
             warn!(
                 ctx,
                 "the map of reported listeners is full: ends of further listeners are left to the reconcile"
             );
         }
+        self.place.leave();
     }
 
     /// Lets go of it: it is no listener.
     #[inline(always)]
     pub fn leave(self) {
-        if let Self::Place(paper) = self {
-            // SAFETY: it was claimed.
-            unsafe { places::leave(paper) };
-        }
+        self.place.leave();
     }
 }
 
@@ -64,12 +62,12 @@ impl Entry {
 #[inline(always)]
 pub fn remember(record: &Record) {
     let socket = record.socket;
-    if places::find(&LISTENER_PLACES, socket).is_some() || LISTENERS.get_ptr(socket).is_some() {
+    if LISTENER_PLACES.find(socket).is_some() || LISTENERS.get_ptr(socket).is_some() {
         return;
     }
-    match places::claim(&LISTENER_PLACES, socket) {
+    match LISTENER_PLACES.claim(socket) {
         // SAFETY: the place is this listener's; both are records.
-        Some(paper) => unsafe { copy(record, &raw mut (*paper.as_ptr()).record) },
+        Some(place) => unsafe { copy(record, &raw mut (*place.kept()).record) },
         None => {
             // What does not fit is told at its end by the reconcile.
             let _ = LISTENERS.insert(socket, record, 0);
@@ -96,7 +94,7 @@ unsafe fn copy(from: *const Record, to: *mut Record) {
 /// A listener that was reported.
 pub struct Reported {
     socket: u64,
-    place: Option<NonNull<Paper>>,
+    place: Option<Place<Paper>>,
     record: *mut Record,
 }
 
@@ -104,9 +102,10 @@ impl Reported {
     /// The one with this socket, which is the caller's.
     #[inline(always)]
     pub fn find(socket: u64) -> Option<Self> {
-        let place = places::find(&LISTENER_PLACES, socket);
-        let record = match place {
-            Some(paper) => paper.cast::<Record>().as_ptr(),
+        let place = LISTENER_PLACES.find(socket);
+        let record = match &place {
+            // SAFETY: a pointer into a map.
+            Some(place) => unsafe { &raw mut (*place.kept()).record },
             None => LISTENERS.get_ptr_mut(socket)?,
         };
         Some(Self { socket, place, record })
@@ -121,9 +120,8 @@ impl Reported {
     /// It listens no more.
     #[inline(always)]
     pub fn forget(self) {
-        if let Some(paper) = self.place {
-            // SAFETY: it was found there.
-            unsafe { places::leave(paper) };
+        if let Some(place) = self.place {
+            place.leave();
         } else {
             // An entry that is gone already is no loss.
             let _ = LISTENERS.remove(self.socket);

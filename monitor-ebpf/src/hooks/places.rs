@@ -6,16 +6,13 @@
 
 use core::{
     arch::asm,
-    mem::offset_of,
+    mem::MaybeUninit,
     ptr::{self, NonNull},
 };
 
-use monitor_common::Record;
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
-use crate::{atomic, emit::Paper, maps::Global};
-
-/// Bits of a place.
-const BITS: u32 = 11;
+use crate::{atomic, maps::Global};
 
 /// Bits of an address within a slab, where sockets are taken from.
 const SLAB_BITS: u32 = 15;
@@ -29,102 +26,170 @@ const WITHIN_BITS: u32 = SLAB_BITS - SOCKET_BITS;
 /// Added, it takes one away.
 const MINUS_ONE: u64 = u64::MAX;
 
-/// The places.
-pub type Places<T> = [Place<T>; 1 << BITS];
-
-/// Room for what is kept of one socket: a record, or what begins with one.
+/// `COUNT` places, a power of two. The first `HASHED`, another one, are for what is kept; those behind are spare ones, where
+/// something is put together that another one's place would have taken.
+///
+/// Who is where stands apart from what is kept: to ask for it touches few pages of memory, whatever is kept.
 #[repr(C)]
-pub struct Place<T> {
-    /// How many sockets claim it: 1 while one is here. Before what is kept, beside the socket: most of what is kept is room
-    /// for a path, and the end of it lies in another page of memory.
+pub struct Places<T, const COUNT: usize, const HASHED: usize> {
+    keys: [Key; COUNT],
+    kept: [T; COUNT],
+}
+
+/// Who is in a place.
+#[repr(C)]
+struct Key {
+    /// How many claim it: 1 while one is here.
     claims: u64,
-    kept: T,
+    /// The socket of what is kept; 0 where nothing is.
+    socket: u64,
 }
 
-/// What a place may keep.
-///
-/// # Safety
-/// It begins with a [`Record`].
-pub unsafe trait Kept {}
-
-// SAFETY: it is one.
-unsafe impl Kept for Record {}
-
-// SAFETY: its first field is one.
-unsafe impl Kept for Paper {}
-
-/// The place of an address. The kernel takes sockets from slabs of 32 KiB, one after the other, and each is larger than 2 KiB:
-/// those of one slab have places side by side. Strewn over the whole array, each next listener of a busy host would be the
-/// first to touch a page of it.
-#[inline(always)]
-fn of<T: Kept>(places: &Global<Places<T>>, socket: u64) -> *mut Place<T> {
-    // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
-    let slab = (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - BITS);
-    let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
-    #[expect(clippy::cast_possible_truncation, reason = "a place has BITS bits")]
-    let place = ((slab << WITHIN_BITS) | within) as usize;
-    // SAFETY: there are as many places.
-    unsafe { places.as_ptr().cast::<Place<T>>().add(place) }
+/// A place, and what is kept there.
+pub struct Place<T> {
+    key: *mut Key,
+    kept: NonNull<T>,
 }
 
-/// Which socket is in a place; 0 where none is.
-///
-/// # Safety
-/// A pointer into a map.
-#[inline(always)]
-unsafe fn socket_of<T: Kept>(place: *mut Place<T>) -> *mut u64 {
-    // SAFETY: what is kept begins with a record.
-    unsafe { &raw mut (*(&raw mut (*place).kept).cast::<Record>()).socket }
+impl<T> Place<T> {
+    /// What is kept.
+    #[inline(always)]
+    pub fn kept(&self) -> *mut T {
+        self.kept.as_ptr()
+    }
+
+    /// Leaves it.
+    #[inline(always)]
+    pub fn leave(self) {
+        // SAFETY: a pointer into a map, of a place that is the caller's.
+        unsafe {
+            (*self.key).socket = 0;
+            atomic::add(&raw mut (*self.key).claims, MINUS_ONE);
+        }
+    }
 }
 
-/// What is kept in a place, as a pointer that the compiler thinks may be null. So it asks the pointer whether something was
-/// found. Else it asks once more what the place holds, and the verifier does not know that the answer is the same.
-///
-/// # Safety
-/// A pointer into a map.
-#[inline(always)]
-unsafe fn kept<T>(place: *mut Place<T>) -> Option<NonNull<T>> {
-    // SAFETY: the caller's.
-    unsafe {
-        let address = &raw mut (*place).kept as u64;
+impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>> {
+    /// The number of the place of an address. The kernel takes sockets from slabs of 32 KiB, one after the other, and each is
+    /// larger than 2 KiB: those of one slab have places side by side. Strewn over the whole array, each next listener of a busy
+    /// host would be the first to touch a page of it.
+    #[inline(always)]
+    fn number_of(socket: u64) -> usize {
+        // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
+        let slab =
+            (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - HASHED.ilog2());
+        let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
+        #[expect(clippy::cast_possible_truncation, reason = "a place's number has few bits")]
+        let number = ((slab << WITHIN_BITS) | within) as usize;
+        number
+    }
+
+    #[inline(always)]
+    fn key(&self, number: usize) -> *mut Key {
+        // SAFETY: there are as many.
+        unsafe { (&raw mut (*self.as_ptr()).keys).cast::<Key>().add(Self::within(number)) }
+    }
+
+    /// A number of a place, as the verifier can follow it: 5.10 forgets what was spilled to the stack. An instruction, since the
+    /// compiler knows that nothing is cut, and must not leave it out.
+    #[inline(always)]
+    fn within(number: usize) -> usize {
+        let within: usize;
+        // SAFETY: arithmetic.
+        unsafe {
+            asm!("{number} &= {last}", number = inout(reg) number => within, last = const COUNT - 1, options(pure, nomem, nostack));
+        }
+        within
+    }
+
+    /// The place, as a pointer that the compiler thinks may be null. So it asks the pointer whether something was found. Else it
+    /// asks once more what the place holds, and the verifier does not know that the answer is the same.
+    #[inline(always)]
+    fn place(&self, number: usize) -> Option<Place<T>> {
+        // SAFETY: there are as many.
+        let address = unsafe { (&raw mut (*self.as_ptr()).kept).cast::<T>().add(Self::within(number)) } as u64;
         let kept: u64;
-        // An instruction: of none, the line would stand twice in the line table, which the kernel refuses.
-        asm!("{kept} = {address}", kept = lateout(reg) kept, address = in(reg) address, options(pure, nomem, nostack));
-        NonNull::new(kept as *mut T)
+        // SAFETY: a copy. An instruction: of none, the line would stand twice in the line table, which the kernel refuses.
+        unsafe {
+            asm!("{kept} = {address}", kept = lateout(reg) kept, address = in(reg) address, options(pure, nomem, nostack));
+        }
+        Some(Place {
+            key: self.key(number),
+            kept: NonNull::new(kept as *mut T)?,
+        })
+    }
+
+    /// What is kept of a socket in its place.
+    #[inline(always)]
+    pub fn find(&self, socket: u64) -> Option<Place<T>> {
+        let number = Self::number_of(socket);
+        // SAFETY: a pointer into a map.
+        if unsafe { (*self.key(number)).socket } == socket {
+            self.place(number)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a socket's place is free or nobody else's, and the caller's now.
+    #[inline(always)]
+    fn is_claimed(&self, number: usize, socket: u64) -> bool {
+        let key = self.key(number);
+        // SAFETY: a pointer into a map.
+        unsafe {
+            // A socket that is here under this address has ended unseen.
+            if (*key).socket == socket {
+                return true;
+            }
+            let is_alone = claim_alone(&raw mut (*key).claims);
+            if is_alone {
+                (*key).socket = socket;
+            }
+            is_alone
+        }
+    }
+
+    /// The place of a socket, if it is free or nobody else's, for whoever keeps something of it there.
+    #[inline(always)]
+    pub fn claim(&self, socket: u64) -> Option<Place<T>> {
+        let number = Self::number_of(socket);
+        if self.is_claimed(number, socket) {
+            self.place(number)
+        } else {
+            None
+        }
+    }
+
+    /// The place of a socket, or where another one has it, a spare one of this CPU; and whether it is one. `None` where
+    /// more CPUs than there are spare places do the same at once.
+    ///
+    /// The verifier must not know which of the two it is: it would follow by itself for each whatever is then done there.
+    #[inline(always)]
+    pub fn claim_any(&self, socket: u64) -> Option<(Place<T>, bool)> {
+        let mut number = Self::number_of(socket);
+        if !self.is_claimed(number, socket) {
+            // SAFETY: the helper has no preconditions.
+            let cpu = unsafe { bpf_get_smp_processor_id() } as usize;
+            number = HASHED + cpu % (COUNT - HASHED);
+            // SAFETY: a pointer into a map.
+            if !unsafe { claim_alone(&raw mut (*self.key(number)).claims) } {
+                return None;
+            }
+        }
+        let number = Self::within(forgotten(number));
+        Some((self.place(number)?, number >= HASHED))
     }
 }
 
-/// The place of a socket, if it is free or nobody else's, for whoever keeps something of it there.
+/// A number of which the verifier knows nothing: on the stack, what a byte was written over is any number to it.
 #[inline(always)]
-pub fn claim<T: Kept>(places: &Global<Places<T>>, socket: u64) -> Option<NonNull<T>> {
-    let place = of(places, socket);
-    // SAFETY: the map's value is a `Place`.
+fn forgotten(number: usize) -> usize {
+    let mut forgotten = MaybeUninit::<usize>::uninit();
+    // SAFETY: the program's own stack; the highest byte of a small number is 0.
     unsafe {
-        // A socket that is here under this address has ended unseen.
-        let is_own = *socket_of(place) == socket || claim_alone(&raw mut (*place).claims);
-        if is_own { kept(place) } else { None }
-    }
-}
-
-/// What is kept of a socket in its place.
-#[inline(always)]
-pub fn find<T: Kept>(places: &Global<Places<T>>, socket: u64) -> Option<NonNull<T>> {
-    let place = of(places, socket);
-    // SAFETY: the map's value is a `Place`.
-    unsafe { if *socket_of(place) == socket { kept(place) } else { None } }
-}
-
-/// Leaves a place.
-///
-/// # Safety
-/// What [`claim`] or [`find`] gave.
-#[inline(always)]
-pub unsafe fn leave<T: Kept>(kept: NonNull<T>) {
-    // SAFETY: what is kept lies in its place.
-    unsafe {
-        let place = kept.as_ptr().byte_sub(offset_of!(Place<T>, kept)).cast::<Place<T>>();
-        *socket_of(place) = 0;
-        atomic::add(&raw mut (*place).claims, MINUS_ONE);
+        ptr::write_volatile(forgotten.as_mut_ptr(), number);
+        ptr::write_volatile(forgotten.as_mut_ptr().cast::<u8>().add(7), 0);
+        ptr::read_volatile(forgotten.as_ptr())
     }
 }
 

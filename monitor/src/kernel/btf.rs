@@ -283,7 +283,7 @@ impl Btf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skeleton {
     count: usize,
-    /// Number, kind and name, in the order of the numbers.
+    /// Number, kind and name.
     named: Vec<(u32, u32, String)>,
 }
 
@@ -293,23 +293,19 @@ impl Skeleton {
     /// # Errors
     /// Where there are more types than the format can count.
     pub fn bytes(&self) -> Result<Vec<u8>> {
+        let entry = |name: usize, kind: u32| -> Result<Vec<u8>> {
+            let words = [u32::try_from(name)?, kind << 24, 0];
+            Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect())
+        };
+        // Those between are declared and not defined, which takes no further bytes.
+        let mut types = entry(0, kind::FWD)?.repeat(self.count);
         let mut strings = vec![0];
-        let mut types = Vec::with_capacity(self.count * TYPE);
-        let mut named = self.named.iter().peekable();
-        for id in 1..=u32::try_from(self.count).context("too many types")? {
-            // Those between are declared and not defined, which takes no further bytes.
-            let (kind, name) = match named.next_if(|(named, ..)| *named == id) {
-                Some((_, kind, name)) => {
-                    let at = strings.len();
-                    strings.extend(name.as_bytes());
-                    strings.push(0);
-                    (*kind, at)
-                }
-                None => (kind::FWD, 0),
-            };
-            for word in [u32::try_from(name)?, kind << 24, 0] {
-                types.extend(word.to_ne_bytes());
-            }
+        for (id, kind, name) in &self.named {
+            let at = (*id as usize - 1) * TYPE;
+            let place = types.get_mut(at..at + TYPE).context("a type behind the last one")?;
+            place.copy_from_slice(&entry(strings.len(), *kind)?);
+            strings.extend(name.as_bytes());
+            strings.push(0);
         }
         let (types_length, strings_length) = (u32::try_from(types.len())?, u32::try_from(strings.len())?);
         let mut bytes = MAGIC.to_ne_bytes().to_vec();

@@ -37,9 +37,9 @@ pub use ring::{Events, RawRecord};
 pub use times::HookTimes;
 pub use udp::BoundUdp;
 
-use std::path::Path;
+use std::{path::Path, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
@@ -115,10 +115,15 @@ impl Probe {
     /// The ring gets `ring_bytes`: a power of two, of whole pages; `None` for the usual size.
     pub fn load(sysfs: &Path, ring_bytes: Option<u32>) -> Result<Self> {
         let memlock = memory::raise_memlock_limit();
-        let btf = Btf::of_kernel(sysfs, offsets::wanted(&offsets::structs(), &offsets::functions()))?;
+        let scan = || Btf::of_kernel(sysfs, offsets::wanted(&offsets::structs(), &offsets::functions()));
+        // The library parses the kernel's BTF whole as soon as there is a loader, for nothing: here, so meanwhile.
+        let (mut loader, btf) = thread::scope(|scope| {
+            let scanned = scope.spawn(scan);
+            (EbpfLoader::new(), scanned.join())
+        });
+        let btf = btf.map_err(|_panic| anyhow!("the scan of the kernel's BTF broke off"))??;
         let mut object = OBJECT.to_vec();
         offsets::fill_in(&mut object, &offsets::places(&btf)?)?;
-        let mut loader = EbpfLoader::new();
         // There is nothing to relocate against the kernel's BTF: the offsets stand in the instructions.
         loader.btf(None);
         let have_task = offsets::have_task(&btf);
