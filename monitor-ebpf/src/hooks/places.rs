@@ -6,13 +6,12 @@
 
 use core::{
     arch::asm,
-    mem::MaybeUninit,
     ptr::{self, NonNull},
 };
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
-use crate::{atomic, maps::Global};
+use crate::{atomic, kernel::unknown, maps::Global};
 
 /// Bits of an address within a slab, where sockets are taken from.
 const SLAB_BITS: u32 = 15;
@@ -176,20 +175,9 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
                 return None;
             }
         }
-        let number = Self::within(forgotten(number));
+        #[expect(clippy::cast_possible_truncation, reason = "it is the number")]
+        let number = Self::within(unknown(number as u64, 0) as usize);
         Some((self.place(number)?, number >= HASHED))
-    }
-}
-
-/// A number of which the verifier knows nothing: on the stack, what a byte was written over is any number to it.
-#[inline(always)]
-fn forgotten(number: usize) -> usize {
-    let mut forgotten = MaybeUninit::<usize>::uninit();
-    // SAFETY: the program's own stack; the highest byte of a small number is 0.
-    unsafe {
-        ptr::write_volatile(forgotten.as_mut_ptr(), number);
-        ptr::write_volatile(forgotten.as_mut_ptr().cast::<u8>().add(7), 0);
-        ptr::read_volatile(forgotten.as_ptr())
     }
 }
 

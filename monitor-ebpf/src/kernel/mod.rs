@@ -166,15 +166,22 @@ pub fn host_order(port: u16) -> u16 {
     core::hint::black_box(u16::from_be(port))
 }
 
-/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. On the stack, a pointer
-/// that a byte was written over is a number to it: here the highest one, which is 0xff in every address of the kernel.
+/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. The highest byte of every
+/// address of the kernel is 0xff.
 #[inline(always)]
 pub fn number(address: *const u8) -> u64 {
+    unknown(address as u64, 0xff)
+}
+
+/// A value as a number of which the verifier knows nothing. On the stack, whatever a byte was written over is one to it: here the
+/// highest, which the value has already.
+#[inline(always)]
+pub fn unknown(value: u64, highest: u8) -> u64 {
     let mut number = MaybeUninit::<u64>::uninit();
     // SAFETY: the program's own stack.
     unsafe {
-        ptr::write_volatile(number.as_mut_ptr(), address as u64);
-        ptr::write_volatile(number.as_mut_ptr().cast::<u8>().add(7), 0xff);
+        ptr::write_volatile(number.as_mut_ptr(), value);
+        ptr::write_volatile(number.as_mut_ptr().cast::<u8>().add(7), highest);
         ptr::read_volatile(number.as_ptr())
     }
 }

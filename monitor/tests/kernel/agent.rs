@@ -26,8 +26,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// kernel can be preempted, it does not run a program that runs on the same processor already.
 pub static LEFT_OUT: AtomicBool = AtomicBool::new(false);
 
-/// How often a test is run at most whose agent said so: a flood of calls of one function on the same processor, on a kernel that
-/// can be preempted within a program, fails about one time in six.
+/// How often a test is run at most whose agent said so: with a flood of calls of one function on the same processor, three times
+/// were seen not to be enough.
 pub const PLAYS: usize = 5;
 
 /// How long an event may take that has happened already.
