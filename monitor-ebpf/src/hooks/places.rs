@@ -28,7 +28,8 @@ const MINUS_ONE: u64 = u64::MAX;
 /// `COUNT` places, a power of two. The first `HASHED`, another one, are for what is kept; those behind are spare ones, where
 /// something is put together that another one's place would have taken.
 ///
-/// Who is where stands apart from what is kept: to ask for it touches few pages of memory, whatever is kept.
+/// Who is where stands apart from what is kept: to ask for it touches few pages of memory, whatever is kept. Side by side, a
+/// listen and its close took longer, measured natively in turns.
 #[repr(C)]
 pub struct Places<T, const COUNT: usize, const HASHED: usize> {
     keys: [Key; COUNT],
@@ -176,7 +177,7 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
             }
         }
         #[expect(clippy::cast_possible_truncation, reason = "it is the number")]
-        let number = Self::within(unknown(number as u64, 0) as usize);
+        let number = unknown(number as u64, 0) as usize;
         Some((self.place(number)?, number >= HASHED))
     }
 }

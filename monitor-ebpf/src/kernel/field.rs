@@ -1,7 +1,7 @@
 //! Where the fields of the kernel's structures lie: marks in the instructions that read them, which the agent replaces
 //! before the load (`monitor_common::mark`). The verifier and the processor see constants.
 
-use core::{arch::asm, mem, ptr};
+use core::{arch::asm, hint, mem, ptr};
 
 use monitor_common::mark;
 
@@ -75,8 +75,12 @@ impl<const INDEX: i32> Field<INDEX> {
                 load!("{value} = *(u64 *)({base} + {mark})")
             }
         };
-        // SAFETY: BPF here is little-endian, so the value's bytes come first.
-        unsafe { mem::transmute_copy(&value) }
+        // SAFETY: a shorter load leaves zeroes above, which the compiler cannot know; BPF here is little-endian, so the value's
+        // bytes come first.
+        unsafe {
+            hint::assert_unchecked(value <= u64::MAX >> (8 * (size_of::<u64>() - size_of::<T>())));
+            mem::transmute_copy(&value)
+        }
     }
 
     /// Whether another field of the same structure lies in the same byte. The verifier reckons with constants: it leaves out

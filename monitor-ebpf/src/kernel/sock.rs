@@ -197,15 +197,8 @@ impl<A: Access> Sock<A> {
     /// `FLAG_AUTOMATIC` and `FLAG_KERNEL_SOCKET`.
     #[inline(always)]
     pub fn flags(&self) -> u32 {
-        let mut flags = 0;
         let (locks, kernel) = self.two_bits(field::SOCK_USERLOCKS, field::SOCK_KERNEL);
-        if locks & BINDPORT_LOCK == 0 {
-            flags |= FLAG_AUTOMATIC;
-        }
-        if kernel != 0 {
-            flags |= FLAG_KERNEL_SOCKET;
-        }
-        flags
+        flag(locks ^ BINDPORT_LOCK, BINDPORT_LOCK, FLAG_AUTOMATIC) | flag(kernel, 1, FLAG_KERNEL_SOCKET)
     }
 
     /// The fields of its `struct sock_common`.
@@ -269,15 +262,8 @@ impl<A: Access> Common<A> {
     /// `FLAG_V6ONLY` and `FLAG_REUSEPORT`.
     #[inline(always)]
     pub fn flags(&self) -> u32 {
-        let mut flags = 0;
         let (only, reuse) = self.two_bits(field::SOCK_V6ONLY, field::SOCK_REUSEPORT);
-        if only != 0 {
-            flags |= FLAG_V6ONLY;
-        }
-        if reuse != 0 {
-            flags |= FLAG_REUSEPORT;
-        }
-        flags
+        flag(only, 1, FLAG_V6ONLY) | flag(reuse, 1, FLAG_REUSEPORT)
     }
 
     /// The cookie; 0 where nobody has asked the kernel for it yet. To ask would cost more than to read all the rest.
@@ -285,4 +271,11 @@ impl<A: Access> Common<A> {
     pub fn cookie(&self) -> u64 {
         self.field(field::SOCK_COOKIE)
     }
+}
+
+/// A flag where a bit of a value is set, without a branch.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "one bit is left")]
+fn flag(value: u64, bit: u64, flag: u32) -> u32 {
+    (((value & bit) >> bit.trailing_zeros()) << flag.trailing_zeros()) as u32
 }
