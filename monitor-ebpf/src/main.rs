@@ -140,9 +140,7 @@ fn listen_return(ctx: RetProbeContext) -> u32 {
 #[kprobe(function = "__inet_listen_sk")]
 fn inet_listen_entry(ctx: ProbeContext) -> u32 {
     let Some(sk) = ctx.arg(0) else { return 0 };
-    if !listen::is_listening(sk) {
-        call::entered::<CALL_LISTEN>(sk, ptr::null());
-    }
+    call::entered_if::<CALL_LISTEN>(!listen::is_listening(sk), sk, ptr::null());
     0
 }
 
@@ -159,9 +157,7 @@ fn bind4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if bind::is_awaited::<Probed>(sk, address) {
-        call::entered::<CALL_BIND4>(sk, address);
-    }
+    call::entered_if::<CALL_BIND4>(bind::is_awaited::<Probed>(sk, address), sk, address);
     0
 }
 
@@ -186,9 +182,7 @@ fn bind6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if bind::is_awaited::<Probed>(sk, address) {
-        call::entered::<CALL_BIND6>(sk, address);
-    }
+    call::entered_if::<CALL_BIND6>(bind::is_awaited::<Probed>(sk, address), sk, address);
     0
 }
 
@@ -213,9 +207,7 @@ fn connect4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if connect::is_awaited(address) {
-        call::entered::<CALL_CONNECT4>(sk, address);
-    }
+    call::entered_if::<CALL_CONNECT4>(connect::is_awaited(address), sk, address);
     0
 }
 
@@ -236,9 +228,7 @@ fn connect6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if connect::is_awaited(address) {
-        call::entered::<CALL_CONNECT6>(sk, address);
-    }
+    call::entered_if::<CALL_CONNECT6>(connect::is_awaited(address), sk, address);
     0
 }
 
@@ -277,9 +267,7 @@ fn udp_connect4_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if connect::is_udp_awaited::<Probed>(sk, address) {
-        call::entered::<CALL_UDP_CONNECT4>(sk, address);
-    }
+    call::entered_if::<CALL_UDP_CONNECT4>(connect::is_udp_awaited::<Probed>(sk, address), sk, address);
     0
 }
 
@@ -300,9 +288,7 @@ fn udp_connect6_entry(ctx: ProbeContext) -> u32 {
     let (Some(sk), Some(address)) = (ctx.arg(0), ctx.arg(1)) else {
         return 0;
     };
-    if connect::is_udp_awaited::<Probed>(sk, address) {
-        call::entered::<CALL_UDP_CONNECT6>(sk, address);
-    }
+    call::entered_if::<CALL_UDP_CONNECT6>(connect::is_udp_awaited::<Probed>(sk, address), sk, address);
     0
 }
 

@@ -3,7 +3,7 @@
 //! What has one value is a [`Global`]: a map too, but its value's address stands in the instructions, where an array is asked
 //! for it each time.
 
-use core::{cell::UnsafeCell, mem::MaybeUninit};
+use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     macros::map,
@@ -148,6 +148,21 @@ pub fn count_entered<const CALL: usize>() {
 pub fn count_returned<const CALL: usize>() {
     // SAFETY: within the map's value.
     count(|counters| unsafe { &raw mut (*counters).returned[CALL] });
+}
+
+/// Whether a call of this function has been entered whose return has not come, or was missed.
+#[inline(always)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index is a constant, checked against the array when compiled"
+)]
+pub fn are_calls_under_way<const CALL: usize>() -> bool {
+    let counters = COUNTERS.as_ptr();
+    // SAFETY: within the map's value, of integers that each CPU adds to at once.
+    unsafe {
+        ptr::read_volatile(&raw const (*counters).entered[CALL])
+            != ptr::read_volatile(&raw const (*counters).returned[CALL])
+    }
 }
 
 /// Counts a connect that waits for its outcome in the map.

@@ -1,6 +1,10 @@
 //! Binds, and every way to be refused one.
 
-use std::{fs, os::unix::process::CommandExt, process::Command};
+use std::{
+    fs,
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::Command,
+};
 
 use anyhow::{Result, ensure};
 use rustix::io::Errno;
@@ -53,6 +57,27 @@ pub const ALL: &[Scenario] = &[
         ensure!(again == Err(Errno::INVAL), "the second bind gave {again:?}");
         Ok(())
     }),
+    ("bind_with_a_cut_address_is_not_seen", &[44], || {
+        let sock = Sock::tcp4()?;
+        let outcome = raw::bind_cut(
+            sock.as_fd(),
+            std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 24_066),
+        );
+        let errno = outcome.err().and_then(|error| error.raw_os_error());
+        ensure!(errno == Some(libc::EINVAL), "bind gave {errno:?}");
+        Ok(())
+    }),
+    ("bind_to_0_gets_a_named_port", &[9, 51], || {
+        with_one_automatic_port(24_067, || {
+            for (mut sock, to) in [(Sock::tcp4()?, v4(0)), (Sock::tcp6()?, v6(0))] {
+                sock.bind(to)??;
+                ensure!(sock.local()?.port() == 24_067, "0 became another port");
+                sock.listen(3, true)??;
+                sock.close()?;
+            }
+            Ok(())
+        })
+    }),
     ("bind_without_listen", &[32], || {
         for (mut sock, to) in [(Sock::tcp4()?, v4(24_065)), (Sock::tcp6()?, any6(24_065))] {
             sock.bind(to)??;
@@ -65,6 +90,16 @@ pub const ALL: &[Scenario] = &[
         Ok(())
     }),
 ];
+
+/// In a network namespace of its own, where 0 can become this port alone.
+pub fn with_one_automatic_port(port: u16, play: fn() -> Result<()>) -> Result<()> {
+    raw::wait(raw::in_child(|| {
+        raw::unshare(libc::CLONE_NEWNET)?;
+        raw::loopback_up()?;
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", format!("{port} {port}"))?;
+        play()
+    })?)
+}
 
 fn refused(mut sock: Sock, to: std::net::SocketAddr, why: Errno) -> Result<()> {
     let outcome = sock.bind(to)?;

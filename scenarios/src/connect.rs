@@ -10,7 +10,9 @@ use rustix::{
 };
 
 use crate::{
-    Scenario, raw,
+    Scenario,
+    bind::with_one_automatic_port,
+    raw,
     sock::{Sock, v4, v6},
 };
 
@@ -93,6 +95,17 @@ pub const ALL: &[Scenario] = &[
             }
             Ok(())
         })?)
+    }),
+    ("connect_without_a_free_port", &[27, 58], || {
+        with_one_automatic_port(24_068, || {
+            let mut holder = Sock::tcp4()?;
+            holder.bind(v4(24_068))??;
+            for (client, to) in [(Sock::tcp4()?, v4(24_069)), (Sock::tcp6()?, v6(24_069))] {
+                let outcome = client.connect(to)?;
+                ensure!(outcome == Err(Errno::ADDRNOTAVAIL), "connect gave {outcome:?}");
+            }
+            Ok(())
+        })
     }),
     ("connect_closed_before_an_answer", &[27], || {
         let silent = silent(24_108)?;

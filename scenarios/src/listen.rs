@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub const ALL: &[Scenario] = &[
-    ("listen_v4_wildcard", &[23], || simple(Sock::tcp4()?, any4(24_001))),
+    ("listen_v4_wildcard", &[4, 23], || simple(Sock::tcp4()?, any4(24_001))),
     ("listen_v4_loopback", &[23], || simple(Sock::tcp4()?, v4(24_002))),
     ("listen_v6_dual_stack", &[24], || simple(Sock::tcp6()?, any6(24_003))),
     ("listen_v6_only", &[24], || {

@@ -87,7 +87,15 @@ pub const ALL: &[Scenario] = &[
         ensure!(status.success(), "the deleted program ended with {status}");
         Ok(())
     }),
-    ("sigkill_of_a_listener", &[10], killed),
+    ("sigkill_of_a_listener", &[10], || {
+        let open = || {
+            let mut sock = Sock::tcp4()?;
+            sock.bind(v4(24_036))??;
+            sock.listen(2, false)??;
+            Ok(sock)
+        };
+        killed(open, None)
+    }),
     ("five_hundred_that_listen_and_exit_at_once", &[17, 68], || {
         for _ in 0..500 {
             let child = raw::in_child(|| {
@@ -174,12 +182,11 @@ fn passed() -> Result<()> {
     Sock::from_fd(descriptor, Some(opened)).close()
 }
 
-fn killed() -> Result<()> {
+/// What a process has opened ends with it, by no call of its own.
+pub fn killed(open: fn() -> Result<Sock>, reason: Option<&str>) -> Result<()> {
     let (tells, ready) = rustix::pipe::pipe()?;
     let child = raw::in_child(move || {
-        let mut sock = Sock::tcp4()?;
-        sock.bind(v4(24_036))??;
-        sock.listen(2, false)??;
+        let sock = open()?;
         let line = sock.opened().context("no listener")?.to_string();
         rustix::io::write(&ready, line.as_bytes())?;
         loop {
@@ -192,7 +199,7 @@ fn killed() -> Result<()> {
     kill_process(child, Signal::KILL)?;
     rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
     let holder = holder(opened.get("process").context("no process")?);
-    say_ended(opened, Some(holder), None);
+    say_ended(opened, Some(holder), reason);
     Ok(())
 }
 

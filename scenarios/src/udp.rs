@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use rustix::net::SendFlags;
 
 use crate::{
-    Scenario, raw,
+    Scenario, process, raw,
     sock::{Sock, any4, any6, holder, me, v4, v6},
 };
 
@@ -24,6 +24,14 @@ pub const ALL: &[Scenario] = &[
             sock.close()?;
         }
         Ok(())
+    }),
+    ("udp_sigkill", &[10, 43], || {
+        let open = || {
+            let mut sock = Sock::udp4()?;
+            sock.bind(v4(24_087))??;
+            Ok(sock)
+        };
+        process::killed(open, Some("closed"))
     }),
     ("udp_bind_then_connect", &[29, 43], || {
         for (mut sock, to, peer) in [

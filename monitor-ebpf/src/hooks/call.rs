@@ -4,7 +4,7 @@ use monitor_common::LOST_CALLS;
 
 use crate::{
     kernel::task::{self, Ids},
-    maps::{CALLS, count_entered, count_loss, count_returned},
+    maps::{CALLS, are_calls_under_way, count_entered, count_loss, count_returned},
 };
 
 /// A call under way.
@@ -23,6 +23,18 @@ pub struct Call {
 #[inline(always)]
 fn key<const CALL: usize>() -> u64 {
     (u64::from(Ids::current().tid) << 8) | CALL as u64
+}
+
+/// Keeps what the entry knows, where the return is awaited.
+#[inline(always)]
+pub fn entered_if<const CALL: usize>(is_awaited: bool, sock: *const u8, address: *const u8) {
+    if is_awaited {
+        entered::<CALL>(sock, address);
+    } else if are_calls_under_way::<CALL>() {
+        // Of a call of this thread whose return was missed: this one's return must not be taken for it. It stays counted as
+        // missed.
+        let _ = CALLS.remove(key::<CALL>());
+    }
 }
 
 /// Keeps what the entry knows.

@@ -64,12 +64,13 @@ pub fn began<A: Access>(sk: *const u8, new: u32) {
     store(Slot::SetState, &sock, FLAG_ERRNO_UNKNOWN);
 }
 
-/// The state of some socket changes: to ESTABLISHED or CLOSE from where a connection begins. A self-connect goes through
-/// SYN_RECV, as every connection that comes in does.
+/// The state of some socket changes: from where a connection begins to ESTABLISHED, or to CLOSE or FIN_WAIT1 where it ends
+/// before. A self-connect goes through SYN_RECV, as every connection that comes in does.
 #[inline(always)]
 pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
     let is_begun = old == state::SYN_SENT || old == state::SYN_RECV;
-    if !is_begun || (new != state::ESTABLISHED && new != state::CLOSE) {
+    let is_over = new == state::CLOSE || new == state::FIN_WAIT1;
+    if !is_begun || (new != state::ESTABLISHED && !is_over) {
         return;
     }
     let sock = Sock::<A>::new(sk);
@@ -94,7 +95,7 @@ pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
     record.port = sock.source_port();
     let is_unknown = record.flags & FLAG_ERRNO_UNKNOWN != 0;
     record.flags &= !FLAG_ERRNO_UNKNOWN;
-    if new == state::CLOSE {
+    if is_over {
         let error = sock.error();
         record.result = if error == 0 { -ECANCELED } else { -error };
         // Where the call itself fails, no SYN has left. Whoever gives up waits for the answer to one, or closes.

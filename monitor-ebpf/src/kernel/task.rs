@@ -138,8 +138,14 @@ impl Running for Task<Typed> {
 
     #[inline(always)]
     fn uid(&self) -> u32 {
+        let cred: *const u8 = self.field(field::TASK_CRED);
+        // It never is. But in the types of kernels that Clang has built it is marked `__rcu`, and there the verifier wants this
+        // asked of a pointer that the running task has.
+        if cred.is_null() {
+            return 0;
+        }
         // SAFETY: an integer.
-        unsafe { Typed::field(self.field(field::TASK_CRED), field::CRED_UID) }
+        unsafe { Typed::field(cred, field::CRED_UID) }
     }
 
     #[inline(always)]

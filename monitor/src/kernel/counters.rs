@@ -6,8 +6,8 @@ use aya::{
     maps::{Array, HashMap as BpfMap, MapData, MapError},
 };
 use monitor_common::{
-    CALLS, CONNECTS_MAX, Counters, HOOK_ACCEPT, HOOK_BIND, HOOK_CONNECT, HOOK_LISTEN, HOOK_UNLISTEN, HOOKS, LOSSES,
-    LOST_ACCEPT, LOST_BIND, LOST_CALLS, LOST_CONNECT, LOST_LISTEN, LOST_LISTENERS, LOST_UDP, LOST_UNLISTEN, Record,
+    CALLS, Counters, HOOK_ACCEPT, HOOK_BIND, HOOK_CONNECT, HOOK_LISTEN, HOOK_UNLISTEN, HOOKS, LOSSES, LOST_ACCEPT,
+    LOST_BIND, LOST_CALLS, LOST_CONNECT, LOST_LISTEN, LOST_LISTENERS, LOST_UDP, LOST_UNLISTEN, Record,
 };
 
 use super::hooks;
@@ -72,6 +72,14 @@ pub struct CountersReader {
     map: Array<MapData, Plain>,
     calls: BpfMap<MapData, u64, PlainCall>,
     connects: BpfMap<MapData, u64, [u8; Record::SIZE]>,
+    /// Connects that are known to have been displaced from their map.
+    displaced: u64,
+}
+
+/// How many of all connects that were stored in the map were displaced there by later ones: what neither ended nor is in it. Of
+/// numbers that change meanwhile: with `stored` read first and `ended` last it is never too many.
+fn displaced(stored: u64, in_the_map: u64, ended: u64) -> u64 {
+    stored.saturating_sub(ended).saturating_sub(in_the_map)
 }
 
 /// How long a call may be under way before its return is taken to be missed: nanoseconds. The functions that are hooked at
@@ -98,32 +106,36 @@ impl CountersReader {
             map: Array::try_from(take(".bss.counters")?).context("cannot use the map .bss.counters")?,
             calls: BpfMap::try_from(take("CALLS")?).context("cannot use the map CALLS")?,
             connects: BpfMap::try_from(take("CONNECTS")?).context("cannot use the map CONNECTS")?,
+            displaced: 0,
         })
     }
 
     /// The sums now; `now` is in nanoseconds since boot.
     pub fn read(&mut self, now: u64) -> Result<KernelCounters> {
-        // First those that were entered, last those that returned: a call that is entered or returns meanwhile is not
-        // taken for one whose return was missed, which could not be taken back.
-        let entered = self.counters()?.entered;
+        // First those that were entered or stored, last those that returned or ended: what comes or goes meanwhile is not taken
+        // for missed or displaced, which could not be taken back.
+        let before = self.counters()?;
         let under_way = self.under_way(now)?;
-        let counters = self.counters()?;
-        let mut misses = [0; CALLS];
-        let calls = entered.into_iter().zip(counters.returned).zip(under_way);
-        for (misses, ((entered, returned), under_way)) in misses.iter_mut().zip(calls) {
-            *misses = entered.saturating_sub(returned).saturating_sub(under_way);
-        }
-        let waiting = counters.connects_stored.saturating_sub(counters.connects_ended);
-        // The map makes room by itself only when it is full, but for what each processor has set aside.
-        let displaced = if waiting > u64::from(CONNECTS_MAX / 2) {
-            waiting.saturating_sub(self.connects.keys().count() as u64)
+        let waiting = before.connects_stored.saturating_sub(before.connects_ended);
+        // Asked only where there may be any but for those that are known to have been displaced.
+        let in_the_map = if waiting > self.displaced {
+            self.connects.keys().count() as u64
         } else {
             0
         };
+        let counters = self.counters()?;
+        self.displaced = self
+            .displaced
+            .max(displaced(before.connects_stored, in_the_map, counters.connects_ended));
+        let mut misses = [0; CALLS];
+        let calls = before.entered.into_iter().zip(counters.returned).zip(under_way);
+        for (misses, ((entered, returned), under_way)) in misses.iter_mut().zip(calls) {
+            *misses = entered.saturating_sub(returned).saturating_sub(under_way);
+        }
         Ok(KernelCounters {
             counters,
             misses,
-            displaced,
+            displaced: self.displaced,
         })
     }
 
@@ -156,5 +168,19 @@ impl CountersReader {
             let _ = self.calls.remove(&key);
         }
         Ok(under_way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::displaced;
+
+    #[test]
+    fn what_was_displaced_stays_so_when_the_map_is_empty_again() {
+        assert_eq!(displaced(5_000, 5_000, 0), 0);
+        assert_eq!(displaced(12_000, 8_192, 0), 3_808);
+        assert_eq!(displaced(12_000, 0, 8_192), 3_808);
+        // One that was stored after the first number was read.
+        assert_eq!(displaced(10, 11, 0), 0);
     }
 }

@@ -30,7 +30,8 @@ impl HookMisses {
         Self { programs }
     }
 
-    /// Adds, to what was missed of each function's returns, the runs that the kernel left out (since 5.12 it counts them).
+    /// Adds, to what was missed of each function's returns, the runs that the kernel left out, as far as it counts them:
+    /// those of trampolines since 5.12, those of other programs later.
     /// The sums only grow.
     pub fn add(&self, returns: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
         let mut sums: Vec<(&'static str, u64)> = Vec::new();

@@ -27,7 +27,7 @@ pub type Scenario = (&'static str, fn(&str) -> Test);
 /// bind and connect: what goes wrong there, and what a right implementation does.
 pub const ALL: &[Scenario] = &[
     (
-        "a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too_trap_23_65",
+        "a_program_on_1992_is_reported_counted_and_alerted_and_its_end_too_trap_23_65_69_70",
         on_1992,
     ),
     (

@@ -202,7 +202,7 @@ fn blind(backend: &str, line: &mut Value) -> Option<&'static str> {
         ("bind", ..) => Some("binds"),
         ("accept", ..) => Some("accepts"),
         ("connect", _, Some("ENETUNREACH")) => Some("connects that fail before a packet leaves"),
-        ("listen", _, Some(_)) => {
+        ("listen", _, Some(_)) | ("connect", _, Some("EADDRNOTAVAIL")) => {
             line["errno"] = Value::Null;
             None
         }

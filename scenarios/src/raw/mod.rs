@@ -75,16 +75,30 @@ pub fn set_option(socket: impl AsRawFd, level: libc::c_int, option: libc::c_int,
     }
 }
 
-/// Sends with TCP Fast Open: connects, with data in the first segment where the server has given a cookie before.
-pub fn send_fast(socket: impl AsRawFd, to: std::net::SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
-    let address = libc::sockaddr_in {
+/// Binds with an address of which the kernel gets eight bytes alone.
+pub fn bind_cut(socket: impl AsRawFd, to: std::net::SocketAddrV4) -> io::Result<()> {
+    let address = in_c(to);
+    // SAFETY: the address is valid for as long as the call takes, and longer than it is told.
+    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), 8) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn in_c(address: std::net::SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
         sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default(),
-        sin_port: to.port().to_be(),
+        sin_port: address.port().to_be(),
         sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(to.ip().octets()),
+            s_addr: u32::from_ne_bytes(address.ip().octets()),
         },
         sin_zero: [0; 8],
-    };
+    }
+}
+
+/// Sends with TCP Fast Open: connects, with data in the first segment where the server has given a cookie before.
+pub fn send_fast(socket: impl AsRawFd, to: std::net::SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
+    let address = in_c(to);
     let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
     // SAFETY: bytes and address are valid for as long as the call takes, and as long as their sizes say.
     let sent = unsafe {
