@@ -38,9 +38,7 @@ pub const ALL: &[Scenario] = &[
     }),
     ("bind_refused_no_privilege", &[6, 54], || {
         // The first port that everyone may take is a setting of each namespace.
-        raw::wait(raw::in_child(|| {
-            raw::unshare(libc::CLONE_NEWNET)?;
-            raw::loopback_up()?;
+        raw::in_own_network(|| {
             fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "30000")?;
             let error = Command::new("/proc/self/exe")
                 .args(["part", "bind", "24062"])
@@ -48,7 +46,7 @@ pub const ALL: &[Scenario] = &[
                 .gid(65_534)
                 .exec();
             Err(error.into())
-        })?)
+        })
     }),
     ("bind_refused_bound_already", &[6, 54], || {
         let mut sock = Sock::tcp4()?;
@@ -93,12 +91,10 @@ pub const ALL: &[Scenario] = &[
 
 /// In a network namespace of its own, where 0 can become this port alone.
 pub fn with_one_automatic_port(port: u16, play: fn() -> Result<()>) -> Result<()> {
-    raw::wait(raw::in_child(|| {
-        raw::unshare(libc::CLONE_NEWNET)?;
-        raw::loopback_up()?;
+    raw::in_own_network(|| {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", format!("{port} {port}"))?;
         play()
-    })?)
+    })
 }
 
 fn refused(mut sock: Sock, to: std::net::SocketAddr, why: Errno) -> Result<()> {

@@ -11,7 +11,11 @@ use core::{
 
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
-use crate::{atomic, kernel::unknown, maps::Global};
+use crate::{
+    atomic,
+    kernel::{cut, unknown},
+    maps::Global,
+};
 
 /// Bits of an address within a slab, where sockets are taken from.
 const SLAB_BITS: u32 = 15;
@@ -90,16 +94,10 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
         unsafe { (&raw mut (*self.as_ptr()).keys).cast::<Key>().add(Self::within(number)) }
     }
 
-    /// A number of a place, as the verifier can follow it: 5.10 forgets what was spilled to the stack. An instruction, since the
-    /// compiler knows that nothing is cut, and must not leave it out.
+    /// The number of a place, within them all.
     #[inline(always)]
     fn within(number: usize) -> usize {
-        let within: usize;
-        // SAFETY: arithmetic.
-        unsafe {
-            asm!("{number} &= {last}", number = inout(reg) number => within, last = const COUNT - 1, options(pure, nomem, nostack));
-        }
-        within
+        cut!(number, COUNT - 1)
     }
 
     /// The place, as a pointer that the compiler thinks may be null. So it asks the pointer whether something was found. Else it

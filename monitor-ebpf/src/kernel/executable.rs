@@ -5,7 +5,7 @@ use core::{arch::asm, ptr};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
 
-use super::{Access, HAVE_TASK, Probed, Typed, field};
+use super::{Access, HAVE_TASK, Probed, Typed, cut, field};
 
 /// A place of a name is cut to what this covers, so that the verifier sees that it is within the room, whatever it
 /// remembers of the sum of the lengths: 5.10 forgets a number that was spilled to the stack.
@@ -16,16 +16,10 @@ pub const ROOM: usize = PLACE + 1 + COMPONENT_MAX;
 
 const _: () = assert!(PATH_MAX <= PLACE && (PLACE + 1).is_power_of_two());
 
-/// A sum of lengths, as the verifier can follow it. An instruction, since the compiler knows that nothing is cut, and must not
-/// leave it out.
+/// A sum of lengths, as a place of a name.
 #[inline(always)]
 pub fn place(length: usize) -> usize {
-    let place: usize;
-    // SAFETY: arithmetic.
-    unsafe {
-        asm!("{length} &= {PLACE}", length = inout(reg) length => place, PLACE = const PLACE, options(pure, nomem, nostack));
-    }
-    place
+    cut!(length, PLACE)
 }
 
 /// Bytes of a name, with its NUL, that lie in the dentry itself, at least: `DNAME_INLINE_LEN` is 32 or 40, by kernel. A
@@ -132,7 +126,8 @@ impl Executable {
                 return walk.append(name).map_or(FLAG_PATH_CUT, |()| 0);
             }
             if HAVE_TASK.load() != 0 {
-                // Most programs lie no deeper than these four. One by one: 7.3's verifier takes half a minute for a loop of plain loads.
+                // Most programs lie no deeper than these four. One by one: 7.3's verifier takes half a minute for a loop of
+                // plain loads.
                 let _ = walk.plain() && walk.plain() && walk.plain() && walk.plain();
                 if walk.is_at_the_top(self.bottom) {
                     return 0;

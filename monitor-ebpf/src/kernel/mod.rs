@@ -185,3 +185,18 @@ pub fn unknown(value: u64, highest: u8) -> u64 {
         ptr::read_volatile(number.as_ptr())
     }
 }
+
+/// Cuts an index to a mask, as the verifier can follow it: 5.10 forgets what was spilled to the stack. An instruction, since the
+/// compiler knows that nothing is cut, and must not leave it out.
+macro_rules! cut {
+    ($index:expr, $mask:expr) => {{
+        let cut: usize;
+        // SAFETY: arithmetic.
+        unsafe {
+            core::arch::asm!("{index} &= {mask}", index = inout(reg) $index => cut, mask = const $mask,
+                options(pure, nomem, nostack));
+        }
+        cut
+    }};
+}
+pub(crate) use cut;

@@ -31,6 +31,15 @@ pub fn in_child(run: impl FnOnce() -> Result<()>) -> Result<Pid> {
     }
 }
 
+/// Runs something in a child with a network namespace of its own, which has loopback alone, and waits for it.
+pub fn in_own_network(run: impl FnOnce() -> Result<()>) -> Result<()> {
+    wait(in_child(|| {
+        unshare(libc::CLONE_NEWNET)?;
+        loopback_up()?;
+        run()
+    })?)
+}
+
 /// Waits for a child that must end well.
 pub fn wait(child: Pid) -> Result<()> {
     let status = rustix::process::waitpid(Some(child), WaitOptions::empty())?;
