@@ -244,6 +244,14 @@ pub struct Socket {
     pub interface: u32,
 }
 
+impl Socket {
+    /// Whether one with the same key is this one: another that the kernel gave the same memory has another inode. One whose
+    /// inode is not known (0) may be.
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.inode == other.inode || self.inode == 0 || other.inode == 0
+    }
+}
+
 /// How long after its listen a socket that the stack refuses is closed again, in nanoseconds: some microseconds of one call, and
 /// what an interrupt or a search for a free port may take.
 const REFUSED_WITHIN: u64 = 2_000_000;

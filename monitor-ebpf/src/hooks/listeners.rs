@@ -62,9 +62,10 @@ impl Entry {
 #[inline(always)]
 pub fn remember(record: &Record) {
     let socket = record.socket;
-    if LISTENER_PLACES.find(socket).is_some() || LISTENERS.get_ptr(socket).is_some() {
+    if Reported::find(socket).is_some_and(|mut reported| reported.record().inode == record.inode) {
         return;
     }
+    // What is kept else is of one that had the same memory, and ended unseen.
     match LISTENER_PLACES.claim(socket) {
         // SAFETY: the place is this listener's; both are records.
         Some(place) => unsafe { copy(record, &raw mut (*place.kept()).record) },

@@ -317,10 +317,19 @@ impl Pipeline {
                     self.alert(&event, &report);
                 }
             }
-            Change::Closed { event, listener } => match listener {
-                Some(listener) => self.closed(*event, *listener),
-                None => self.closed_unknown(*event),
-            },
+            Change::Closed {
+                event,
+                listener,
+                replaced,
+            } => {
+                if let Some(listener) = replaced {
+                    self.ended_unseen(*listener, event.time);
+                }
+                match listener {
+                    Some(listener) => self.closed(*event, *listener),
+                    None => self.closed_unknown(*event),
+                }
+            }
             Change::Ignored(kind) => ::log::debug!("an event of the kind {kind:?} is left alone"),
         }
     }

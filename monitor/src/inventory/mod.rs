@@ -61,6 +61,8 @@ pub enum Change<T> {
         event: Box<Event>,
         /// The listener; `None` where its listen was lost.
         listener: Option<Box<Listener<T>>>,
+        /// As of one that opened, where both its listen and that listener's end were lost.
+        replaced: Option<Box<Listener<T>>>,
     },
     /// Something happened that opens and ends no listener: a bind of TCP, or one that failed, a connect, an accept.
     Happened(Box<Event>),
@@ -102,11 +104,12 @@ impl<T: Clone> Inventory<T> {
                 }
             }
             Kind::Unlisten => {
-                let key = self.find(&event.socket).unwrap_or(event.socket.key);
-                let listener = self.remove(key).map(Box::new);
+                let listener = self.find(&event.socket).and_then(|key| self.remove(key)).map(Box::new);
+                let replaced = self.remove(event.socket.key).map(Box::new);
                 Change::Closed {
                     event: Box::new(event),
                     listener,
+                    replaced,
                 }
             }
             Kind::Bind | Kind::Connect | Kind::Accept => Change::Happened(Box::new(event)),
@@ -128,9 +131,11 @@ impl<T: Clone> Inventory<T> {
         self.listeners.insert(socket.key, Arc::new(listener));
     }
 
-    /// The listener that is this socket: by its key, else by namespace and inode.
+    /// The listener that is this socket: by its key, else by namespace and inode. One that had the same memory before it is
+    /// another one: its end was lost.
     pub fn find(&self, socket: &Socket) -> Option<SocketKey> {
-        if self.listeners.contains_key(&socket.key) {
+        let by_key = self.listeners.get(&socket.key);
+        if by_key.is_some_and(|listener| listener.opened.socket.may_be(socket)) {
             return Some(socket.key);
         }
         self.by_inode.get(&(socket.netns, socket.inode)).copied()
@@ -267,6 +272,37 @@ mod tests {
         };
         assert_eq!(lost.known, "first");
         assert!(inventory.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_another_socket_in_the_same_memory_is_not_that_of_a_listener() {
+        let mut inventory = with(&[1]);
+        let mut next = unlisten(1);
+        next.socket.inode += 1;
+        let Change::Closed {
+            listener: None,
+            replaced: Some(lost),
+            ..
+        } = inventory.apply(next)
+        else {
+            panic!()
+        };
+        assert_eq!((lost.known, inventory.len()), ("first", 0));
+        let mut inventory = with(&[1]);
+        let mut orphan = unlisten(1);
+        orphan.socket.inode = 0;
+        let change = inventory.apply(orphan);
+        assert!(
+            matches!(
+                change,
+                Change::Closed {
+                    listener: Some(_),
+                    replaced: None,
+                    ..
+                }
+            ),
+            "one without an inode is told by its key alone"
+        );
     }
 
     #[test]

@@ -143,6 +143,10 @@ impl Pending {
     /// the listen stays unconfirmed.
     #[must_use]
     pub fn ended(&mut self, end: &Event) -> Option<Event> {
+        let waiting = self.waiting.get(&end.socket.key)?;
+        if !waiting.event.socket.may_be(&end.socket) {
+            return None;
+        }
         let mut event = self.waiting.remove(&end.socket.key)?.event;
         match end.had_listened() {
             Some(true) => {

@@ -55,7 +55,7 @@ pub struct Differences {
 }
 
 /// A socket that is not certain yet: with its inode, since the next one may have the same memory.
-type Newcomer = (SocketKey, u64);
+type Uncertain = (SocketKey, u64);
 
 /// When to look, and what the last look found that is not certain yet.
 #[derive(Debug, Default)]
@@ -65,9 +65,9 @@ pub struct Reconcile {
     /// Looks there were.
     looks: u64,
     /// Listeners that the last look did not find.
-    suspects: HashSet<SocketKey>,
+    suspects: HashSet<Uncertain>,
     /// Sockets that were found and are not known, with when they first were.
-    newcomers: HashMap<Newcomer, u64>,
+    newcomers: HashMap<Uncertain, u64>,
     /// When the first look began.
     first: u64,
     /// Whether one of them is worth a look of its own.
@@ -189,11 +189,11 @@ impl Reconcile {
             .iter()
             .map(|listener| &listener.opened)
             .filter(|opened| opened.time < look.began && !present.contains(&opened.socket.key) && reached(opened))
-            .map(|opened| opened.socket.key)
+            .map(|opened| (opened.socket.key, opened.socket.inode))
             .collect();
-        let (ended, suspects): (HashSet<_>, _) = missing.into_iter().partition(|key| self.suspects.contains(key));
+        let (ended, suspects): (HashSet<_>, _) = missing.into_iter().partition(|gone| self.suspects.contains(gone));
         self.suspects = suspects;
-        differences.ended = ended.into_iter().collect();
+        differences.ended = ended.into_iter().map(|(key, _)| key).collect();
         differences
     }
 }
@@ -306,6 +306,20 @@ mod tests {
             churning.sockets[0].event.socket.inode = inode;
             assert_eq!(merge(&mut reconcile, &mut inventory, churning).0, []);
         }
+    }
+
+    #[test]
+    fn one_in_the_memory_of_a_listener_whose_end_was_lost_is_found_and_that_end_too() {
+        let mut inventory = with(&[1]);
+        let mut reconcile = after_the_first();
+        let successor = || {
+            let mut look = look(&[1]);
+            look.sockets[0].event.socket.inode += 1;
+            look
+        };
+        assert_eq!(merge(&mut reconcile, &mut inventory, successor()), (vec![], vec![]));
+        let (found, ended) = merge(&mut reconcile, &mut inventory, successor());
+        assert_eq!((found, ended), (vec![SocketKey::new(1)], vec![SocketKey::new(1)]));
     }
 
     #[test]

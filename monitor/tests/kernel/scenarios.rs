@@ -68,6 +68,10 @@ pub const ALL: &[Scenario] = &[
         losses::lost_end_of_memory_in_use,
     ),
     (
+        "a_lost_end_and_the_lost_begin_of_another_in_its_memory_are_both_found_trap_37",
+        losses::lost_end_and_begin,
+    ),
+    (
         "what_is_lost_and_what_is_seen_is_what_was_done_trap_37_68",
         losses::exact_losses,
     ),
