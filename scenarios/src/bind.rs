@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, ipproto},
+};
 
 use crate::{
-    Scenario, raw,
+    Scenario, Unavailable, raw,
     sock::{Sock, any4, any6, v4, v6},
 };
 
@@ -64,6 +67,11 @@ pub const ALL: &[Scenario] = &[
         let errno = outcome.err().and_then(|error| error.raw_os_error());
         ensure!(errno == Some(libc::EINVAL), "bind gave {errno:?}");
         Ok(())
+    }),
+    ("bind_of_another_protocol_is_not_reported", &[31], || {
+        let made = Sock::new(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::UDPLITE));
+        let sock = made.map_err(|error| Unavailable(format!("this kernel has no UDP-Lite: {error}")))?;
+        Ok(rustix::net::bind(&sock, &v4(24_018))?)
     }),
     ("bind_to_0_gets_a_named_port", &[9, 51], || {
         with_one_automatic_port(24_067, || {

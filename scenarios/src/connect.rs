@@ -1,18 +1,22 @@
 //! Connects of every outcome.
 
-use std::{net::SocketAddr, os::fd::AsFd, os::fd::AsRawFd};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    os::fd::AsFd,
+    os::fd::AsRawFd,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, ioctl_fionbio},
-    net::sockopt,
+    net::{AddressFamily, SocketType, ipproto, sockopt},
 };
 
 use crate::{
-    Scenario,
+    Scenario, Unavailable,
     bind::with_one_automatic_port,
-    raw,
+    netlink, raw,
     sock::{Sock, v4, v6},
 };
 
@@ -93,6 +97,25 @@ pub const ALL: &[Scenario] = &[
             }
             Ok(())
         })
+    }),
+    ("connect_that_no_way_leads_to", &[27, 58], || {
+        raw::in_own_network(|| {
+            let to = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 24_112);
+            netlink::make_unreachable(*to.ip())?;
+            let outcome = Sock::tcp4()?.connect(to.into())?;
+            ensure!(outcome == Err(Errno::HOSTUNREACH), "connect gave {outcome:?}");
+            Ok(())
+        })
+    }),
+    ("connect_to_another_family", &[58], || {
+        let outcome = Sock::tcp4()?.connect(v6(24_113))?;
+        ensure!(outcome == Err(Errno::AFNOSUPPORT), "connect gave {outcome:?}");
+        Ok(())
+    }),
+    ("connect_by_mptcp", &[1, 57, 60], || {
+        let make = || Sock::new(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
+        let listener = make().map_err(|error| Unavailable(format!("this kernel has no MPTCP: {error}")))?;
+        to_listener(listener, v4(24_114), &make()?)
     }),
     ("connect_without_a_free_port", &[27, 58], || {
         with_one_automatic_port(24_068, || {

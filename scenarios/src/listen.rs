@@ -6,10 +6,12 @@ use rustix::{
     net::{AddressFamily, Shutdown, SocketType, ipproto, sockopt},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
-    Scenario, Unavailable,
+    Scenario, Unavailable, netlink,
     raw::{self, Ia32},
-    sock::{Sock, any4, any6, holder, me, v4, v6},
+    sock::{Sock, any4, any6, holder, me, say, v4, v6},
 };
 
 pub const ALL: &[Scenario] = &[
@@ -48,7 +50,7 @@ pub const ALL: &[Scenario] = &[
         rustix::net::listen(&sock, 9)?;
         sock.close()
     }),
-    ("listen_that_fails", &[3, 42, 55], || {
+    ("listen_that_fails", &[3, 33, 42, 55], || {
         let (mut first, mut second) = (Sock::tcp4()?, Sock::tcp4()?);
         first.bind(v4(24_009))??;
         second.bind(v4(24_009))??;
@@ -90,7 +92,7 @@ pub const ALL: &[Scenario] = &[
         drop(sock);
         Sock::from_fd(copy, opened).close()
     }),
-    ("mptcp", &[1, 60], || {
+    ("mptcp", &[1, 31, 60], || {
         let made = Sock::new(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
         let mut sock = made.map_err(|error| Unavailable(format!("this kernel has no MPTCP: {error}")))?;
         sock.bind(v4(24_013))??;
@@ -99,6 +101,25 @@ pub const ALL: &[Scenario] = &[
         client.connect(v4(24_013))??;
         drop(sock.accept()?);
         sock.close()
+    }),
+    ("a_listener_of_the_kernel", &[14], || {
+        let manager = netlink::PathManager::find()?;
+        raw::in_own_network(|| {
+            let line = |did: &str| -> Result<Value> {
+                Ok(json!({
+                    "did": did, "result": "ok", "errno": null, "protocol": "tcp", "family": "ipv4",
+                    "address": "127.0.0.1", "port": 24_017, "automatic": false, "scope": "loopback", "mptcp": true,
+                    "kernel_thread": false, "process": me()?,
+                }))
+            };
+            manager.while_it_listens(24_017, || {
+                say(&line("bind")?);
+                say(&line("listen")?);
+                Ok(())
+            })?;
+            say(&line("unlisten")?);
+            Ok(())
+        })
     }),
     ("ia32_caller", &[39], || {
         // In a child: a kernel without the 32-bit entry kills it.

@@ -7,6 +7,7 @@ mod accept;
 mod bind;
 mod connect;
 mod listen;
+mod netlink;
 mod play;
 mod process;
 mod raw;

@@ -317,6 +317,10 @@ impl Sock {
             Err(errno) => {
                 set(&mut line, "result", "error".into());
                 set(&mut line, "errno", errno_name(errno).into());
+                if errno == Errno::AFNOSUPPORT {
+                    // Of a call that is refused, what was asked for is told.
+                    set(&mut line, "family", if to.is_ipv4() { "ipv4" } else { "ipv6" }.into());
+                }
             }
         }
         say(&line);

@@ -2,7 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
-use rustix::net::SendFlags;
+use anyhow::ensure;
+use rustix::{io::Errno, net::SendFlags};
 
 use crate::{
     Scenario, process, raw,
@@ -55,6 +56,18 @@ pub const ALL: &[Scenario] = &[
             sock.connect(to)??;
         }
         Ok(())
+    }),
+    ("udp_connect_that_fails", &[29, 58], || {
+        raw::in_own_network(|| {
+            for (sock, to) in [
+                (Sock::udp4()?, "192.0.2.1:24088".parse()?),
+                (Sock::udp6()?, "[2001:db8::1]:24088".parse()?),
+            ] {
+                let outcome = sock.connect(to)?;
+                ensure!(outcome == Err(Errno::NETUNREACH), "connect gave {outcome:?}");
+            }
+            Ok(())
+        })
     }),
     ("udp_on_unnamed_ports_counts_after_two_seconds", &[30], || {
         let (mut stays, mut automatic, mut goes, mut connects) =

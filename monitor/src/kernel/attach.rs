@@ -97,7 +97,7 @@ impl Attacher<'_> {
     }
 
     fn try_hook(&mut self, hook: &Hook, subject: Subject, backend: Backend) -> HookState {
-        let hooked = self.hook(hook);
+        let hooked = refused_for_a_test(hook.name).and_then(|()| self.hook(hook));
         (self.between)();
         match hooked {
             Ok(symbol) => HookState {
@@ -259,6 +259,17 @@ fn not_in_btf(function: &str) -> String {
         Some(module) => format!("it is a function of the module {module}, where no trampoline is attached"),
         None => "the kernel's BTF has no such function".to_owned(),
     }
+}
+
+/// Fails for the hooks that the environment names, in builds for tests alone: no kernel at hand refuses them, and what stands in
+/// for them has to be tried.
+fn refused_for_a_test(hook: &str) -> Result<()> {
+    if cfg!(debug_assertions)
+        && std::env::var("PORTREEVE_REFUSED_HOOKS").is_ok_and(|refused| refused.split(',').any(|name| name == hook))
+    {
+        bail!("a test refuses it");
+    }
+    Ok(())
 }
 
 fn state(hook: &Hook, subject: Subject, backend: Backend, refusal: Option<String>) -> HookState {

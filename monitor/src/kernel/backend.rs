@@ -230,7 +230,7 @@ impl Service {
 const ALWAYS: &[Situation] = &[
     Situation {
         name: "sctp",
-        meaning: "SCTP listeners are not reported: they do not pass inet_csk_listen_start",
+        meaning: "listeners of SCTP are not reported, nor of DCCP and UDP-Lite: of TCP and UDP alone is told",
     },
     Situation {
         name: "refused_before_hook",

@@ -23,6 +23,7 @@ mod demo;
 mod deployed_dashboards;
 mod deployed_route;
 mod deployed_rules;
+mod fallbacks;
 mod history;
 mod http;
 mod journal;
@@ -112,7 +113,8 @@ fn main() -> ExitCode {
                 Some(reason) => trials.push(not_run(name, reason)),
             }
         }
-        let anywhere = scenarios::ALL.iter().chain(rules::ALL).map(|scenario| (scenario, None));
+        let everywhere = scenarios::ALL.iter().chain(rules::ALL).chain(fallbacks::of(backend));
+        let anywhere = everywhere.map(|scenario| (scenario, None));
         let in_cgroups = rules::IN_CGROUPS.iter().map(|scenario| (scenario, rules::missing()));
         for ((name, scenario), missing) in anywhere.chain(in_cgroups) {
             let name = format!("{backend}::{name}");
@@ -200,9 +202,7 @@ fn main() -> ExitCode {
 fn played_well(backend: &str, name: &str) -> Test {
     let outcome = world::play(backend, name);
     let words = match &outcome {
-        Ok(world::Cell::Passed) => "pass".to_owned(),
-        Ok(world::Cell::Partly(unseen)) => format!("not seen: {}", unseen.join(", ")),
-        Ok(world::Cell::Unavailable(reason)) => format!("not there: {reason}"),
+        Ok(cell) => cell.words(),
         Err(_) => "FAILED".to_owned(),
     };
     cell(name, backend, &words);

@@ -32,7 +32,7 @@ pub const WITH_PROMETHEUS: &[Named] = &[
     ("the_page_is_the_one_that_is_kept", golden),
     ("five_thousand_short_programs_do_not_hide_1992", flood),
     ("prometheus_joins_listeners_with_what_the_registry_says", join),
-    ("the_kernel_says_what_the_hooks_cost_where_it_is_asked", stats),
+    ("the_kernel_says_what_the_hooks_cost_where_it_is_asked_trap_46", stats),
 ];
 
 /// The port that this very program is to listen on for a moment, in place of any test.

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{
     Test,
-    agent::{Agent, DEADLINE, file},
+    agent::{Agent, DEADLINE, binary, file},
     listeners::{Program, inode},
     losses::fill_the_ring,
     scenarios::Scenario,
@@ -36,6 +36,10 @@ pub const ALL: &[Scenario] = &[
         "a_restart_tells_each_listener_once_as_existing_and_counts_none",
         restart,
     ),
+    (
+        "what_listened_before_is_known_from_a_pid_namespace_of_its_own_too_trap_47",
+        own_pids,
+    ),
 ];
 
 /// With this the agent looks each second.
@@ -50,6 +54,45 @@ fn fields(line: &Value, expected: &[(&str, Value)]) -> Test {
         }
     }
     Ok(())
+}
+
+/// A process, which ends with this.
+struct Inner(Pid);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// The iterator goes through the processes of the reader's pid namespace, and says nothing of the others.
+fn own_pids(backend: &str) -> Test {
+    let before = TcpListener::bind(("127.0.0.1", 0))?;
+    let mut command = match std::env::var_os("PORTREEVE_BUSYBOX") {
+        Some(busybox) => std::process::Command::new(busybox),
+        None => std::process::Command::new("busybox"),
+    };
+    command.args(["unshare", "-p", "-f", "--mount-proc"]).arg(binary());
+    command.args(["run", "--events=json", "--log.level=debug", "--backend", backend]);
+    let mut agent = Agent::spawn(command.args(["--web.listen-address", "127.0.0.1:0"]))?;
+    let pid = agent.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let inner = Pid::from_raw(children.trim().parse()?).ok_or("the agent has no process")?;
+    let _inner = Inner(inner);
+    agent.wait_for_log("this is not the host's pid namespace")?;
+    let line = agent.event("listen", inode(&before)?)?;
+    fields(&line, &[("/origin", "existing".into()), ("/process", Value::Null)])?;
+    fields(&line, &[("/missing", Value::Array(vec!["process".into()]))])?;
+    // Of what begins now the kernel side knows who did it.
+    let now = TcpListener::bind(("127.0.0.1", 0))?;
+    let line = agent.event("listen", inode(&now)?)?;
+    fields(
+        &line,
+        &[("/origin", "event".into()), ("/process/pid", std::process::id().into())],
+    )?;
+    let socket = inode(&before)?;
+    drop(before);
+    agent.event("unlisten", socket).map(drop)
 }
 
 fn told(agent: &Agent, event: &str, socket: u64) -> usize {

@@ -36,10 +36,44 @@ static AGENTS: Mutex<BTreeMap<String, Agent>> = Mutex::new(BTreeMap::new());
 pub enum Cell {
     /// All of it was seen.
     Passed,
-    /// What this backend can see was seen; the rest is named.
-    Partly(Vec<&'static str>),
+    /// What this backend can see was seen, and what it can know of it was right; the rest is named.
+    Partly(Vec<Blind>),
     /// This kernel cannot play it.
     Unavailable(String),
+}
+
+/// What a backend cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blind {
+    /// Events that it does not see.
+    NotSeen(&'static str),
+    /// What it does not know of one that it sees.
+    NotKnown(&'static str),
+}
+
+impl Cell {
+    /// In the words of the table of kernels.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Passed => "pass".to_owned(),
+            Self::Unavailable(reason) => format!("not there: {reason}"),
+            Self::Partly(blind) => {
+                let words = |title, of: fn(&Blind) -> Option<&'static str>| {
+                    let words: Vec<_> = blind.iter().filter_map(of).collect();
+                    (!words.is_empty()).then(|| format!("{title}: {}", words.join(", ")))
+                };
+                let seen = words("not seen", |blind| match blind {
+                    Blind::NotSeen(what) => Some(what),
+                    Blind::NotKnown(_) => None,
+                });
+                let known = words("not known", |blind| match blind {
+                    Blind::NotSeen(_) => None,
+                    Blind::NotKnown(what) => Some(what),
+                });
+                seen.into_iter().chain(known).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
 }
 
 /// The scenarios: names with the numbers of their traps. Empty where there is no scenario program.
@@ -141,14 +175,14 @@ fn compare(agent: &mut Agent, backend: &str, name: &str) -> Outcome<Cell> {
     if did.last().is_none_or(|line| line["did"] != "end") {
         return Err("the scenario did not come to its end".into());
     }
-    let mut unseen = Vec::new();
+    let mut all_blind = Vec::new();
     let mut expected = Vec::new();
     for mut line in did.into_iter().filter(|line| line["did"] != "end") {
-        let reason = blind(backend, &mut line);
-        if let Some(reason) = reason.filter(|reason| !unseen.contains(reason)) {
-            unseen.push(reason);
+        let blind = blind(backend, &mut line);
+        if let Some(blind) = blind.filter(|blind| !all_blind.contains(blind)) {
+            all_blind.push(blind);
         }
-        if reason.is_none() {
+        if !matches!(blind, Some(Blind::NotSeen(_))) {
             expected.push(line);
         }
     }
@@ -177,41 +211,45 @@ fn compare(agent: &mut Agent, backend: &str, name: &str) -> Outcome<Cell> {
     if let Some(lost) = agent.seen().iter().skip(start).find(|line| line["event"] == "lost") {
         return Err(format!("something was lost: {lost}").into());
     }
-    Ok(if unseen.is_empty() {
+    Ok(if all_blind.is_empty() {
         Cell::Passed
     } else {
-        Cell::Partly(unseen)
+        Cell::Partly(all_blind)
     })
 }
 
-/// Why a backend does not see this; `None` where it does. What it sees of it but cannot know is taken out of the line.
-fn blind(backend: &str, line: &mut Value) -> Option<&'static str> {
+/// What of this a backend does not see, or does not know; that is taken out of the line.
+fn blind(backend: &str, line: &mut Value) -> Option<Blind> {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut known = None;
     if line["by_worker"] == true && (kernel.starts_with("5.10.") || kernel.starts_with("5.11.")) {
         // Its workers are threads of the kernel, with process ids of their own.
         remove(line, "process");
         remove(line, "kernel_thread");
+        known = Some(Blind::NotKnown("who asked a worker of io_uring"));
     }
     remove(line, "by_worker");
     if backend != "tracepoint" {
-        return None;
+        return known;
     }
     let did = line["did"].as_str().unwrap_or_default().to_owned();
     match (did.as_str(), line["protocol"].as_str(), line["errno"].as_str()) {
-        (_, Some("udp"), _) => Some("UDP"),
-        ("bind", ..) => Some("binds"),
-        ("accept", ..) => Some("accepts"),
-        ("connect", _, Some("ENETUNREACH")) => Some("connects that fail before a packet leaves"),
+        (_, Some("udp"), _) => Some(Blind::NotSeen("UDP")),
+        ("bind", ..) => Some(Blind::NotSeen("binds")),
+        ("accept", ..) => Some(Blind::NotSeen("accepts")),
+        ("connect", _, Some("ENETUNREACH" | "EHOSTUNREACH" | "EAFNOSUPPORT")) => {
+            Some(Blind::NotSeen("connects that fail before a packet leaves"))
+        }
         ("listen", _, Some(_)) | ("connect", _, Some("EADDRNOTAVAIL")) => {
             line["errno"] = Value::Null;
-            None
+            Some(Blind::NotKnown("errno of a call that fails at once"))
         }
         // Nobody is left in the namespace to ask through, unless that is done at once.
         ("listen", ..) if line["port"] == DESERTED => {
             remove(line, "result");
-            None
+            Some(Blind::NotKnown("the result where nobody is left in the namespace"))
         }
-        _ => None,
+        _ => known,
     }
 }
 

@@ -112,7 +112,7 @@ Each scenario is played by a program of its own (`scenarios/`), which says what 
 each field right. This page is written by `cargo xtask vm --full --table`.
 
 A cell has the backends `fexit`, `kprobe` and `tracepoint`, in this order. ✓ is a pass; a number stands below the table with its reason. `not seen` names what
-this backend cannot see: the rest of the scenario passed.
+this backend cannot see, and `not known` what it cannot know of what it sees: the rest of the scenario passed.
 
 A kernel that can be preempted leaves out a run of a program that was interrupted on the same processor (6.18 and newer do). That is counted, `portreeve_hook_misses_total`
 tells, and the scenario is played again, four times at most.

@@ -263,7 +263,7 @@ pub const FAMILIES: &[Family] = &[
         labels: &["hook"],
         exists: ARMED,
         help: "Calls that a hook was not run for, or whose return it did not see.",
-        more: "It ran on that processor already (or, of kprobes, too many returns were awaited). Those of listens and their ends are also an edge below.",
+        more: "It ran on that processor already (or, of kprobes, too many returns were awaited). Linux counts what it left out of trampolines since 5.12 and of other programs later: before, this is the least it can be. Those of listens and their ends are also an edge below.",
     },
     Family {
         name: "portreeve_blind_spot",
