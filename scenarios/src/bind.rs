@@ -68,6 +68,12 @@ pub const ALL: &[Scenario] = &[
         ensure!(errno == Some(libc::EINVAL), "bind gave {errno:?}");
         Ok(())
     }),
+    ("fifty_that_bind_and_exit_at_once", &[17], || {
+        for _ in 0..50 {
+            raw::wait(raw::in_child(|| Ok(Sock::tcp4()?.bind(v4(24_019))??))?)?;
+        }
+        Ok(())
+    }),
     ("bind_of_another_protocol_is_not_reported", &[31], || {
         let made = Sock::new(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::UDPLITE));
         let sock = made.map_err(|error| Unavailable(format!("this kernel has no UDP-Lite: {error}")))?;

@@ -23,8 +23,6 @@ pub(super) struct Guest<'a> {
     pub(super) script: &'a str,
     /// Memory in MiB.
     pub(super) memory: u32,
-    /// How its processors are emulated.
-    pub(super) accelerator: Accelerator,
     /// After this it is ended.
     pub(super) limit: Duration,
 }
@@ -69,7 +67,7 @@ impl Guest<'_> {
             },
             busybox,
             memory: self.memory,
-            accelerator: self.accelerator,
+            accelerator: Accelerator::Tcg,
             limit: self.limit,
             folder: folder.join(format!("{}-{}", self.name, kernel.label)),
         };

@@ -182,10 +182,8 @@ impl Guest {
         let mut qemu = Command::new("qemu-system-x86_64");
         match self.accelerator {
             // Without la57=off, old kernels do not boot under emulation. One thread for both processors: with two of them, kernels
-            // that rewrite their own code died now and then, and two guests on two processors are slower that way. The other
-            // two have kernels copy by words, which is emulated faster.
+            // that rewrite their own code died now and then, and two guests on two processors are slower that way.
             Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off,erms=off,fsrm=off"]),
-            Accelerator::TcgMulti => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]),
             Accelerator::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         };
         qemu.args(["-smp", "2", "-m", &self.memory.to_string()]);

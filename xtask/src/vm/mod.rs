@@ -63,12 +63,9 @@ pub(crate) struct VmArgs {
 /// QEMU's accelerator. Chosen by hand: a KVM device that is there may still boot nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accelerator {
-    /// Emulation: works everywhere. One thread for all processors of the guest.
+    /// Emulation: works everywhere.
     #[default]
     Tcg,
-    /// Emulation of all that a processor has, with a thread for each, so that a call that wakes a reader on another one pays for
-    /// it. Slower, and now and then a guest dies.
-    TcgMulti,
     /// Hardware virtualisation.
     Kvm,
 }

@@ -10,7 +10,6 @@ use workload::plan::{Plan, Turn};
 use super::Asked;
 use super::tools::{NAMED, OTHER, agents, peers};
 use crate::bench::guest::Guest;
-use crate::vm::Accelerator;
 use crate::vm::programs::Programs;
 use crate::workspace::Workspace;
 
@@ -78,8 +77,6 @@ pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, worklo
         script: SCRIPT,
         // bpftrace brings LLVM, which lies in memory twice while it is unpacked.
         memory: 3072,
-        // As DESIGN.md's figures were measured: on real processors, too, who is woken runs beside who wakes.
-        accelerator: Accelerator::TcgMulti,
         limit: LIMIT,
     };
     let ended = guest.boot(workspace, programs)?;

@@ -11,7 +11,6 @@ use super::ways::Peers;
 use super::{Asked, Measured};
 use crate::bench::guest::Guest;
 use crate::say;
-use crate::vm::Accelerator;
 use crate::vm::programs::Programs;
 use crate::workspace::Workspace;
 
@@ -86,7 +85,6 @@ pub(super) fn run(
         name: "snapshot",
         script: SCRIPT,
         memory: if most > MANY { MORE_MEMORY } else { MEMORY },
-        accelerator: Accelerator::Tcg,
         limit: LIMIT,
     };
     let ended = guest.boot(workspace, programs)?;
