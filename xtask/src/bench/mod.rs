@@ -58,7 +58,7 @@ pub(crate) struct BenchArgs {
     /// processes`. Can be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// How often each tool is started and measured for `kernel`, and each way is taken for `snapshot`.
+    /// In how many guests each tool is started and measured for `kernel`, and how often each way is taken for `snapshot`.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
     /// How many hosts `fleet` has; can be given several times [default: 250 and 500, from which 3,000 are worked out].

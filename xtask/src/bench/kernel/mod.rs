@@ -55,7 +55,8 @@ pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Tabl
         return Ok(json!({ "native": native }));
     }
     say!(
-        "    in a guest with kernel {}: this takes a quarter of an hour",
+        "    in {} guests with kernel {}, one after the other: this takes a quarter of an hour",
+        asked.repetitions,
         asked.kernel
     );
     let turns = match guest::run(workspace, asked, agent, &workload) {

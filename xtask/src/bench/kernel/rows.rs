@@ -17,10 +17,10 @@ pub(super) fn add(measured: &Measured, table: &mut Table) {
         version, turns, plan, ..
     } = measured;
     table.plain(
-        "in a guest",
+        "in guests",
         Shown(measured.took).to_string(),
         format!(
-            "kernel {version}, emulated; a call with the tool / without, median of {} times, each beside the calls right \
+            "kernel {version}, emulated; a call with the tool / without, median of {} guests, each time beside the calls right \
              before and after it",
             plan.repetitions
         ),
