@@ -63,25 +63,37 @@ fn is_replaced(error: &str) -> bool {
         .any(|replaced| error.contains(replaced))
 }
 
+/// A driver, and its port.
+fn driver() -> Outcome<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let stdout = driver.stdout.take().ok_or("no stdout")?;
+    let mut said = Vec::new();
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    // `ChromeDriver was started successfully on port 41007.`
+    let port = lines.by_ref().inspect(|line| said.push(line.clone())).find_map(|line| {
+        let port = line.split("successfully on port ").nth(1)?;
+        port.trim_end_matches('.').parse::<u16>().ok()
+    });
+    let Some(port) = port else {
+        let status = driver.wait()?;
+        return Err(format!("chromedriver does not start ({status}): {}", said.join(" | ")).into());
+    };
+    // It must not wait for somebody to read on.
+    thread::spawn(move || lines.for_each(drop));
+    Ok((driver, port))
+}
+
 impl Browser {
     /// Starts it with a new profile.
     pub fn start() -> Outcome<Self> {
         let profile = tempfile::tempdir()?;
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = driver.stdout.take().ok_or("no stdout")?;
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        // `ChromeDriver was started successfully on port 41007.`
-        let port = lines.find_map(|line| {
-            let port = line.split("successfully on port ").nth(1)?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        // It must not wait for somebody to read on.
-        thread::spawn(move || lines.for_each(drop));
+        // The free port that it finds for IPv4 may be another one's for IPv6, and then it ends.
+        let (driver, port) = driver().or_else(|_| driver())?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -90,7 +102,7 @@ impl Browser {
         let mut browser = Self {
             driver,
             agent: config.into(),
-            session: format!("http://127.0.0.1:{}", port.ok_or("chromedriver does not start")?),
+            session: format!("http://127.0.0.1:{port}"),
             _profile: profile,
         };
         let folder = browser._profile.path().join("profile");

@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{
     Named, Test,
+    listeners::free_port,
     prometheus_server::{self, wait},
-    receivers::{self, Outcome, free_port},
+    receivers::{self, Outcome},
 };
 
 /// The script, where the sources are.

@@ -17,8 +17,9 @@ use serde_json::Value;
 use super::{
     BACKENDS, Named, Test,
     agent::{Agent, DEADLINE},
+    listeners::free_port,
     prometheus_server::{Prometheus, wait},
-    receivers::{Outcome, free_port},
+    receivers::Outcome,
 };
 
 /// What is deployed.

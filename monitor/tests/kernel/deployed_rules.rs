@@ -6,10 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    BACKENDS, Named, Test,
-    agent::Agent,
-    prometheus_server::Prometheus,
-    receivers::{Outcome, free_port},
+    BACKENDS, Named, Test, agent::Agent, listeners::free_port, prometheus_server::Prometheus, receivers::Outcome,
 };
 
 /// The ports of that rule, by what happens on them.

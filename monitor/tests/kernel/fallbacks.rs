@@ -19,7 +19,7 @@ use super::{
 pub fn of(backend: &str) -> &'static [Scenario] {
     match backend {
         "fexit" => &[CONNECTS],
-        "kprobe" => &[CONNECTS, LISTENS],
+        "kprobe" => &[LISTENS],
         _ => &[],
     }
 }
@@ -35,16 +35,20 @@ const LISTENS: Scenario = (
 
 const PORT: u16 = 24_701;
 
-fn agent(backend: &str, refused: &str) -> Result<Agent, Box<dyn Error>> {
+fn agent(refused: &str, arguments: &[&str]) -> Result<Agent, Box<dyn Error>> {
     let mut command = Command::new(binary());
-    command.args(["run", "--events=json", "--log.level=debug", "--backend", backend]);
+    command
+        .args(["run", "--events=json", "--log.level=debug"])
+        .args(arguments);
     command.args(["--web.listen-address", "127.0.0.1:0", "--watch", &PORT.to_string()]);
     Agent::spawn(command.env("PORTREEVE_REFUSED_HOOKS", refused))
 }
 
 fn connects(backend: &str) -> Test {
-    let mut agent = agent(backend, "tcp_v4_connect")?;
-    agent.wait_for_metric("portreeve_hook_attached", &[("hook", "tcp_v4_connect")], Some(0.0))?;
+    // One that is told which backend to use takes no help of another.
+    let mut agent = agent("tcp_v4_connect", &[])?;
+    agent.wait_for_metric("portreeve_probe_info", &[("backend", backend)], Some(1.0))?;
+    agent.wait_for_metric("portreeve_hook_attached", &[("hook", "tcp_v4_connect")], None)?;
     let listener = TcpListener::bind(("127.0.0.1", PORT))?;
     let stream = TcpStream::connect(("127.0.0.1", PORT))?;
     let told = agent.wait_for("the connect", |line| {
@@ -78,7 +82,7 @@ fn connect_is(told: &Value, from: u16) -> Test {
 
 fn listens(backend: &str) -> Test {
     let symbols = std::fs::read_to_string("/proc/kallsyms")?;
-    let started = agent(backend, "inet_csk_listen_start");
+    let started = agent("inet_csk_listen_start", &["--backend", backend]);
     if !symbols.lines().any(|line| line.ends_with(" __inet_listen_sk")) {
         // Before 6.5 there is nothing between `listen()` and the function that is refused.
         return match started {

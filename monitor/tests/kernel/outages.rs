@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::{
     Named, Test,
     agent::{Agent, DEADLINE},
-    receivers::{Alertmanager, Hook, Outcome, Setting, free_port, hook_at},
+    listeners::free_port,
+    receivers::{Alertmanager, Hook, Outcome, Setting, hook_at},
 };
 
 /// Listeners of the load.

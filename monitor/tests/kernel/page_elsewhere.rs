@@ -8,8 +8,9 @@ use super::{
     Named, Test,
     agent::{Agent, backend, file},
     browser::{self, Browser},
+    listeners::free_port,
     page::{has_row, is_clean, open},
-    programs::{Programs, Server, free_port, takes_connections},
+    programs::{Programs, Server, takes_connections},
 };
 
 /// They need a browser, and the first one nginx.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::{
     Test,
     agent::{Agent, DEADLINE, file},
-    listeners::inode,
+    listeners::{free_port, inode},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -101,11 +101,6 @@ impl Drop for Server {
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
-}
-
-/// A port of loopback that nothing has.
-pub fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> Outcome<bool>) -> Test {

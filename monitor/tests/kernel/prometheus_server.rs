@@ -16,11 +16,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    Test,
-    agent::DEADLINE,
-    receivers::{Outcome, free_port},
-};
+use super::{Test, agent::DEADLINE, listeners::free_port, receivers::Outcome};
 
 /// What is deployed.
 const RULES: &str = include_str!("../../../deploy/prometheus/portreeve.rules.yaml");

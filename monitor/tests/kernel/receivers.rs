@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{
     BACKENDS, Named, Test,
     agent::{Agent, DEADLINE},
+    listeners::free_port,
 };
 
 /// What a step of a test gives: an error is a sentence.
@@ -207,11 +208,6 @@ impl Setting {
 
 pub fn hook_at(address: SocketAddr) -> String {
     format!("[[webhook]]\nname = \"test\"\nurl = \"http://{address}/hook?token=hush\"")
-}
-
-/// A port of loopback that nothing has.
-pub fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn webhook() -> Test {

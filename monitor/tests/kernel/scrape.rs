@@ -23,8 +23,9 @@ use super::{
     agent::{Agent, DEADLINE, backend},
     deployed_rules::{agent, listen},
     listeners::Program,
+    listeners::free_port,
     prometheus_server::{Prometheus, wait},
-    receivers::{Outcome, free_port},
+    receivers::Outcome,
 };
 
 /// On the machine's own kernel.
