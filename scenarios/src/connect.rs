@@ -2,19 +2,18 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    os::fd::AsFd,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, ioctl_fionbio},
-    net::{AddressFamily, SocketType, ipproto, sockopt},
+    net::sockopt,
 };
 
 use crate::{
-    Scenario, Unavailable,
+    Scenario,
     bind::with_one_automatic_port,
     netlink, raw,
     sock::{Sock, v4, v6},
@@ -113,9 +112,7 @@ pub const ALL: &[Scenario] = &[
         Ok(())
     }),
     ("connect_by_mptcp", &[1, 57, 60], || {
-        let make = || Sock::new(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
-        let listener = make().map_err(|error| Unavailable(format!("this kernel has no MPTCP: {error}")))?;
-        to_listener(listener, v4(24_114), &make()?)
+        to_listener(Sock::mptcp4()?, v4(24_114), &Sock::mptcp4()?)
     }),
     ("connect_without_a_free_port", &[27, 58], || {
         with_one_automatic_port(24_068, || {

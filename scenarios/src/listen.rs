@@ -3,9 +3,8 @@
 use anyhow::{Result, ensure};
 use rustix::{
     io::Errno,
-    net::{AddressFamily, Shutdown, SocketType, ipproto, sockopt},
+    net::{Shutdown, sockopt},
 };
-
 use serde_json::{Value, json};
 
 use crate::{
@@ -93,8 +92,7 @@ pub const ALL: &[Scenario] = &[
         Sock::from_fd(copy, opened).close()
     }),
     ("mptcp", &[1, 31, 60], || {
-        let made = Sock::new(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP));
-        let mut sock = made.map_err(|error| Unavailable(format!("this kernel has no MPTCP: {error}")))?;
+        let mut sock = Sock::mptcp4()?;
         sock.bind(v4(24_013))??;
         sock.listen(4, false)??;
         let client = Sock::tcp4()?;

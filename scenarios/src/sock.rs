@@ -14,6 +14,8 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
+use crate::Unavailable;
+
 /// Ports that the monitor is told to watch: everything on them is reported.
 pub fn is_named(port: u16) -> bool {
     port == 1992 || (24_000..24_500).contains(&port)
@@ -139,6 +141,12 @@ impl Sock {
     /// TCP over IPv4.
     pub fn tcp4() -> Result<Self> {
         Self::new(AddressFamily::INET, SocketType::STREAM, None)
+    }
+
+    /// MPTCP over IPv4, on kernels that have it.
+    pub fn mptcp4() -> Result<Self> {
+        Self::new(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))
+            .map_err(|error| Unavailable(format!("this kernel has no MPTCP: {error}")).into())
     }
 
     /// TCP over IPv6.

@@ -301,9 +301,7 @@ impl Pipeline {
         lock(&self.metrics).arrived(event.kind);
         match self.inventory.apply(event) {
             Change::Opened { event, replaced } => {
-                if let Some(listener) = replaced {
-                    self.ended_unseen(*listener, event.time);
-                }
+                self.replaced(replaced, event.time);
                 self.opened(*event);
             }
             // A look was ahead of the event.
@@ -322,9 +320,7 @@ impl Pipeline {
                 listener,
                 replaced,
             } => {
-                if let Some(listener) = replaced {
-                    self.ended_unseen(*listener, event.time);
-                }
+                self.replaced(replaced, event.time);
                 match listener {
                     Some(listener) => self.closed(*event, *listener),
                     None => self.closed_unknown(*event),
@@ -369,8 +365,7 @@ impl Pipeline {
                 ..begin_of(&end)
             });
         }
-        let key = self.inventory.find(&end.socket).unwrap_or(end.socket.key);
-        if let Some(listener) = self.inventory.remove(key) {
+        if let Some(listener) = self.inventory.take(&end.socket) {
             self.closed(end, listener);
         }
     }

@@ -104,7 +104,7 @@ impl<T: Clone> Inventory<T> {
                 }
             }
             Kind::Unlisten => {
-                let listener = self.find(&event.socket).and_then(|key| self.remove(key)).map(Box::new);
+                let listener = self.take(&event.socket).map(Box::new);
                 let replaced = self.remove(event.socket.key).map(Box::new);
                 Change::Closed {
                     event: Box::new(event),
@@ -170,6 +170,11 @@ impl<T: Clone> Inventory<T> {
         let socket = &listener.opened.socket;
         self.by_inode.remove(&(socket.netns, socket.inode));
         Some(Arc::unwrap_or_clone(listener))
+    }
+
+    /// Takes out the listener that is this socket.
+    pub fn take(&mut self, socket: &Socket) -> Option<Listener<T>> {
+        self.find(socket).and_then(|key| self.remove(key))
     }
 
     /// Gives back room that is not needed now.

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     net::{TcpListener, UdpSocket},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -56,6 +57,16 @@ fn fields(line: &Value, expected: &[(&str, Value)]) -> Test {
     Ok(())
 }
 
+/// A program of busybox, where the tests have one, or else of the host.
+fn applet(name: &str) -> Command {
+    let Some(busybox) = std::env::var_os("PORTREEVE_BUSYBOX") else {
+        return Command::new(name);
+    };
+    let mut command = Command::new(busybox);
+    command.arg(name);
+    command
+}
+
 /// A process, which ends with this.
 struct Inner(Pid);
 
@@ -68,11 +79,8 @@ impl Drop for Inner {
 /// The iterator goes through the processes of the reader's pid namespace, and says nothing of the others.
 fn own_pids(backend: &str) -> Test {
     let before = TcpListener::bind(("127.0.0.1", 0))?;
-    let mut command = match std::env::var_os("PORTREEVE_BUSYBOX") {
-        Some(busybox) => std::process::Command::new(busybox),
-        None => std::process::Command::new("busybox"),
-    };
-    command.args(["unshare", "-p", "-f", "--mount-proc"]).arg(binary());
+    let mut command = applet("unshare");
+    command.args(["-p", "-f", "--mount-proc"]).arg(binary());
     command.args(["run", "--events=json", "--log.level=debug", "--backend", backend]);
     let (_folder, path) = file("agent.toml", EACH_SECOND)?;
     command.args(["--config.file", &path]);
@@ -340,15 +348,7 @@ struct Sleeper(std::process::Child);
 
 impl Sleeper {
     fn start() -> Result<Self, Box<dyn Error>> {
-        let mut command = match std::env::var_os("PORTREEVE_BUSYBOX") {
-            Some(busybox) => {
-                let mut command = std::process::Command::new(busybox);
-                command.arg("sleep");
-                command
-            }
-            None => std::process::Command::new("sleep"),
-        };
-        Ok(Self(command.arg("600").spawn()?))
+        Ok(Self(applet("sleep").arg("600").spawn()?))
     }
 
     fn pid(&self) -> u32 {

@@ -51,6 +51,16 @@ pub enum Blind {
     NotKnown(&'static str),
 }
 
+impl Blind {
+    /// Under which title it stands, and what it is.
+    const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotSeen(what) => ("not seen", what),
+            Self::NotKnown(what) => ("not known", what),
+        }
+    }
+}
+
 impl Cell {
     /// In the words of the table of kernels.
     pub fn words(&self) -> String {
@@ -58,19 +68,12 @@ impl Cell {
             Self::Passed => "pass".to_owned(),
             Self::Unavailable(reason) => format!("not there: {reason}"),
             Self::Partly(blind) => {
-                let words = |title, of: fn(&Blind) -> Option<&'static str>| {
-                    let words: Vec<_> = blind.iter().filter_map(of).collect();
+                let titles = ["not seen", "not known"].into_iter().filter_map(|title| {
+                    let parts = blind.iter().map(|blind| blind.parts());
+                    let words: Vec<_> = parts.filter(|(its, _)| *its == title).map(|(_, what)| what).collect();
                     (!words.is_empty()).then(|| format!("{title}: {}", words.join(", ")))
-                };
-                let seen = words("not seen", |blind| match blind {
-                    Blind::NotSeen(what) => Some(what),
-                    Blind::NotKnown(_) => None,
                 });
-                let known = words("not known", |blind| match blind {
-                    Blind::NotSeen(_) => None,
-                    Blind::NotKnown(what) => Some(what),
-                });
-                seen.into_iter().chain(known).collect::<Vec<_>>().join("; ")
+                titles.collect::<Vec<_>>().join("; ")
             }
         }
     }

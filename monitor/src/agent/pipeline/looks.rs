@@ -118,9 +118,7 @@ impl Pipeline {
         let Change::Opened { event, replaced } = self.inventory.apply(event) else {
             return false;
         };
-        if let Some(listener) = replaced {
-            self.ended_unseen(*listener, event.time);
-        }
+        self.replaced(replaced, event.time);
         self.opened(*event);
         true
     }
@@ -166,8 +164,15 @@ impl Pipeline {
         self.write(line);
     }
 
+    /// Tells the end of a listener, if there was one, whose memory another one has at this time.
+    pub(super) fn replaced(&mut self, listener: Option<Box<Listener<super::Known>>>, now: u64) {
+        if let Some(listener) = listener {
+            self.ended_unseen(*listener, now);
+        }
+    }
+
     /// Tells the end of a listener that nobody reported: it was found out at this time.
-    pub(super) fn ended_unseen(&mut self, listener: Listener<super::Known>, now: u64) {
+    fn ended_unseen(&mut self, listener: Listener<super::Known>, now: u64) {
         self.forget(&listener);
         self.remember_end(&listener, now, End::Found);
         let report = Report {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use workload::lines::read;
 use workload::plan::{Plan, Turn};
 
@@ -44,7 +44,7 @@ pub(super) struct Measured {
 /// of a boot whether a call takes a tenth longer, for one tool and not for another.
 ///
 /// # Errors
-/// Where a guest cannot be made, or none gives a turn.
+/// Where a guest cannot be made, or the first gives no turn. Where a later one breaks off, what there is stays.
 pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, workload: &Path) -> Result<Measured> {
     let mut programs = Programs::default();
     programs.program("payload/portreeve", agent);
@@ -80,34 +80,30 @@ pub(super) fn run(workspace: &Workspace, asked: &Asked<'_>, agent: &Path, worklo
         memory: 3072,
         limit: LIMIT,
     };
-    let mut all: Option<Measured> = None;
+    let mut measured = Measured {
+        version: String::new(),
+        turns: Vec::new(),
+        took: Duration::ZERO,
+        plan: Plan {
+            repetitions: asked.repetitions,
+            ..plan
+        },
+        broken_off: None,
+    };
     for repetition in 0..asked.repetitions {
         let ended = guest.boot(workspace, programs.clone())?;
-        let mut turns: Vec<Turn> = read(&ended.written)?;
-        if turns.is_empty() {
+        let turns: Vec<Turn> = read(&ended.written)?;
+        if turns.is_empty() && measured.turns.is_empty() {
             return Err(ended.gave_nothing());
         }
-        for turn in &mut turns {
-            turn.repetition = repetition;
-        }
-        match &mut all {
-            None => {
-                all = Some(Measured {
-                    version: ended.version,
-                    turns,
-                    took: ended.took,
-                    plan: plan.clone(),
-                    broken_off: ended.broken_off,
-                });
-            }
-            Some(measured) => {
-                measured.turns.extend(turns);
-                measured.took += ended.took;
-                measured.broken_off = measured.broken_off.take().or(ended.broken_off);
-            }
+        let numbered = turns.into_iter().map(|turn| Turn { repetition, ..turn });
+        measured.turns.extend(numbered);
+        measured.took += ended.took;
+        measured.version = ended.version;
+        if ended.broken_off.is_some() {
+            measured.broken_off = ended.broken_off;
+            break;
         }
     }
-    let mut measured = all.context("nothing was to be measured")?;
-    measured.plan.repetitions = asked.repetitions;
     Ok(measured)
 }
