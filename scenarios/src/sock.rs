@@ -65,6 +65,10 @@ pub fn me() -> Result<Value> {
         Some(path) => (path.to_owned(), "deleted"),
         None => (exe, "file"),
     };
+    // The name in brackets may hold anything, spaces too; what follows it begins with the third field.
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
+    let started = fields.split_whitespace().nth(22 - 3).unwrap_or_default();
     Ok(json!({
         "pid": number(&link("/proc/self")?)?,
         "tid": number(thread.rsplit('/').next().unwrap_or_default())?,
@@ -72,6 +76,8 @@ pub fn me() -> Result<Value> {
         "thread": name("/proc/thread-self/comm")?,
         "exe": exe,
         "exe_state": state,
+        // In ticks of the clock since boot.
+        "started": started.parse::<u64>().context("no start in /proc/self/stat")?,
         "uid": rustix::process::getuid().as_raw(),
     }))
 }

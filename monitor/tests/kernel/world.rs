@@ -11,6 +11,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use super::{
@@ -26,6 +28,9 @@ const OWN: std::ops::Range<u64> = 24_000..25_000;
 
 /// The port that is listened on in a network namespace which the process leaves at once.
 const DESERTED: u16 = 24_052;
+
+/// Nanoseconds of a tick of the clock, as user space sees it (USER_HZ).
+const TICK: i128 = 10_000_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -295,8 +300,23 @@ fn includes(line: &Value, expected: &Value) -> bool {
             .iter()
             .filter(|(key, _)| *key != "did")
             .all(|(key, value)| keys.get(key).is_some_and(|found| includes(found, value)) || may_be_missing(line, key)),
+        // A time that only one of the two says as people do.
+        (Value::String(time), Value::Number(ticks)) => ticks.as_u64().is_some_and(|ticks| is_at(time, ticks)),
         (line, expected) => line == expected,
     }
+}
+
+/// Whether a time is this one, which counts ticks of the clock since boot, each begun.
+fn is_at(time: &str, ticks: u64) -> bool {
+    let Ok(time) = time.parse::<Timestamp>() else {
+        return false;
+    };
+    let now = Timestamp::now().as_nanosecond();
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let since_boot = i128::from(since_boot.tv_sec) * 1_000_000_000 + i128::from(since_boot.tv_nsec);
+    let after_boot = time.as_nanosecond() - (now - since_boot);
+    // The two clocks were read one after the other, here and by the agent.
+    (-TICK..2 * TICK).contains(&(after_boot - i128::from(ticks) * TICK))
 }
 
 /// Of a connect or an accept the kernel side does not take the executable's path: where the process is gone before it is
