@@ -23,6 +23,8 @@ pub(super) struct Guest<'a> {
     pub(super) script: &'a str,
     /// Memory in MiB.
     pub(super) memory: u32,
+    /// How it runs.
+    pub(super) accelerator: Accelerator,
     /// After this it is ended.
     pub(super) limit: Duration,
 }
@@ -67,7 +69,7 @@ impl Guest<'_> {
             },
             busybox,
             memory: self.memory,
-            accelerator: Accelerator::Tcg,
+            accelerator: self.accelerator,
             limit: self.limit,
             folder: folder.join(format!("{}-{}", self.name, kernel.label)),
         };

@@ -34,6 +34,7 @@ use crate::command::{cargo, run};
 use crate::payload::{TARGET, static_cargo};
 use crate::say;
 use crate::setup::apt::is_root;
+use crate::vm::Accelerator;
 use crate::workspace::Workspace;
 
 /// Measures the agent on this machine's kernel, and the cost of its hooks and its looks in a guest, beside the figures to
@@ -54,13 +55,18 @@ pub(crate) struct BenchArgs {
     /// which most peers load, and 6.12 for `snapshot`].
     #[arg(long, value_name = "KERNEL")]
     guest: Option<String>,
+    /// How the guest of `kernel` and `snapshot` runs [default: tcg-counted for `kernel`, whose figures are then numbers of
+    /// instructions, and tcg for `snapshot`].
+    #[arg(long, value_enum)]
+    accel: Option<Accelerator>,
     /// Only tools whose name contains this, for `kernel`: `fexit, one`, `solisten`; only such crowds for `snapshot`: `1000
     /// processes`. Can be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// In how many guests each tool is started and measured for `kernel`, and how often each way is taken for `snapshot`.
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    repetitions: u32,
+    /// In how many guests each tool is started and measured for `kernel`, and how often each way is taken for `snapshot`
+    /// [default: 5; 1 where instructions are counted].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
     /// How many hosts `fleet` has; can be given several times [default: 250 and 500, from which 3,000 are worked out].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     hosts: Vec<u32>,
@@ -95,6 +101,9 @@ impl Part {
     const BY_DEFAULT: [Self; 5] = [Self::Latency, Self::Memory, Self::Start, Self::Churn, Self::Registry];
 }
 
+/// How often something is measured that takes another time each time.
+const REPETITIONS: u32 = 5;
+
 /// In the place of a guest's kernel: no guest.
 const NO_GUEST: &str = "none";
 
@@ -114,12 +123,20 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn measure(&mut self, part: Part) -> Result<()> {
         let guest = self.args.guest.as_deref();
+        let accelerator = |default| self.args.accel.unwrap_or(default);
         if part == Part::Kernel {
+            let accelerator = accelerator(Accelerator::TcgCounted);
+            let guests = if accelerator == Accelerator::TcgCounted {
+                1
+            } else {
+                REPETITIONS
+            };
             let asked = kernel::Asked {
                 kernel: guest.unwrap_or(kernel::KERNEL),
                 agent: self.args.agent.as_deref(),
                 beside: self.args.beside.as_deref(),
-                repetitions: self.args.repetitions,
+                accelerator,
+                repetitions: self.args.repetitions.unwrap_or(guests),
                 only: &self.args.only,
             };
             self.kernel = kernel::measure(self.workspace, &asked, &mut self.table)?;
@@ -129,7 +146,8 @@ impl Bench<'_> {
             let asked = snapshot::Asked {
                 kernel: guest.unwrap_or(snapshot::KERNEL),
                 agent: self.args.agent.as_deref(),
-                rounds: self.args.repetitions,
+                accelerator: accelerator(Accelerator::default()),
+                rounds: self.args.repetitions.unwrap_or(REPETITIONS),
                 only: &self.args.only,
             };
             self.snapshot = snapshot::measure(self.workspace, &asked, &mut self.table)?;

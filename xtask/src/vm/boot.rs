@@ -16,6 +16,9 @@ use crate::vm::initramfs::Initramfs;
 use crate::vm::programs::Programs;
 use crate::vm::systemd::Image;
 
+/// The processor that is emulated. Without `la57=off`, old kernels do not boot.
+const EMULATED: &str = "max,la57=off,erms=off,fsrm=off";
+
 /// A guest that is to be booted.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -181,12 +184,26 @@ impl Guest {
     fn qemu(&self, initramfs: &Path, status: &Path) -> Command {
         let mut qemu = Command::new("qemu-system-x86_64");
         match self.accelerator {
-            // Without la57=off, old kernels do not boot under emulation. One thread for both processors: with two of them, kernels
-            // that rewrite their own code died now and then, and two guests on two processors are slower that way.
-            Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off,erms=off,fsrm=off"]),
+            // One thread for both processors: with two of them, kernels that rewrite their own code died now and then, and two
+            // guests on two processors are slower that way.
+            Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=single", "-cpu", EMULATED]),
+            // With two processors it takes hours: each waits for the other until the next timer. Idle ones jump there.
+            Accelerator::TcgCounted => qemu.args([
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                EMULATED,
+            ]),
             Accelerator::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         };
-        qemu.args(["-smp", "2", "-m", &self.memory.to_string()]);
+        let processors = if self.accelerator == Accelerator::TcgCounted {
+            "1"
+        } else {
+            "2"
+        };
+        qemu.args(["-smp", processors, "-m", &self.memory.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel")
             .arg(&self.kernel.vmlinuz)

@@ -67,6 +67,9 @@ pub(crate) enum Accelerator {
     /// Emulation: works everywhere.
     #[default]
     Tcg,
+    /// Emulation of one processor, whose clock counts the instructions that it executes, one a nanosecond: what is measured
+    /// comes out the same each time.
+    TcgCounted,
     /// Hardware virtualisation.
     Kvm,
 }

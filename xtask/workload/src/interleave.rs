@@ -116,13 +116,16 @@ fn cells(plan: &Plan, kinds: &[Kind], mut rest: impl FnMut() -> Result<()>) -> R
     let mut cells = Vec::new();
     for kind in kinds {
         for (port, made) in &mut made {
-            let rounds = (0..plan.rounds).map(|_| round(*kind, MEASURED, plan.port(*port), plan.calls, made));
+            let mut rounds = Vec::new();
+            for _ in 0..plan.rounds {
+                rounds.push(round(*kind, MEASURED, plan.port(*port), plan.calls, made)?);
+                rest()?;
+            }
             cells.push(Cell {
                 kind: *kind,
                 port: *port,
-                rounds: rounds.collect::<Result<_>>()?,
+                rounds,
             });
-            rest()?;
         }
     }
     Ok((cells, made))

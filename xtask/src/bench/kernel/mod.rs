@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::table::Table;
 use super::{NO_GUEST, build_static};
 use crate::say;
+use crate::vm::Accelerator;
 use crate::workspace::Workspace;
 
 /// The kernel on which most peers load.
@@ -27,6 +28,8 @@ pub(super) const KERNEL: &str = "6.1";
 pub(super) struct Asked<'a> {
     /// Label of the guest's kernel.
     pub(super) kernel: &'a str,
+    /// How the guest runs.
+    pub(super) accelerator: Accelerator,
     /// A static agent, if one is given.
     pub(super) agent: Option<&'a Path>,
     /// Another one, to compare it with.
@@ -55,8 +58,8 @@ pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Tabl
         return Ok(json!({ "native": native }));
     }
     say!(
-        "    in {} guests with kernel {}, one after the other: this takes a quarter of an hour",
-        asked.repetitions,
+        "    in {} with kernel {}: one takes two minutes",
+        guests(asked.repetitions),
         asked.kernel
     );
     let turns = match guest::run(workspace, asked, agent, &workload) {
@@ -70,4 +73,9 @@ pub(super) fn measure(workspace: &Workspace, asked: &Asked<'_>, table: &mut Tabl
         }
     };
     Ok(json!({ "native": native, "guest": turns }))
+}
+
+/// How many guests, in words for people.
+fn guests(count: u32) -> String {
+    format!("{count} guest{}", if count == 1 { "" } else { "s" })
 }

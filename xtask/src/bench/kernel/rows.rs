@@ -7,28 +7,54 @@ use workload::plan::{Cost, Port, Turn};
 
 use super::figures::{Figure, What, bare, costs, figure, refusal, told};
 use super::guest::Measured;
+use super::guests;
 use super::tools::{backends, is_ours, with_all_ports, with_one_port};
 use crate::bench::sample::{Shown, Spread};
 use crate::bench::table::{Table, mebibytes};
 
+/// What the guest's clock counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Nanoseconds,
+    /// As many as it would take at one a nanosecond.
+    Instructions,
+}
+
+impl Unit {
+    fn shown(self, count: f64) -> String {
+        match self {
+            Self::Nanoseconds => Shown(Duration::from_secs_f64((count / 1e9).max(0.0))).to_string(),
+            Self::Instructions => format!("{count:.0} instr."),
+        }
+    }
+}
+
 /// Adds everything that a guest measured.
 pub(super) fn add(measured: &Measured, table: &mut Table) {
     let Measured {
-        version, turns, plan, ..
+        version,
+        unit,
+        turns,
+        plan,
+        ..
     } = measured;
     table.plain(
         "in guests",
         Shown(measured.took).to_string(),
         format!(
-            "kernel {version}, emulated; a call with the tool / without, median of {} guests, each time beside the calls right \
-             before and after it",
-            plan.repetitions
+            "kernel {version}, emulated, {} counted; a call with the tool / without, each time beside the calls right before and \
+             after it; median of {}",
+            match unit {
+                Unit::Nanoseconds => "time is",
+                Unit::Instructions => "instructions are",
+            },
+            guests(plan.repetitions)
         ),
     );
     let names: Vec<&str> = plan.tools.iter().map(|tool| tool.name.as_str()).collect();
     for kind in Kind::ALL {
         for port in Port::ALL {
-            calls(turns, &names, kind, port, table);
+            calls(measured, &names, kind, port, table);
         }
     }
     for backend in backends() {
@@ -43,17 +69,18 @@ pub(super) fn add(measured: &Measured, table: &mut Table) {
 }
 
 /// One call on one port: bare, with the agent in each way, with each peer.
-fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Table) {
+fn calls(measured: &Measured, names: &[&str], kind: Kind, port: Port, table: &mut Table) {
+    let Measured { unit, turns, .. } = measured;
     let Some(without) = bare(turns, kind, port, What::Median) else {
         return;
     };
     table.plain(
         &format!("{}, {} port: bare", kind.name(), port.name()),
-        Shown(nanoseconds(without.median)).to_string(),
+        unit.shown(without.median),
         format!(
             "{} to {}, {} times",
-            Shown(nanoseconds(without.least)),
-            Shown(nanoseconds(without.greatest)),
+            unit.shown(without.least),
+            unit.shown(without.greatest),
             without.times
         ),
     );
@@ -90,9 +117,9 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
                 peer: cheapest.map(|peer| ("half a peer", 1.0 + (peer.ratio.median - 1.0).max(0.0) / 2.0)),
             }
         };
-        let more = more(turns, name, kind, port, figure);
+        let more = more(measured, name, kind, port, figure);
         let what = format!("  {name}");
-        let shown = format!("{:.2}", figure.ratio.median);
+        let shown = format!("{:.3}", figure.ratio.median);
         // What a backend does not see costs nothing, and meets no target.
         let sees = told(turns, name, kind, Port::Named).is_some_and(|(_, lines)| lines > 0);
         match goal.shown().filter(|_| sees) {
@@ -103,8 +130,8 @@ fn calls(turns: &[Turn], names: &[&str], kind: Kind, port: Port, table: &mut Tab
     for (name, figure) in &peers {
         table.plain(
             &format!("  {name}"),
-            format!("{:.2}", figure.ratio.median),
-            more(turns, name, kind, port, figure),
+            format!("{:.3}", figure.ratio.median),
+            more(measured, name, kind, port, figure),
         );
     }
 }
@@ -121,9 +148,9 @@ struct Goal {
 impl Goal {
     fn shown(self) -> Option<String> {
         match (self.fixed, self.peer) {
-            (Some(fixed), Some((peer, limit))) => Some(format!("≤ {fixed:.2}, {peer} ≤ {limit:.2}")),
+            (Some(fixed), Some((peer, limit))) => Some(format!("≤ {fixed:.2}, {peer} ≤ {limit:.3}")),
             (Some(fixed), None) => Some(format!("≤ {fixed:.2}")),
-            (None, Some((peer, limit))) => Some(format!("{peer} ≤ {limit:.2}")),
+            (None, Some((peer, limit))) => Some(format!("{peer} ≤ {limit:.3}")),
             (None, None) => None,
         }
     }
@@ -152,10 +179,11 @@ fn fixed_target(kind: Kind, port: Port) -> Option<f64> {
     }
 }
 
-fn more(turns: &[Turn], name: &str, kind: Kind, port: Port, found: &Figure) -> String {
+fn more(measured: &Measured, name: &str, kind: Kind, port: Port, found: &Figure) -> String {
+    let Measured { unit, turns, .. } = measured;
     let mut parts = vec![
         format!("{} of {}", range(&found.ratio), found.ratio.times),
-        added(found.added.median),
+        added(*unit, found.added.median),
     ];
     if let Some(mean) = figure(turns, name, kind, port, What::Mean) {
         parts.push(format!("mean {:.2} ({})", mean.ratio.median, range(&mean.ratio)));
@@ -165,7 +193,7 @@ fn more(turns: &[Turn], name: &str, kind: Kind, port: Port, found: &Figure) -> S
             "with close {:.2} ({}), {}",
             close.ratio.median,
             range(&close.ratio),
-            added(close.added.median)
+            added(*unit, close.added.median)
         ));
     }
     parts.push(match told(turns, name, kind, port) {
@@ -250,13 +278,9 @@ fn range(spread: &Spread) -> String {
     format!("{:.2}–{:.2}", spread.least, spread.greatest)
 }
 
-fn added(more: f64) -> String {
+fn added(unit: Unit, more: f64) -> String {
     let sign = if more < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", Shown(nanoseconds(more.abs())))
-}
-
-fn nanoseconds(count: f64) -> Duration {
-    Duration::from_secs_f64((count / 1e9).max(0.0))
+    format!("{sign}{}", unit.shown(more.abs()))
 }
 
 #[cfg(test)]
@@ -264,7 +288,7 @@ mod tests {
     use workload::calls::Kind;
     use workload::plan::Port;
 
-    use super::{Goal, added, fixed_target};
+    use super::{Goal, Unit, added, fixed_target};
 
     #[test]
     fn both_goals_must_be_met_where_there_are_both() {
@@ -272,7 +296,7 @@ mod tests {
             fixed: fixed_target(Kind::Bind, Port::Other),
             peer: Some(("half a peer", 1.4)),
         };
-        assert_eq!(goal.shown().as_deref(), Some("≤ 1.50, half a peer ≤ 1.40"));
+        assert_eq!(goal.shown().as_deref(), Some("≤ 1.50, half a peer ≤ 1.400"));
         assert!(goal.is_met(1.4) && !goal.is_met(1.45) && !goal.is_met(1.6));
     }
 
@@ -287,7 +311,8 @@ mod tests {
 
     #[test]
     fn what_a_call_takes_longer_is_shown_with_its_sign() {
-        assert_eq!(added(3_210.0), "+3.21 µs");
-        assert_eq!(added(-40.0), "−0.04 µs");
+        assert_eq!(added(Unit::Nanoseconds, 3_210.0), "+3.21 µs");
+        assert_eq!(added(Unit::Nanoseconds, -40.0), "−0.04 µs");
+        assert_eq!(added(Unit::Instructions, 1_056.0), "+1056 instr.");
     }
 }

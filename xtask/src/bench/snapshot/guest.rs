@@ -85,6 +85,7 @@ pub(super) fn run(
         name: "snapshot",
         script: SCRIPT,
         memory: if most > MANY { MORE_MEMORY } else { MEMORY },
+        accelerator: asked.accelerator,
         limit: LIMIT,
     };
     let ended = guest.boot(workspace, programs)?;

@@ -19,6 +19,7 @@ use workload::snapshot::{Crowd, Plan, Said};
 
 use super::table::Table;
 use super::{NO_GUEST, build_static};
+use crate::vm::Accelerator;
 use crate::workspace::Workspace;
 
 /// A kernel on which everything loads that a look can use.
@@ -28,6 +29,8 @@ pub(super) const KERNEL: &str = "6.12";
 pub(super) struct Asked<'a> {
     /// Label of the guest's kernel.
     pub(super) kernel: &'a str,
+    /// How the guest runs.
+    pub(super) accelerator: Accelerator,
     /// A static agent, if one is given.
     pub(super) agent: Option<&'a Path>,
     /// How often each way is taken.
