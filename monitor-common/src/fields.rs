@@ -23,7 +23,6 @@ macro_rules! for_each_kernel_field {
             bytes SOCK_PEER_V4: "sock_common", "skc_daddr";
             bytes SOCK_PEER_V6: "sock_common", "skc_v6_daddr";
             bytes SOCK_NET: "sock_common", "skc_net";
-            bytes SOCK_INTERFACE: "sock_common", "skc_bound_dev_if";
             bytes SOCK_COOKIE: "sock_common", "skc_cookie";
             bits SOCK_V6ONLY: "sock_common", "skc_ipv6only";
             bits SOCK_REUSEPORT: "sock_common", "skc_reuseport";

@@ -3,27 +3,29 @@
 use core::mem::{align_of, offset_of, size_of};
 
 /// A TCP socket started to listen, or the stack refused it.
-pub const KIND_LISTEN: u32 = 1;
+pub const KIND_LISTEN: u16 = 1;
 /// A socket that had been reported as listening stopped.
-pub const KIND_UNLISTEN: u32 = 2;
+pub const KIND_UNLISTEN: u16 = 2;
 /// A socket was bound, or the stack refused it. A UDP socket that was bound counts as a listener until it is closed or
 /// connected.
-pub const KIND_BIND: u32 = 3;
+pub const KIND_BIND: u16 = 3;
 /// A connection was tried, and its outcome is known. For UDP: a peer was set, nothing was sent.
-pub const KIND_CONNECT: u32 = 4;
+pub const KIND_CONNECT: u16 = 4;
 /// A connection was taken from a listener's queue.
-pub const KIND_ACCEPT: u32 = 5;
+pub const KIND_ACCEPT: u16 = 5;
+
+// Where a bit of the kernel's gives a flag, the flag is the same bit where it can be: nothing is to be moved then.
 
 /// The port was chosen by the kernel: the socket was bound to port 0, or not bound at all.
-pub const FLAG_AUTOMATIC: u32 = 1 << 0;
+pub const FLAG_AUTOMATIC: u32 = 1 << 3;
 /// IPV6_V6ONLY is set, so an IPv6 socket takes no IPv4 connections.
-pub const FLAG_V6ONLY: u32 = 1 << 1;
+pub const FLAG_V6ONLY: u32 = 1 << 0;
 /// SO_REUSEPORT is set.
 pub const FLAG_REUSEPORT: u32 = 1 << 2;
 /// The task that called is a kernel thread (`PF_KTHREAD`).
-pub const FLAG_KERNEL_THREAD: u32 = 1 << 3;
+pub const FLAG_KERNEL_THREAD: u32 = 1 << 21;
 /// The socket belongs to the kernel (`sk_kern_sock`), whoever's task created it.
-pub const FLAG_KERNEL_SOCKET: u32 = 1 << 4;
+pub const FLAG_KERNEL_SOCKET: u32 = 1 << 1;
 /// The hook fires before the result is known: [`Record::result`] says nothing, and for an automatic port
 /// [`Record::port`] is 0.
 pub const FLAG_UNCONFIRMED: u32 = 1 << 5;
@@ -86,8 +88,6 @@ pub struct Record {
     pub start_time: u64,
     /// Inode of the opener's executable; 0 for a kernel thread.
     pub exe_inode: u64,
-    /// `KIND_*`.
-    pub kind: u32,
     /// `FLAG_*`, or-ed.
     pub flags: u32,
     /// Inode of the socket's network namespace.
@@ -102,16 +102,15 @@ pub struct Record {
     pub result: i32,
     /// Backlog that `listen()` asked for, after the kernel's limit.
     pub backlog: u32,
-    /// Index of the interface that the socket is bound to; 0 for none.
-    pub interface: u32,
-    /// Process id of the task that caused this event, in the initial pid namespace: the opener's own but for an
-    /// unlisten.
+    /// Process id of the task that ends a listener, in the initial pid namespace. Of every other event it says nothing.
     pub holder_tgid: u32,
     /// Device of the opener's executable, as the kernel numbers it (`s_dev`: 12 bits of major, 20 of minor).
     pub exe_device: u32,
+    /// `KIND_*`.
+    pub kind: u16,
     /// Bytes that follow the record: the names of the opener's executable and of the folders above it, in this order,
     /// each with its NUL. 0 where the path was not taken.
-    pub path_bytes: u32,
+    pub path_bytes: u16,
     /// Address family: 2 (`AF_INET`) or 10 (`AF_INET6`).
     pub family: u16,
     /// IP protocol: 6 for TCP, 17 for UDP.
@@ -131,7 +130,7 @@ pub struct Record {
     pub comm: Bytes16,
     /// Name of the opener's thread.
     pub thread: Bytes16,
-    /// Name of the process that caused this event: the opener's own but for an unlisten.
+    /// Name of the process that ends a listener. Of every other event it says nothing.
     pub holder_comm: Bytes16,
 }
 
@@ -141,7 +140,7 @@ impl Record {
 }
 
 const _: () = {
-    assert!(Record::SIZE == 200);
+    assert!(Record::SIZE == 192);
     assert!(align_of::<Record>() == 8);
     assert!(offset_of!(Record, time) == 0);
     assert!(offset_of!(Record, opened) == 8);
@@ -151,25 +150,24 @@ const _: () = {
     assert!(offset_of!(Record, cgroup) == 40);
     assert!(offset_of!(Record, start_time) == 48);
     assert!(offset_of!(Record, exe_inode) == 56);
-    assert!(offset_of!(Record, kind) == 64);
-    assert!(offset_of!(Record, flags) == 68);
-    assert!(offset_of!(Record, netns) == 72);
-    assert!(offset_of!(Record, tgid) == 76);
-    assert!(offset_of!(Record, tid) == 80);
-    assert!(offset_of!(Record, uid) == 84);
-    assert!(offset_of!(Record, result) == 88);
-    assert!(offset_of!(Record, backlog) == 92);
-    assert!(offset_of!(Record, interface) == 96);
-    assert!(offset_of!(Record, holder_tgid) == 100);
-    assert!(offset_of!(Record, exe_device) == 104);
-    assert!(offset_of!(Record, path_bytes) == 108);
-    assert!(offset_of!(Record, family) == 112);
-    assert!(offset_of!(Record, protocol) == 114);
-    assert!(offset_of!(Record, port) == 116);
-    assert!(offset_of!(Record, peer_port) == 118);
-    assert!(offset_of!(Record, address) == 120);
-    assert!(offset_of!(Record, peer_address) == 136);
-    assert!(offset_of!(Record, comm) == 152);
-    assert!(offset_of!(Record, thread) == 168);
-    assert!(offset_of!(Record, holder_comm) == 184);
+    assert!(offset_of!(Record, flags) == 64);
+    assert!(offset_of!(Record, netns) == 68);
+    assert!(offset_of!(Record, tgid) == 72);
+    assert!(offset_of!(Record, tid) == 76);
+    assert!(offset_of!(Record, uid) == 80);
+    assert!(offset_of!(Record, result) == 84);
+    assert!(offset_of!(Record, backlog) == 88);
+    assert!(offset_of!(Record, holder_tgid) == 92);
+    assert!(offset_of!(Record, exe_device) == 96);
+    assert!(offset_of!(Record, kind) == 100);
+    assert!(offset_of!(Record, path_bytes) == 102);
+    assert!(offset_of!(Record, family) == 104);
+    assert!(offset_of!(Record, protocol) == 106);
+    assert!(offset_of!(Record, port) == 108);
+    assert!(offset_of!(Record, peer_port) == 110);
+    assert!(offset_of!(Record, address) == 112);
+    assert!(offset_of!(Record, peer_address) == 128);
+    assert!(offset_of!(Record, comm) == 144);
+    assert!(offset_of!(Record, thread) == 160);
+    assert!(offset_of!(Record, holder_comm) == 176);
 };

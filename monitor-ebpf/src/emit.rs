@@ -7,8 +7,8 @@ use core::{
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use monitor_common::{
-    KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT, LOST_LISTEN,
-    LOST_UNLISTEN, Record,
+    FLAG_PATH_CUT, KIND_ACCEPT, KIND_BIND, KIND_CONNECT, KIND_UNLISTEN, LOST_ACCEPT, LOST_BIND, LOST_CONNECT,
+    LOST_LISTEN, LOST_UNLISTEN, Record,
 };
 
 use crate::{
@@ -108,10 +108,6 @@ impl Paper {
     /// Sends the record with the path of the opener's executable behind it.
     #[inline(always)]
     pub fn emit_with_path(&mut self, executable: &Executable) {
-        if executable.is_none() {
-            self.emit();
-            return;
-        }
         let length = self.write_path(executable);
         // SAFETY: so many bytes are the record and its names.
         unsafe {
@@ -127,8 +123,9 @@ impl Paper {
     pub fn write_path(&mut self, executable: &Executable) -> usize {
         // SAFETY: the names are `ROOM` bytes, and lie right behind the record.
         unsafe {
-            let flags = executable.write_path((&raw mut self.names).cast(), &raw mut self.record.path_bytes);
-            self.record.flags |= flags;
+            if !executable.write_path((&raw mut self.names).cast(), &raw mut self.record.path_bytes) {
+                self.record.flags |= FLAG_PATH_CUT;
+            }
             Record::SIZE + place(ptr::read_volatile(&raw const self.record.path_bytes) as usize)
         }
     }
@@ -146,16 +143,15 @@ pub fn emit(record: &Record) {
 /// all that lay there before.
 #[inline(always)]
 fn wake(time: u64) -> u64 {
+    const { assert!(BPF_RB_NO_WAKEUP == 1) };
     // SAFETY: an integer, which is written whole.
-    if time < unsafe { ptr::read_volatile(ATTENTION.as_ptr()) } {
-        u64::from(BPF_RB_NO_WAKEUP)
-    } else {
-        0
-    }
+    let until = unsafe { ptr::read_volatile(ATTENTION.as_ptr()) };
+    // 1 where it is later: neither has the highest bit, and without a branch this is two instructions.
+    time.wrapping_sub(until) >> 63
 }
 
 #[inline(always)]
-fn lost(kind: u32) {
+fn lost(kind: u16) {
     match kind {
         KIND_UNLISTEN => count_loss::<LOST_UNLISTEN>(),
         KIND_BIND => count_loss::<LOST_BIND>(),

@@ -308,7 +308,9 @@ fn udp_connect6_return(ctx: RetProbeContext) -> u32 {
 /// match-proto:v5.10:include/trace/events/sock.h:inet_sock_set_state(const struct sock *, const int, const int)
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn connect_outcome(ctx: BtfTracePointContext) -> i32 {
-    connect::ended::<Typed>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if connect::is_end(ctx.arg(1), ctx.arg(2)) {
+        outcome(ctx.arg(0), ctx.arg(2));
+    }
     0
 }
 
@@ -319,7 +321,9 @@ fn connect_outcome(ctx: BtfTracePointContext) -> i32 {
 fn connect_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     connect::began::<Typed>(sk, new);
-    connect::ended::<Typed>(sk, old, new);
+    if connect::is_end(old, new) {
+        outcome(sk, new);
+    }
     0
 }
 
@@ -331,8 +335,17 @@ fn set_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     listen::changed::<Typed, _>(&ctx, sk, old, new);
     connect::began::<Typed>(sk, new);
-    connect::ended::<Typed>(sk, old, new);
+    if connect::is_end(old, new) {
+        outcome(sk, new);
+    }
     0
+}
+
+/// A function of its own: a program saves what registers it uses whenever it runs, and most changes of a state are none that
+/// is told of.
+#[inline(never)]
+fn outcome(sk: *const u8, new: u32) {
+    connect::ended::<Typed>(sk, new);
 }
 
 // The snapshot.

@@ -165,6 +165,18 @@ pub fn are_calls_under_way<const CALL: usize>() -> bool {
     }
 }
 
+/// Whether a connect may wait for its outcome in the map. Most often none does, and to look for one costs as much as ten
+/// loads.
+#[inline(always)]
+pub fn do_connects_wait() -> bool {
+    let counters = COUNTERS.as_ptr();
+    // SAFETY: within the map's value, of integers that each CPU adds to at once.
+    unsafe {
+        ptr::read_volatile(&raw const (*counters).connects_stored)
+            != ptr::read_volatile(&raw const (*counters).connects_ended)
+    }
+}
+
 /// Counts a connect that waits for its outcome in the map.
 #[inline(always)]
 pub fn count_connect_stored() {

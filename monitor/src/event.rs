@@ -26,11 +26,11 @@ pub enum Kind {
     /// A connection was accepted.
     Accept,
     /// A kind that this version does not know.
-    Unknown(u32),
+    Unknown(u16),
 }
 
-impl From<u32> for Kind {
-    fn from(kind: u32) -> Self {
+impl From<u16> for Kind {
+    fn from(kind: u16) -> Self {
         match kind {
             KIND_LISTEN => Self::Listen,
             KIND_UNLISTEN => Self::Unlisten,
@@ -240,8 +240,6 @@ pub struct Socket {
     pub kernel: bool,
     /// Backlog of `listen()`.
     pub backlog: u32,
-    /// Index of the interface it is bound to; 0 for none.
-    pub interface: u32,
 }
 
 impl Socket {
@@ -276,7 +274,7 @@ pub struct Event {
     pub opener: Actor,
     /// Id of the opener's cgroup (v2).
     pub cgroup: u64,
-    /// Process id and name of who caused this event: for an unlisten the last holder.
+    /// Process id and name of who caused this event: for an unlisten the last holder, else the opener.
     pub holder: (u32, String),
     /// For an unlisten: its hook knows that it had listened. See [`Event::had_listened`].
     pub listened: bool,

@@ -71,6 +71,7 @@ fn taken<A: Access>(listener: &Sock<A>, child: &Sock<A>) {
     };
     let record = &mut draft.record;
     describe(record, KIND_ACCEPT, &Seen::of(listener, &listener.common()));
+    record.result = 0;
     let child = child.common();
     record.peer_port = child.peer_port();
     record.peer_address = child.peer_address(record.family);

@@ -19,6 +19,9 @@ use crate::{
     maps::{BOUND_UDP, count_loss, count_run},
 };
 
+/// `BPF_NOEXIST`: insert only what is not there.
+const NOEXIST: u64 = 1;
+
 /// Whether a bind of this socket to this address may be reported once it has returned. Only the return knows which port
 /// 0 became.
 #[inline(always)]
@@ -117,6 +120,20 @@ fn udp_ended(socket: u64, reason: u32) {
         emit(record);
     }
     let _ = BOUND_UDP.remove(socket);
+}
+
+/// Keeps a UDP socket that no hook has seen.
+#[inline(always)]
+pub fn remember(record: &Record) {
+    // SAFETY: a record in a map, read as it is.
+    let known = unsafe { BOUND_UDP.get(record.socket) }.map(|known| known.inode);
+    // One that is there was bound before the agent looked, and is known better; unless it is of one that had the same memory
+    // and ended unseen.
+    let _ = match known {
+        Some(inode) if inode == record.inode => return,
+        Some(_) => BOUND_UDP.insert(record.socket, record, 0),
+        None => BOUND_UDP.insert(record.socket, record, NOEXIST),
+    };
 }
 
 /// Whether a UDP socket counts as a listener.

@@ -11,12 +11,12 @@ use crate::{
     emit::{Draft, Slot, emit},
     filter,
     kernel::{
-        Access, number,
+        Access,
         sock::{Fields, IPPROTO_TCP, IPPROTO_UDP, Sock},
         sockaddr::SockAddr,
         task,
     },
-    maps::{CONNECT_PLACES, CONNECTS, count_connect_ended, count_connect_stored, count_run},
+    maps::{CONNECT_PLACES, CONNECTS, count_connect_ended, count_connect_stored, count_run, do_connects_wait},
 };
 
 /// `ECANCELED`: the connection was given up before there was an answer.
@@ -64,23 +64,31 @@ pub fn began<A: Access>(sk: *const u8, new: u32) {
     store(Slot::SetState, &sock, FLAG_ERRNO_UNKNOWN);
 }
 
-/// The state of some socket changes: from where a connection begins to ESTABLISHED, or to CLOSE or FIN_WAIT1 where it ends
+/// Whether some socket's state changes from where a connection begins to ESTABLISHED, or to CLOSE or FIN_WAIT1 where it ends
 /// before. A self-connect goes through SYN_RECV, as every connection that comes in does.
 #[inline(always)]
-pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
-    let is_begun = old == state::SYN_SENT || old == state::SYN_RECV;
-    let is_over = new == state::CLOSE || new == state::FIN_WAIT1;
-    if !is_begun || (new != state::ESTABLISHED && !is_over) {
-        return;
-    }
+pub fn is_end(old: u32, new: u32) -> bool {
+    (old == state::SYN_SENT || old == state::SYN_RECV) && (new == state::ESTABLISHED || is_over(new))
+}
+
+#[inline(always)]
+fn is_over(new: u32) -> bool {
+    new == state::CLOSE || new == state::FIN_WAIT1
+}
+
+/// The state of some socket changes so: see [`is_end`].
+#[inline(always)]
+pub fn ended<A: Access>(sk: *const u8, new: u32) {
     let sock = Sock::<A>::new(sk);
     if !filter::passes(sock.peer_port(), WATCH_CONNECT) {
         return;
     }
-    let key = number(sock.address());
+    let key = sock.address_of();
     let place = CONNECT_PLACES.find(key);
     let record = match &place {
         Some(place) => place.kept(),
+        // Whoever stored it had the socket's lock, and had counted it by then.
+        None if !do_connects_wait() => return,
         None => match CONNECTS.get_ptr_mut(key) {
             Some(record) => record,
             None => return,
@@ -95,7 +103,7 @@ pub fn ended<A: Access>(sk: *const u8, old: u32, new: u32) {
     record.port = sock.source_port();
     let is_unknown = record.flags & FLAG_ERRNO_UNKNOWN != 0;
     record.flags &= !FLAG_ERRNO_UNKNOWN;
-    if is_over {
+    if is_over(new) {
         let error = sock.error();
         record.result = if error == 0 { -ECANCELED } else { -error };
         // Where the call itself fails, no SYN has left. Whoever gives up waits for the answer to one, or closes.
@@ -124,6 +132,7 @@ pub fn udp_returned<A: Access>(slot: Slot, sk: *const u8, address: *const u8, re
             count_run::<HOOK_CONNECT>();
             if let Some(mut draft) = Draft::of(slot) {
                 describe(&mut draft.record, KIND_CONNECT, &Seen::of(&sock, &sock.common()));
+                draft.record.result = 0;
                 draft.emit();
             }
         }
@@ -165,7 +174,7 @@ fn failed<A: Access>(slot: Slot, sock: &Sock<A>, address: *const u8, result: i32
 #[inline(always)]
 fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
     count_run::<HOOK_CONNECT>();
-    let place = CONNECT_PLACES.claim(number(sock.address()));
+    let place = CONNECT_PLACES.claim(sock.address_of());
     let mut draft = None;
     let record = match &place {
         // SAFETY: the place is this connect's.
@@ -177,6 +186,7 @@ fn store<A: Access>(slot: Slot, sock: &Sock<A>, flags: u32) {
     };
     describe(record, KIND_CONNECT, &Seen::of(sock, &sock.common()));
     record.flags |= flags;
+    record.result = 0;
     if place.is_some() {
         return;
     }

@@ -10,7 +10,7 @@ use crate::{
     emit::emit,
     filter,
     kernel::{
-        Access, Probed, number,
+        Access, Probed,
         sock::{IPPROTO_TCP, Sock},
         task,
     },
@@ -39,7 +39,7 @@ pub fn is_listening(sk: *const u8) -> bool {
 pub fn stopped(sk: *const u8) -> u32 {
     count_run::<HOOK_UNLISTEN>();
     // Of a socket that was not reported nothing is said.
-    if let Some(mut reported) = listeners::Reported::find(number(sk)) {
+    if let Some(mut reported) = listeners::Reported::find(sk as u64) {
         end(reported.record());
         emit(reported.record());
         reported.forget();
@@ -62,7 +62,7 @@ pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new:
     } else if old == state::LISTEN && new == state::CLOSE {
         // A change from LISTEN to anything else is a child's, one for each connection.
         count_run::<HOOK_UNLISTEN>();
-        let Some(mut reported) = listeners::Reported::find(number(sk)) else {
+        let Some(mut reported) = listeners::Reported::find(sk as u64) else {
             return;
         };
         let record = reported.record();
@@ -91,7 +91,7 @@ fn started<A: Access, C: EbpfContext>(ctx: &C, sock: &Sock<A>, amend: impl Fn(&m
     if seen.protocol != IPPROTO_TCP || !filter::passes(seen.port, WATCH_LISTEN) {
         return;
     }
-    let socket = number(sock.address());
+    let socket = sock.address_of();
     let Some(mut entry) = listeners::Entry::of(socket) else {
         return;
     };

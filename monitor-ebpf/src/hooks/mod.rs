@@ -10,7 +10,7 @@ pub mod listeners;
 pub mod places;
 pub mod snapshot;
 
-use monitor_common::{FLAG_KERNEL_THREAD, KIND_CONNECT, KIND_LISTEN, Record};
+use monitor_common::{KIND_CONNECT, KIND_LISTEN, Record};
 
 use crate::kernel::{
     Access, HAVE_TASK, Probed, Typed,
@@ -65,24 +65,25 @@ impl<'a, A: Access> Seen<'a, A> {
     }
 }
 
-/// Writes all that a socket and the task that acts on it tell, for an event that happens now. Gives what the task executes.
+/// Writes all that a socket and the task that acts on it tell, for an event that happens now, but for the result. Gives what
+/// the task executes.
 #[inline(always)]
-fn describe<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>) -> Executable {
-    describe_socket(record, kind, seen);
+fn describe<A: Access>(record: &mut Record, kind: u16, seen: &Seen<'_, A>) -> Executable {
+    let flags = describe_socket(record, kind, seen);
     // Plain loads where the kernel allows them: half of what this function costs is calls of helpers.
     if HAVE_TASK.load() != 0 {
-        name_opener(record, &Task::<Typed>::current())
+        name_opener(record, flags, &Task::<Typed>::current())
     } else {
-        name_opener(record, &Task::<Probed>::current())
+        name_opener(record, flags, &Task::<Probed>::current())
     }
 }
 
-/// Writes what the socket alone tells, and that it happens now.
+/// Writes what the socket alone tells, and that it happens now; but for the result, and for its flags, which it gives.
 #[inline(always)]
-fn describe_socket<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>) {
+fn describe_socket<A: Access>(record: &mut Record, kind: u16, seen: &Seen<'_, A>) -> u32 {
     let Seen { sock, common, .. } = seen;
-    let family = common.family();
     let time = task::boot_time();
+    let family = common.family();
     let (inode, mptcp) = sock.file();
     record.time = time;
     record.opened = time;
@@ -90,12 +91,9 @@ fn describe_socket<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>
     record.cookie = common.cookie();
     record.inode = inode;
     record.kind = kind;
-    record.flags = sock.flags() | common.flags() | mptcp;
-    record.netns = common.netns();
-    record.result = 0;
-    record.backlog = if kind == KIND_LISTEN { sock.backlog() } else { 0 };
-    record.interface = common.interface();
     record.path_bytes = 0;
+    record.netns = common.netns();
+    record.backlog = if kind == KIND_LISTEN { sock.backlog() } else { 0 };
     record.family = family;
     record.protocol = seen.protocol;
     record.port = seen.port;
@@ -105,11 +103,12 @@ fn describe_socket<A: Access>(record: &mut Record, kind: u32, seen: &Seen<'_, A>
         record.peer_port = common.peer_port();
         record.peer_address = common.peer_address(family);
     }
+    sock.flags() | common.flags() | mptcp
 }
 
-/// Writes who acts.
+/// Writes who acts, and all flags: with these.
 #[inline(always)]
-fn name_opener<A: Access>(record: &mut Record, opener: &Task<A>) -> Executable
+fn name_opener<A: Access>(record: &mut Record, flags: u32, opener: &Task<A>) -> Executable
 where
     Task<A>: Running,
 {
@@ -119,18 +118,16 @@ where
     record.tgid = ids.tgid;
     record.tid = ids.tid;
     record.uid = opener.uid();
-    record.holder_tgid = ids.tgid;
     let name = opener.process_name();
     record.comm = name;
-    record.holder_comm = name;
-    record.thread = if opener.is_leader() { name } else { opener.thread_name() };
-    let executable = if opener.is_kernel_thread() {
-        record.flags |= FLAG_KERNEL_THREAD;
-        Executable::none()
+    record.thread = if ids.tid == ids.tgid {
+        name
     } else {
-        opener.executable()
+        opener.thread_name()
     };
-    record.flags |= executable.flags;
+    // A thread of the kernel has none, which reads as zeroes, or that of the process whose memory it works in.
+    let executable = opener.executable();
+    record.flags = flags | opener.flags() | executable.flags;
     record.exe_inode = executable.inode;
     record.exe_device = executable.device;
     executable

@@ -13,7 +13,7 @@ use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
 use crate::{
     atomic,
-    kernel::{cut, unknown},
+    kernel::{cut, lower_half, unknown},
     maps::Global,
 };
 
@@ -79,13 +79,11 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
     /// host would be the first to touch a page of it.
     #[inline(always)]
     fn number_of(socket: u64) -> usize {
-        // Multiplied by 2^64 / φ, as addresses differ in their middle bits.
-        let slab =
-            (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS + WITHIN_BITS - HASHED.ilog2());
+        let socket = lower_half(socket);
+        // Multiplied by 2^32 / φ, as addresses differ in their middle bits.
+        let slab = (socket >> SLAB_BITS).wrapping_mul(0x9e37_79b9) >> (u32::BITS + WITHIN_BITS - HASHED.ilog2());
         let within = (socket >> SOCKET_BITS) & ((1 << WITHIN_BITS) - 1);
-        #[expect(clippy::cast_possible_truncation, reason = "a place's number has few bits")]
-        let number = ((slab << WITHIN_BITS) | within) as usize;
-        number
+        ((slab << WITHIN_BITS) | within) as usize
     }
 
     #[inline(always)]
@@ -135,15 +133,12 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
         let key = self.key(number);
         // SAFETY: a pointer into a map.
         unsafe {
-            // A socket that is here under this address has ended unseen.
-            if (*key).socket == socket {
+            if claim_alone(&raw mut (*key).claims) {
+                (*key).socket = socket;
                 return true;
             }
-            let is_alone = claim_alone(&raw mut (*key).claims);
-            if is_alone {
-                (*key).socket = socket;
-            }
-            is_alone
+            // A socket that is here under this address has ended unseen.
+            (*key).socket == socket
         }
     }
 
@@ -175,7 +170,7 @@ impl<T, const COUNT: usize, const HASHED: usize> Global<Places<T, COUNT, HASHED>
             }
         }
         #[expect(clippy::cast_possible_truncation, reason = "it is the number")]
-        let number = unknown(number as u64, 0) as usize;
+        let number = unknown(number as u64, socket) as usize;
         Some((self.place(number)?, number >= HASHED))
     }
 }

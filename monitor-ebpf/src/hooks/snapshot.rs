@@ -4,7 +4,7 @@
 use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
 use monitor_common::{FLAG_EXISTING, FLAG_LATE, KIND_BIND, KIND_LISTEN, Record, WATCH_BIND};
 
-use super::{Seen, describe_socket, listeners, name_opener, state};
+use super::{Seen, bind, describe_socket, listeners, name_opener, state};
 use crate::{
     emit::{Draft, Paper, Slot},
     filter,
@@ -15,7 +15,6 @@ use crate::{
         sock::{Fields, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, Sock},
         task::Task,
     },
-    maps::BOUND_UDP,
 };
 
 /// `SOCKFS_MAGIC` of include/uapi/linux/magic.h.
@@ -24,9 +23,6 @@ const SOCKFS_MAGIC: u64 = 0x534f_434b;
 /// `S_IFMT` and `S_IFSOCK` of include/uapi/linux/stat.h.
 const FILE_TYPE: u16 = 0o170_000;
 const IS_SOCKET: u16 = 0o140_000;
-
-/// `BPF_NOEXIST`: insert only what is not there.
-const NOEXIST: u64 = 1;
 
 /// A descriptor of a process: whether it is a listener, and who has it.
 #[inline(always)]
@@ -76,9 +72,10 @@ pub fn descriptor(seq: *mut seq_file, task: *const u8, file: *const u8) {
         port: common.port(),
         common: &common,
     };
-    describe_socket(&mut paper.record, kind, &seen);
-    let executable: Executable = name_opener(&mut paper.record, &Task::<Typed>::new(task));
+    let flags = describe_socket(&mut paper.record, kind, &seen);
+    let executable: Executable = name_opener(&mut paper.record, flags, &Task::<Typed>::new(task));
     let record = &mut paper.record;
+    record.result = 0;
     record.flags |= FLAG_EXISTING;
     if kind == KIND_BIND && !filter::passes(record.port, WATCH_BIND) {
         // It counts once it has been there for a while, as one whose bind was seen.
@@ -101,11 +98,10 @@ pub fn descriptor(seq: *mut seq_file, task: *const u8, file: *const u8) {
 
 /// Keeps a listener that no hook has seen.
 #[inline(always)]
-fn remember(kind: u32, record: &Record) {
+fn remember(kind: u16, record: &Record) {
     if kind == KIND_LISTEN {
         listeners::remember(record);
     } else {
-        // One that is there was bound before the agent looked, and is known better.
-        let _ = BOUND_UDP.insert(record.socket, record, NOEXIST);
+        bind::remember(record);
     }
 }

@@ -3,7 +3,7 @@
 use core::{arch::asm, ptr};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_PATH_CUT, PATH_COMPONENTS, PATH_MAX};
+use monitor_common::{COMPONENT_MAX, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, PATH_COMPONENTS, PATH_MAX};
 
 use super::{Access, HAVE_TASK, Probed, Typed, cut, field};
 
@@ -59,7 +59,7 @@ impl Executable {
             let superblock: *const u8 = A::field(inode, field::INODE_SUPER);
             let hashed: *const u8 = A::field(dentry, field::DENTRY_HASHED);
             let mut flags = 0;
-            if hashed.is_null() {
+            if hashed.is_null() && !dentry.is_null() {
                 // `d_unlinked()` of include/linux/dcache.h. What is its own parent without being the root of a mount
                 // was never in a folder: memory.
                 let parent: *const u8 = A::field(dentry, field::DENTRY_PARENT);
@@ -87,22 +87,8 @@ impl Executable {
         self.dentry.is_null()
     }
 
-    /// That of a thread of the kernel.
-    #[inline(always)]
-    pub fn none() -> Self {
-        Self {
-            mount: ptr::null(),
-            root: ptr::null(),
-            dentry: ptr::null(),
-            bottom: ptr::null(),
-            inode: 0,
-            device: 0,
-            flags: 0,
-        }
-    }
-
     /// Writes the names of the file and of the folders above it, up to the root of its mount namespace, each with its
-    /// NUL, and into `length` how many bytes that are. Gives `FLAG_PATH_CUT` where it is not all, else 0.
+    /// NUL, and into `length`, which must be 0, how many bytes that are. Says whether it is all.
     ///
     /// The length stands in a map meanwhile, out of the verifier's sight: else it follows each sum of lengths by itself, for
     /// a second and more.
@@ -110,7 +96,7 @@ impl Executable {
     /// # Safety
     /// `names` must have room for [`ROOM`] bytes, and `length` be part of a map's value.
     #[inline(always)]
-    pub unsafe fn write_path(&self, names: *mut u8, length: *mut u32) -> u32 {
+    pub unsafe fn write_path(&self, names: *mut u8, length: *mut u16) -> bool {
         let mut walk = Walk {
             dentry: self.dentry,
             mount: self.mount,
@@ -120,18 +106,17 @@ impl Executable {
         };
         // SAFETY: the caller's.
         unsafe {
-            ptr::write_volatile(length, 0);
-            if self.flags & FLAG_EXE_MEMFD != 0 {
-                let (_, name) = parent_and_name(self.dentry);
-                return walk.append(name).map_or(FLAG_PATH_CUT, |()| 0);
-            }
             if HAVE_TASK.load() != 0 {
                 // Most programs lie no deeper than these four. One by one: 7.3's verifier takes half a minute for a loop of
                 // plain loads.
-                let _ = walk.plain() && walk.plain() && walk.plain() && walk.plain();
+                let _ = walk.plain(true) && walk.plain(false) && walk.plain(false) && walk.plain(false);
                 if walk.is_at_the_top(self.bottom) {
-                    return 0;
+                    return true;
                 }
+            }
+            if self.flags & FLAG_EXE_MEMFD != 0 {
+                let (_, name) = parent_and_name(self.dentry);
+                return walk.append(name).is_some();
             }
             // Not unrolled: the verifier follows a loop that is bounded, and the object stays small.
             for _ in 0..core::hint::black_box(PATH_COMPONENTS + MOUNTS) {
@@ -146,10 +131,10 @@ impl Executable {
                 if walk.dentry != parent {
                     walk.dentry = parent;
                 } else if !walk.leave_mount() {
-                    return 0;
+                    return true;
                 }
             }
-            FLAG_PATH_CUT
+            false
         }
     }
 }
@@ -160,7 +145,7 @@ struct Walk {
     mount: *const u8,
     root: *const u8,
     names: *mut u8,
-    length: *mut u32,
+    length: *mut u16,
 }
 
 impl Walk {
@@ -170,7 +155,8 @@ impl Walk {
     /// # Safety
     /// As [`Executable::write_path`]; the dentry must be a pointer that the verifier follows.
     #[inline(always)]
-    unsafe fn plain(&mut self) -> bool {
+    #[expect(clippy::cast_possible_truncation, reason = "it is shorter than SHORT")]
+    unsafe fn plain(&mut self, is_first: bool) -> bool {
         let dentry = self.dentry;
         if dentry == self.root {
             return false;
@@ -179,11 +165,15 @@ impl Walk {
         unsafe {
             let parent: *const u8 = Typed::field(dentry, field::DENTRY_PARENT);
             let bytes: u32 = Typed::field(dentry, field::DENTRY_LENGTH);
-            let before = ptr::read_volatile(self.length);
             if dentry == parent || bytes >= SHORT {
                 return false;
             }
-            let place = self.names.add(place(before as usize));
+            let (before, place) = if is_first {
+                (0, self.names)
+            } else {
+                let before = ptr::read_volatile(self.length);
+                (before, self.names.add(place(before as usize)))
+            };
             let short = field::DENTRY_SHORT.at(dentry);
             store(place, Typed::read(short));
             // With its NUL, most names of folders are one word, and most of programs two.
@@ -195,7 +185,7 @@ impl Walk {
                 store(place.add(16), third);
                 store(place.add(24), fourth);
             }
-            ptr::write_volatile(self.length, before + bytes + 1);
+            ptr::write_volatile(self.length, before + bytes as u16 + 1);
             self.dentry = parent;
         }
         true
@@ -278,12 +268,12 @@ unsafe fn store(place: *mut u8, word: u64) {
     clippy::cast_sign_loss,
     reason = "the length of a component is between 2 and COMPONENT_MAX"
 )]
-unsafe fn write_name(name: *const u8, place: *mut u8) -> u32 {
+unsafe fn write_name(name: *const u8, place: *mut u8) -> u16 {
     // SAFETY: the caller's; the name is the kernel's, or cannot be read.
     let written = unsafe { bpf_probe_read_kernel_str(place.cast(), COMPONENT_MAX as u32, name.cast()) };
     // One byte is the NUL alone; all bytes may be a name that was cut.
     if (2..COMPONENT_MAX as i64).contains(&written) {
-        written as u32
+        written as u16
     } else {
         0
     }

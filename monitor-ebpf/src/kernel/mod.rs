@@ -7,7 +7,7 @@ pub mod sock;
 pub mod sockaddr;
 pub mod task;
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use core::{arch::asm, ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     Global,
@@ -166,24 +166,56 @@ pub fn host_order(port: u16) -> u16 {
     core::hint::black_box(u16::from_be(port))
 }
 
-/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. The highest byte of every
-/// address of the kernel is 0xff.
+/// An address as a number to reckon with, which the verifier allows with no pointer of the kernel's. On the stack, whatever a
+/// byte was written over is a number to it: here the highest, which is 0xff in every address of the kernel.
 #[inline(always)]
 pub fn number(address: *const u8) -> u64 {
-    unknown(address as u64, 0xff)
-}
-
-/// A value as a number of which the verifier knows nothing. On the stack, whatever a byte was written over is one to it: here the
-/// highest, which the value has already.
-#[inline(always)]
-pub fn unknown(value: u64, highest: u8) -> u64 {
     let mut number = MaybeUninit::<u64>::uninit();
     // SAFETY: the program's own stack.
     unsafe {
-        ptr::write_volatile(number.as_mut_ptr(), value);
-        ptr::write_volatile(number.as_mut_ptr().cast::<u8>().add(7), highest);
+        ptr::write_volatile(number.as_mut_ptr(), address as u64);
+        ptr::write_volatile(number.as_mut_ptr().cast::<u8>().add(7), 0xff);
         ptr::read_volatile(number.as_ptr())
     }
+}
+
+/// The lower half of an address, a number too, and sooner had: to the verifier, half a pointer is a number.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+pub fn lower_half(address: u64) -> u32 {
+    let half: u32;
+    // SAFETY: a copy.
+    unsafe {
+        asm!("{half} = {address}", half = lateout(wreg) half, address = in(wreg) address as u32, options(pure, nomem, nostack));
+    }
+    half
+}
+
+/// A number of which the verifier knows nothing: it does not reckon with what it does not know.
+#[inline(always)]
+pub fn unknown(number: u64, by: u64) -> u64 {
+    let mut unknown = number;
+    let by = lower_half(by);
+    // SAFETY: arithmetic.
+    unsafe {
+        asm!("{unknown} += {by}", "{unknown} -= {by}", unknown = inout(reg) unknown, by = in(reg) u64::from(by),
+            options(pure, nomem, nostack));
+    }
+    unknown
+}
+
+/// A flag where the value of a field of one bit is 1.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it is one bit")]
+pub fn one_bit(value: u64, flag: u32) -> u32 {
+    (value as u32) << flag.trailing_zeros()
+}
+
+/// A flag where a bit of a value is set, without a branch.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "one bit is left")]
+pub fn flag(value: u64, bit: u64, flag: u32) -> u32 {
+    (((value & bit) >> bit.trailing_zeros()) << flag.trailing_zeros()) as u32
 }
 
 /// Cuts an index to a mask, as the verifier can follow it: 5.10 forgets what was spilled to the stack. An instruction, since the

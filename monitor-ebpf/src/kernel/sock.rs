@@ -7,7 +7,7 @@ use monitor_common::{Bytes16, FLAG_AUTOMATIC, FLAG_KERNEL_SOCKET, FLAG_MPTCP, FL
 use super::{
     Access, Probed, Typed,
     field::{self, Field},
-    host_order, net,
+    flag, host_order, net, one_bit,
 };
 
 /// `IPPROTO_TCP`.
@@ -84,13 +84,7 @@ impl<A: Access> Sock<A> {
         }
     }
 
-    /// The address of the structure itself.
-    #[inline(always)]
-    pub fn address(&self) -> *const u8 {
-        self.pointer
-    }
-
-    /// The same: the key of maps.
+    /// The address of the structure itself: the key of maps.
     #[inline(always)]
     pub fn address_of(&self) -> u64 {
         self.pointer as u64
@@ -198,7 +192,7 @@ impl<A: Access> Sock<A> {
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let (locks, kernel) = self.two_bits(field::SOCK_USERLOCKS, field::SOCK_KERNEL);
-        flag(locks ^ BINDPORT_LOCK, BINDPORT_LOCK, FLAG_AUTOMATIC) | flag(kernel, 1, FLAG_KERNEL_SOCKET)
+        flag(locks ^ BINDPORT_LOCK, BINDPORT_LOCK, FLAG_AUTOMATIC) | one_bit(kernel, FLAG_KERNEL_SOCKET)
     }
 
     /// The fields of its `struct sock_common`.
@@ -253,17 +247,11 @@ impl<A: Access> Common<A> {
         net::inode::<A>(self.field(field::SOCK_NET))
     }
 
-    /// Index of the interface that the socket is bound to; 0 for none.
-    #[inline(always)]
-    pub fn interface(&self) -> u32 {
-        self.field(field::SOCK_INTERFACE)
-    }
-
     /// `FLAG_V6ONLY` and `FLAG_REUSEPORT`.
     #[inline(always)]
     pub fn flags(&self) -> u32 {
         let (only, reuse) = self.two_bits(field::SOCK_V6ONLY, field::SOCK_REUSEPORT);
-        flag(only, 1, FLAG_V6ONLY) | flag(reuse, 1, FLAG_REUSEPORT)
+        one_bit(only, FLAG_V6ONLY) | one_bit(reuse, FLAG_REUSEPORT)
     }
 
     /// The cookie; 0 where nobody has asked the kernel for it yet. To ask would cost more than to read all the rest.
@@ -271,11 +259,4 @@ impl<A: Access> Common<A> {
     pub fn cookie(&self) -> u64 {
         self.field(field::SOCK_COOKIE)
     }
-}
-
-/// A flag where a bit of a value is set, without a branch.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "one bit is left")]
-fn flag(value: u64, bit: u64, flag: u32) -> u32 {
-    (((value & bit) >> bit.trailing_zeros()) << flag.trailing_zeros()) as u32
 }

@@ -6,16 +6,17 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
 };
-use monitor_common::Bytes16;
+use monitor_common::{Bytes16, FLAG_KERNEL_THREAD};
 
 use super::{
     Access, Probed, Typed,
     executable::Executable,
     field::{self, Field},
+    flag,
 };
 
 /// `PF_KTHREAD` of include/linux/sched.h.
-const PF_KTHREAD: u32 = 0x0020_0000;
+const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Process and thread id of a task, in the initial pid namespace.
 #[derive(Clone, Copy)]
@@ -95,10 +96,14 @@ impl<A: Access> Task<A> {
         unsafe { A::field(self.leader, field::TASK_START) }
     }
 
-    /// Whether it is a thread of the kernel.
+    /// `FLAG_KERNEL_THREAD` of a thread of the kernel.
     #[inline(always)]
-    pub fn is_kernel_thread(&self) -> bool {
-        self.field::<u32, _>(field::TASK_FLAGS) & PF_KTHREAD != 0
+    pub fn flags(&self) -> u32 {
+        flag(
+            self.field::<u32, _>(field::TASK_FLAGS).into(),
+            PF_KTHREAD,
+            FLAG_KERNEL_THREAD,
+        )
     }
 
     /// What it executes.

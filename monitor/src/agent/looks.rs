@@ -338,7 +338,6 @@ fn of_tables(netns: u32, listed: &ListeningSocket, opener: Option<&Holder>, name
             mptcp: false,
             kernel: false,
             backlog: listed.backlog.unwrap_or(0),
-            interface: listed.interface.unwrap_or(0),
         },
         peer: None,
         opener,

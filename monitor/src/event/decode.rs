@@ -120,7 +120,7 @@ impl Event {
             IPPROTO_UDP => Protocol::Udp,
             other => return Err(DecodeError::Protocol(other)),
         };
-        let kind = read!(bytes, u32, kind).into();
+        let kind = read!(bytes, u16, kind).into();
         let outcome = match read!(bytes, i32, result) {
             // An end carries the flags of its listen; that it ended is certain.
             _ if kind == Kind::Unlisten => Outcome::Succeeded,
@@ -137,7 +137,7 @@ impl Event {
             _ => None,
         };
         let exe_inode = read!(bytes, u64, exe_inode);
-        let path_bytes = usize::try_from(read!(bytes, u32, path_bytes)).unwrap_or(usize::MAX);
+        let path_bytes = usize::from(read!(bytes, u16, path_bytes));
         let executable = Executable {
             inode: exe_inode,
             device: read!(bytes, u32, exe_device),
@@ -149,6 +149,17 @@ impl Event {
             },
         };
         let cookie = read!(bytes, u64, cookie);
+        let opener = Actor {
+            tgid: read!(bytes, u32, tgid),
+            tid: read!(bytes, u32, tid),
+            uid: read!(bytes, u32, uid),
+            start_time: read!(bytes, u64, start_time),
+            comm: name(sixteen(offset_of!(Record, comm))?),
+            thread: name(sixteen(offset_of!(Record, thread))?),
+            kernel_thread: has(FLAG_KERNEL_THREAD),
+            // Of a thread of the kernel it is that of the process whose memory it works in.
+            executable: (exe_inode != 0 && !has(FLAG_KERNEL_THREAD)).then_some(executable),
+        };
         Ok(Self {
             kind,
             time: read!(bytes, u64, time),
@@ -170,23 +181,17 @@ impl Event {
                 mptcp: has(FLAG_MPTCP),
                 kernel: has(FLAG_KERNEL_SOCKET),
                 backlog: read!(bytes, u32, backlog),
-                interface: read!(bytes, u32, interface),
             },
-            opener: Actor {
-                tgid: read!(bytes, u32, tgid),
-                tid: read!(bytes, u32, tid),
-                uid: read!(bytes, u32, uid),
-                start_time: read!(bytes, u64, start_time),
-                comm: name(sixteen(offset_of!(Record, comm))?),
-                thread: name(sixteen(offset_of!(Record, thread))?),
-                kernel_thread: has(FLAG_KERNEL_THREAD),
-                executable: (exe_inode != 0).then_some(executable),
+            holder: if kind == Kind::Unlisten {
+                (
+                    read!(bytes, u32, holder_tgid),
+                    name(sixteen(offset_of!(Record, holder_comm))?),
+                )
+            } else {
+                (opener.tgid, opener.comm.clone())
             },
+            opener,
             cgroup: read!(bytes, u64, cgroup),
-            holder: (
-                read!(bytes, u32, holder_tgid),
-                name(sixteen(offset_of!(Record, holder_comm))?),
-            ),
             listened: has(FLAG_CLOSED) || !has(FLAG_UNCONFIRMED),
             connected: has(FLAG_CONNECTED),
             late: has(FLAG_LATE),

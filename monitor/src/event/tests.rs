@@ -47,7 +47,7 @@ impl RecordBytes {
         self.put(offset_of!(Record, exe_inode), &77u64.to_ne_bytes());
         self.put(
             offset_of!(Record, path_bytes),
-            &u32::try_from(names.len()).unwrap().to_ne_bytes(),
+            &u16::try_from(names.len()).unwrap().to_ne_bytes(),
         );
         self.0.extend(names);
         self
@@ -175,9 +175,9 @@ fn names_that_are_not_whole_are_no_path() {
     cut.put(offset_of!(Record, flags), &FLAG_PATH_CUT.to_ne_bytes());
     assert_eq!(path(&cut), None);
     let mut beyond = RecordBytes::listen().with_path(b"nc\0");
-    beyond.put(offset_of!(Record, path_bytes), &4u32.to_ne_bytes());
+    beyond.put(offset_of!(Record, path_bytes), &4u16.to_ne_bytes());
     assert_eq!(path(&beyond), None);
-    beyond.put(offset_of!(Record, path_bytes), &u32::MAX.to_ne_bytes());
+    beyond.put(offset_of!(Record, path_bytes), &u16::MAX.to_ne_bytes());
     assert_eq!(path(&beyond), None);
 }
 
@@ -272,8 +272,8 @@ proptest! {
         mut bytes in prop::collection::vec(any::<u8>(), Record::SIZE..Record::SIZE + PATH_MAX + COMPONENT_MAX),
         v6 in any::<bool>(),
         udp in any::<bool>(),
-        kind in 0u32..7,
-        names in 0u32..600,
+        kind in 0u16..7,
+        names in 0u16..600,
     ) {
         let mut record = RecordBytes(std::mem::take(&mut bytes));
         record.put(offset_of!(Record, family), &(if v6 { AF_INET6 } else { AF_INET }).to_ne_bytes());

@@ -92,9 +92,9 @@ impl Found {
         let mut rest = self.0.as_slice();
         std::iter::from_fn(move || {
             let at = offset_of!(Record, path_bytes);
-            let names = rest.get(at..at + 4)?.try_into().ok()?;
+            let names = rest.get(at..at + 2)?.try_into().ok()?;
             let record;
-            (record, rest) = rest.split_at_checked(Record::SIZE + u32::from_ne_bytes(names) as usize)?;
+            (record, rest) = rest.split_at_checked(Record::SIZE + usize::from(u16::from_ne_bytes(names)))?;
             Some(record)
         })
     }
@@ -104,10 +104,10 @@ impl Found {
 mod tests {
     use super::*;
 
-    fn record(names: u32) -> Vec<u8> {
-        let mut bytes = vec![0; Record::SIZE + names as usize];
+    fn record(names: u16) -> Vec<u8> {
+        let mut bytes = vec![0; Record::SIZE + usize::from(names)];
         let at = offset_of!(Record, path_bytes);
-        bytes[at..at + 4].copy_from_slice(&names.to_ne_bytes());
+        bytes[at..at + 2].copy_from_slice(&names.to_ne_bytes());
         bytes
     }
 

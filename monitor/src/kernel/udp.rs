@@ -4,7 +4,7 @@
 //! soon. So the ring never sees the ports that resolvers bind for each query. What is still in the map after
 //! [`UDP_COUNTS_AFTER`] is read here; a socket that ends later than that is reported by the kernel side itself, and whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use aya::{
@@ -14,7 +14,6 @@ use aya::{
 use monitor_common::{KIND_BIND, Record, UDP_COUNTS_AFTER};
 
 use super::ring::RawRecord;
-use crate::event::SocketKey;
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -62,15 +61,6 @@ impl BoundUdp {
         }
         self.told.keep(&present);
         Ok(due)
-    }
-
-    /// The sockets that are bound now; `None` where that cannot be read.
-    pub fn present(&self) -> Option<HashSet<SocketKey>> {
-        self.map
-            .keys()
-            .map(|key| key.map(SocketKey::new))
-            .collect::<Result<_, _>>()
-            .ok()
     }
 }
 

@@ -52,8 +52,6 @@ pub struct ListeningSocket {
     pub cookie: Option<u64>,
     /// Backlog as the kernel took it; `None` for UDP, and from /proc, which does not have it.
     pub backlog: Option<u32>,
-    /// Index of the interface that the socket is bound to, 0 for none; `None` from /proc, which does not have it.
-    pub interface: Option<u32>,
     /// Whether an IPv6 socket takes no IPv4 (IPV6_V6ONLY); `None` for IPv4, and from /proc, which does not have it.
     pub v6only: Option<bool>,
 }

@@ -100,7 +100,6 @@ mod tests {
                 uid: 0,
                 cookie: None,
                 backlog: None,
-                interface: None,
                 v6only: None,
             };
             assert_eq!(

@@ -24,7 +24,7 @@ pub fn listening(directory: &Path) -> io::Result<Rows> {
 }
 
 /// Reads the two files of a protocol, where `directory` is a `net` directory of /proc: that of any process of the
-/// namespace. Cookie, backlog, interface and IPV6_V6ONLY are not in these files.
+/// namespace. Cookie, backlog and IPV6_V6ONLY are not in these files.
 ///
 /// # Errors
 /// Where the file of IPv4 cannot be read. A missing one of IPv6 is a namespace without it.
@@ -140,7 +140,6 @@ fn row(line: &[u8], protocol: Protocol, family: Family) -> Row {
         uid,
         cookie: None,
         backlog: None,
-        interface: None,
         v6only: None,
     })
 }

@@ -287,7 +287,6 @@ fn socket(payload: &[u8], protocol: Protocol) -> Result<Option<ListeningSocket>,
         cookie: Some(u64::from_ne_bytes(header.socket_id.cookie)),
         // For a listening socket the kernel puts `sk_max_ack_backlog` here.
         backlog: (protocol == Protocol::Tcp).then_some(header.send_queue),
-        interface: Some(header.socket_id.interface_id),
         v6only: attribute(attributes, INET_DIAG_SKV6ONLY).and_then(|value| Some(*value.first()? != 0)),
     }))
 }
@@ -380,7 +379,6 @@ mod tests {
                 uid: 1000,
                 cookie: Some(0x1_0000_0002),
                 backlog: Some(128),
-                interface: Some(3),
                 v6only: None,
             }]
         );

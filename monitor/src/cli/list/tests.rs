@@ -55,7 +55,6 @@ fn listener(address: impl Into<IpAddr>, port: u16, pid: u32, exe: &str) -> (Foun
             uid: 0,
             cookie: Some(7),
             backlog: Some(128),
-            interface: Some(0),
         },
     };
     let process = Process {
