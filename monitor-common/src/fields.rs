@@ -7,8 +7,8 @@
 
 /// Calls `$callback!` with the list: for each field its name, the struct, and the path of members.
 ///
-/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte, `maybe` a field
-/// of something that a kernel may be without. Where kernels differ in a name,
+/// `bytes` is a field that starts at a byte, `bits` a bit field that lies within one byte, `flag` a bit of a field, whose number
+/// an enumeration has, `maybe` a field of something that a kernel may be without. Where kernels differ in a name,
 /// the path has both with `|` between: the first that the kernel knows is taken.
 #[macro_export]
 macro_rules! for_each_kernel_field {
@@ -33,6 +33,7 @@ macro_rules! for_each_kernel_field {
             bytes SOCK_SOCKET: "sock", "sk_socket";
             bits SOCK_USERLOCKS: "sock", "sk_userlocks";
             bits SOCK_KERNEL: "sock", "sk_kern_sock";
+            flag SOCK_LISTENED: "sock_common", "skc_flags & sock_flags.SOCK_RCU_FREE";
             bytes INET_SPORT: "inet_sock", "inet_sport";
             bytes TCP_PACKETS_OUT: "tcp_sock", "packets_out";
             maybe MPTCP_FIRST: "mptcp_sock", "first";

@@ -29,9 +29,8 @@ pub const FLAG_KERNEL_SOCKET: u32 = 1 << 1;
 /// The hook fires before the result is known: [`Record::result`] says nothing, and for an automatic port
 /// [`Record::port`] is 0.
 pub const FLAG_UNCONFIRMED: u32 = 1 << 5;
-/// Set on an unlisten of the tracepoint backend: `sk_shutdown` was 3, so the socket had listened and was closed.
-/// Without it the listen had failed, or `shutdown()` ended it.
-pub const FLAG_CLOSED: u32 = 1 << 6;
+/// Set on an unlisten of the tracepoint backend: the socket had listened.
+pub const FLAG_LISTENED: u32 = 1 << 6;
 /// Set on an unlisten of UDP: the socket was connected, and so takes datagrams of one peer alone.
 pub const FLAG_CONNECTED: u32 = 1 << 7;
 /// The listener belongs to an MPTCP socket: this is its first subflow.
@@ -47,6 +46,12 @@ pub const FLAG_PATH_CUT: u32 = 1 << 12;
 /// A UDP socket on a port that nothing names: its bind is not reported when it happens, but once it has been bound for
 /// [`crate::UDP_COUNTS_AFTER`]; its end only if it lived that long.
 pub const FLAG_LATE: u32 = 1 << 13;
+
+/// Set by the tracepoint backend: the socket had listened once before.
+pub const FLAG_AGAIN: u32 = 1 << 15;
+/// Set on an unlisten of the tracepoint backend: the socket never listened, its listen failed. Where neither this nor
+/// [`FLAG_LISTENED`] is set, that is not known: it listened once before ([`FLAG_AGAIN`]).
+pub const FLAG_REFUSED: u32 = 1 << 16;
 
 /// No hook saw how it began to listen: it was there when a look at all open files found it, and the opener is one of those that
 /// hold it.

@@ -250,10 +250,6 @@ impl Socket {
     }
 }
 
-/// How long after its listen a socket that the stack refuses is closed again, in nanoseconds: some microseconds of one call, and
-/// what an interrupt or a search for a free port may take.
-const REFUSED_WITHIN: u64 = 2_000_000;
-
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -278,6 +274,8 @@ pub struct Event {
     pub holder: (u32, String),
     /// For an unlisten: its hook knows that it had listened. See [`Event::had_listened`].
     pub listened: bool,
+    /// For an unlisten: its hook knows that the listen had failed.
+    pub refused: bool,
     /// For an unlisten of UDP: the socket was connected, not closed.
     pub connected: bool,
     /// A UDP socket on a port that nothing names: its bind is reported only once it has lived for
@@ -333,15 +331,13 @@ impl Event {
     }
 
     /// Whether what this unlisten ends had listened; `None` where that is not known. The tracepoint sees the states of a socket
-    /// alone: both a listen that fails and a `shutdown()` lead from LISTEN to CLOSE. The first does within one call, so by the
-    /// same process, and at once.
+    /// alone: both a listen that fails and a `shutdown()` lead from LISTEN to CLOSE. Which it was the socket itself tells, unless
+    /// it had listened before. A listen that fails does so within one call, so by the same process.
     pub fn had_listened(&self) -> Option<bool> {
         if self.listened || self.holder.0 != self.opener.tgid {
             Some(true)
-        } else if self.time.saturating_sub(self.opened) < REFUSED_WITHIN {
-            Some(false)
         } else {
-            None
+            self.refused.then_some(false)
         }
     }
 

@@ -82,6 +82,17 @@ pub const ALL: &[Scenario] = &[
         }
         sock.close()
     }),
+    ("shutdown_at_once", &[42], || {
+        for _ in 0..20 {
+            let mut sock = Sock::tcp4()?;
+            sock.bind(v4(24_098))??;
+            sock.listen(4, false)??;
+            rustix::net::shutdown(&sock, Shutdown::Both)?;
+            sock.ended(Some(holder(&me()?)), None);
+            sock.close()?;
+        }
+        Ok(())
+    }),
     ("dup_and_close", &[66], || {
         let mut sock = Sock::tcp4()?;
         sock.bind(v4(24_012))??;

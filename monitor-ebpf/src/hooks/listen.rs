@@ -2,7 +2,8 @@
 
 use aya_ebpf::EbpfContext;
 use monitor_common::{
-    FLAG_CLOSED, FLAG_UNCONFIRMED, HOOK_LISTEN, HOOK_UNLISTEN, KIND_LISTEN, KIND_UNLISTEN, Record, WATCH_LISTEN,
+    FLAG_AGAIN, FLAG_LISTENED, FLAG_REFUSED, FLAG_UNCONFIRMED, HOOK_LISTEN, HOOK_UNLISTEN, KIND_LISTEN, KIND_UNLISTEN,
+    Record, WATCH_LISTEN,
 };
 
 use super::{Seen, describe, listeners, name_holder, state};
@@ -57,6 +58,9 @@ pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new:
         let sock = Sock::<A>::new(sk);
         started(ctx, &sock, |record| {
             record.flags |= FLAG_UNCONFIRMED;
+            if sock.has_listened() {
+                record.flags |= FLAG_AGAIN;
+            }
             true
         });
     } else if old == state::LISTEN && new == state::CLOSE {
@@ -73,8 +77,13 @@ pub fn changed<A: Access, C: EbpfContext>(ctx: &C, sk: *const u8, old: u32, new:
         if port != 0 {
             record.port = port;
         }
+        // One that is refused is not closed yet.
         if sock.is_closed() {
-            record.flags |= FLAG_CLOSED;
+            record.flags |= FLAG_LISTENED;
+        } else if !sock.has_listened() {
+            record.flags |= FLAG_REFUSED;
+        } else if record.flags & FLAG_AGAIN == 0 {
+            record.flags |= FLAG_LISTENED;
         }
         emit(record);
         reported.forget();

@@ -127,6 +127,12 @@ impl<A: Access> Sock<A> {
         self.field(field::SOCK_BACKLOG)
     }
 
+    /// Whether it has ever listened: `SOCK_RCU_FREE` is set when the kernel enters a TCP socket among those that listen, and stays.
+    #[inline(always)]
+    pub fn has_listened(&self) -> bool {
+        field::SOCK_LISTENED.bits(self.field(field::SOCK_LISTENED)) != 0
+    }
+
     /// Whether both directions are shut down, as a close does first.
     #[inline(always)]
     pub fn is_shut_down(&self) -> bool {

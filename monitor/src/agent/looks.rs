@@ -344,6 +344,7 @@ fn of_tables(netns: u32, listed: &ListeningSocket, opener: Option<&Holder>, name
         cgroup: 0,
         holder: (0, String::new()),
         listened: true,
+        refused: false,
         connected: false,
         late: listed.protocol == Protocol::Udp && !is_named,
         source: Source::Tables,

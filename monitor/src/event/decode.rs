@@ -7,9 +7,9 @@ use std::{
 };
 
 use monitor_common::{
-    FLAG_AUTOMATIC, FLAG_CLOSED, FLAG_CONNECTED, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_EXISTING,
-    FLAG_KERNEL_SOCKET, FLAG_KERNEL_THREAD, FLAG_LATE, FLAG_MPTCP, FLAG_PATH_CUT, FLAG_REUSEPORT, FLAG_UNCONFIRMED,
-    FLAG_V6ONLY, Record,
+    FLAG_AUTOMATIC, FLAG_CONNECTED, FLAG_ERRNO_UNKNOWN, FLAG_EXE_DELETED, FLAG_EXE_MEMFD, FLAG_EXISTING,
+    FLAG_KERNEL_SOCKET, FLAG_KERNEL_THREAD, FLAG_LATE, FLAG_LISTENED, FLAG_MPTCP, FLAG_PATH_CUT, FLAG_REFUSED,
+    FLAG_REUSEPORT, FLAG_UNCONFIRMED, FLAG_V6ONLY, Record,
 };
 
 use super::{
@@ -192,7 +192,8 @@ impl Event {
             },
             opener,
             cgroup: read!(bytes, u64, cgroup),
-            listened: has(FLAG_CLOSED) || !has(FLAG_UNCONFIRMED),
+            listened: has(FLAG_LISTENED) || !has(FLAG_UNCONFIRMED),
+            refused: has(FLAG_REFUSED),
             connected: has(FLAG_CONNECTED),
             late: has(FLAG_LATE),
             source: if has(FLAG_EXISTING) {

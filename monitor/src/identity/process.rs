@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, MemfdFlags, Mode, OFlags, Stat};
 
 use super::cgroup::Place;
 use super::packages::FileId;
@@ -18,6 +18,12 @@ const MAX_STAT: usize = 2048;
 const MAX_CGROUP: usize = 16_384;
 /// What the kernel's `d_path()` appends to the name of a file that its path no longer names.
 const DELETED: &[u8] = b" (deleted)";
+
+/// The state of what has ended, and of which somebody has still to hear.
+const ZOMBIE: char = 'Z';
+
+/// Threads that are looked at for one that lives.
+const THREADS_MAX: usize = 32;
 
 /// What /proc says of a process.
 pub(super) enum Seen {
@@ -79,6 +85,13 @@ impl Processes {
         if stat.flags & PF_KTHREAD != 0 {
             return Some(Seen::KernelThread);
         }
+        // Of a process whose first thread has ended, the others have what it had.
+        let living = if stat.state == ZOMBIE {
+            living_thread(&directory)
+        } else {
+            None
+        };
+        let directory = living.unwrap_or(directory);
         let mut place = None;
         if self.read_lines(&directory, "cgroup", MAX_CGROUP).is_some() {
             place = Place::of(&self.buffer);
@@ -214,6 +227,17 @@ impl Processes {
     }
 }
 
+/// The directory of a thread that still executes something, of the first few of a process.
+fn living_thread(directory: &OwnedFd) -> Option<OwnedFd> {
+    let threads = open(directory, "task", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let entries = Dir::read_from(&threads).ok()?.filter_map(Result::ok);
+    entries
+        .filter(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+        .take(THREADS_MAX)
+        .filter_map(|entry| open(&threads, entry.file_name(), OFlags::PATH | OFlags::DIRECTORY))
+        .find(|thread| rustix::fs::readlinkat(thread, "exe", Vec::new()).is_ok())
+}
+
 /// Whether the path, taken as it stands in the process's own root, is that very file.
 fn names_itself(directory: &OwnedFd, target: &[u8], file: Option<&Stat>) -> bool {
     let mut path = b"root".to_vec();
@@ -242,6 +266,8 @@ fn ticks(nanoseconds: u64) -> u64 {
 struct ProcessStat {
     /// Name: field 2.
     comm: String,
+    /// State, by its letter: field 3.
+    state: char,
     /// Number of the parent: field 4.
     parent: u32,
     /// `PF_*`: field 9.
@@ -260,7 +286,8 @@ fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
     let mut fields = rest.split_ascii_whitespace();
     Some(ProcessStat {
         comm,
-        parent: fields.nth(1)?.parse().ok()?,
+        state: fields.next()?.parse().ok()?,
+        parent: fields.next()?.parse().ok()?,
         flags: fields.nth(4)?.parse().ok()?,
         start_ticks: fields.nth(12)?.parse().ok()?,
     })
@@ -313,6 +340,7 @@ mod tests {
             parse_stat(text),
             Some(ProcessStat {
                 comm: "(a) R 1 (b)".to_owned(),
+                state: 'S',
                 parent: 7,
                 flags: 4_194_560,
                 start_ticks: 987_654
@@ -379,6 +407,16 @@ mod tests {
         assert_eq!(arguments.len(), MAX_ARGUMENTS);
         assert_eq!(arguments.last().map(String::as_str), Some("…"));
         assert!(!split(&b"a\0".repeat(MAX_ARGUMENTS)).contains(&"…".to_owned()));
+    }
+
+    #[test]
+    fn a_thread_that_lives_stands_for_a_process_whose_first_one_has_ended() {
+        let own = open(CWD, "/proc/self", OFlags::PATH | OFlags::DIRECTORY).unwrap();
+        let thread = living_thread(&own).unwrap();
+        let exe = |directory| rustix::fs::readlinkat(directory, "exe", Vec::new()).unwrap();
+        assert_eq!(exe(&thread), exe(&own));
+        let none = open(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY).unwrap();
+        assert!(living_thread(&none).is_none());
     }
 
     #[test]

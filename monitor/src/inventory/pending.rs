@@ -177,7 +177,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 mod tests {
     use std::mem::offset_of;
 
-    use monitor_common::{FLAG_CLOSED, FLAG_UNCONFIRMED, KIND_UNLISTEN, Record};
+    use monitor_common::{FLAG_AGAIN, FLAG_LISTENED, FLAG_REFUSED, FLAG_UNCONFIRMED, KIND_UNLISTEN, Record};
 
     use super::*;
     use crate::event::tests::RecordBytes;
@@ -192,7 +192,7 @@ mod tests {
         record.decode()
     }
 
-    /// What the tracepoint tells of an end, by the opener and at once unless the test changes that.
+    /// What the tracepoint tells of an end, by the opener unless the test changes that.
     fn end(socket: u64, flags: u32) -> Event {
         let flags = flags | FLAG_UNCONFIRMED;
         let mut record = RecordBytes::listen();
@@ -255,7 +255,10 @@ mod tests {
         let much_later = NOW + 60_000_000_000;
         assert_eq!(pending.hold(listen(1), much_later), None);
         assert_eq!(pending.looked(SocketKey::new(1), Look::NotListening, much_later), None);
-        assert_eq!(pending.ended(&end(1, FLAG_CLOSED)).unwrap().outcome, Outcome::Succeeded);
+        assert_eq!(
+            pending.ended(&end(1, FLAG_LISTENED)).unwrap().outcome,
+            Outcome::Succeeded
+        );
     }
 
     #[test]
@@ -270,38 +273,39 @@ mod tests {
         assert_eq!(event.outcome, Outcome::Unconfirmed);
         let mut pending = holding(1);
         assert_eq!(pending.looked(SocketKey::new(1), Look::Unseen, last), None);
-        assert_eq!(pending.ended(&end(1, FLAG_CLOSED)).unwrap().outcome, Outcome::Succeeded);
+        assert_eq!(
+            pending.ended(&end(1, FLAG_LISTENED)).unwrap().outcome,
+            Outcome::Succeeded
+        );
     }
 
     #[test]
     fn a_close_proves_that_it_had_listened_and_tells_the_port() {
-        let settled = holding(1).ended(&end(1, FLAG_CLOSED)).unwrap();
+        let settled = holding(1).ended(&end(1, FLAG_LISTENED)).unwrap();
         assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
     }
 
     #[test]
-    fn an_end_without_a_close_of_what_nobody_saw_listening_is_a_failed_listen() {
-        assert_eq!(holding(1).ended(&end(1, 0)).unwrap().outcome, Outcome::Failed(None));
+    fn the_end_of_what_never_listened_is_a_failed_listen() {
+        assert_eq!(
+            holding(1).ended(&end(1, FLAG_REFUSED)).unwrap().outcome,
+            Outcome::Failed(None)
+        );
     }
 
     #[test]
-    fn one_that_ends_later_or_by_another_process_had_no_listen_that_failed() {
+    fn one_that_another_process_ends_had_listened_and_of_one_that_had_before_nothing_is_known() {
         let mut by_another = end(1, 0);
         by_another.holder.0 += 1;
         let settled = holding(1).ended(&by_another).unwrap();
         assert_eq!((settled.outcome, settled.socket.port), (Outcome::Succeeded, 40_000));
-        let mut later = end(1, 0);
-        later.time += 2_000_000;
-        let settled = holding(1).ended(&later).unwrap();
+        let settled = holding(1).ended(&end(1, FLAG_AGAIN)).unwrap();
         assert_eq!((settled.outcome, settled.socket.port), (Outcome::Unconfirmed, 40_000));
-        let mut closed_later = end(1, FLAG_CLOSED);
-        closed_later.time += 2_000_000;
-        assert_eq!(holding(1).ended(&closed_later).unwrap().outcome, Outcome::Succeeded);
     }
 
     #[test]
     fn an_end_of_what_does_not_wait_settles_nothing() {
-        assert_eq!(holding(1).ended(&end(2, FLAG_CLOSED)), None);
+        assert_eq!(holding(1).ended(&end(2, FLAG_LISTENED)), None);
     }
 
     #[test]

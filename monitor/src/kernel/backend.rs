@@ -263,7 +263,7 @@ const LISTENS_BY_TRACEPOINT: &[Situation] = &[
     },
     Situation {
         name: "listen_shutdown_at_once",
-        meaning: "a listener that its own process ends by shutdown() within 2 ms looks like a listen that failed; later, and before it was confirmed, its result is not known",
+        meaning: "of a socket that listens once more, after a shutdown(), and ends before that was confirmed, the result of the second listen is not known",
     },
 ];
 

@@ -34,9 +34,10 @@ mod kind {
     pub const ENUM64: u32 = 19;
 }
 
-/// Bytes of `struct btf_type`, and of one member, parameter or enumerator entry behind it.
+/// Bytes of `struct btf_type`, and of one member, or one enumerator or parameter, behind it.
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
+const ENUMERATOR: usize = 8;
 
 /// Bytes of `struct btf_header`.
 const HEADER: u32 = 24;
@@ -65,6 +66,8 @@ pub struct Wanted<'a> {
     pub structs: &'a [&'a str],
     /// Functions.
     pub functions: &'a [&'a str],
+    /// Enumerations whose values are asked for.
+    pub enums: &'a [&'a str],
     /// Typedefs: a tracepoint has one, by which programs are attached to it.
     pub typedefs: &'a [&'a str],
 }
@@ -78,6 +81,7 @@ pub struct Btf {
     structs: HashMap<String, u32>,
     functions: HashMap<String, u32>,
     typedefs: HashMap<String, u32>,
+    enums: HashMap<String, u32>,
 }
 
 impl Btf {
@@ -106,6 +110,7 @@ impl Btf {
             structs: HashMap::new(),
             functions: HashMap::new(),
             typedefs: HashMap::new(),
+            enums: HashMap::new(),
         };
         let header = btf.word(4)? as usize;
         let types = header + btf.word(8)? as usize;
@@ -122,6 +127,7 @@ impl Btf {
                 kind::STRUCT => wanted.structs,
                 kind::FUNC => wanted.functions,
                 kind::TYPEDEF => wanted.typedefs,
+                kind::ENUM => wanted.enums,
                 _ => &[],
             };
             if !names.is_empty() {
@@ -130,6 +136,7 @@ impl Btf {
                     let found = match kind {
                         kind::STRUCT => &mut btf.structs,
                         kind::FUNC => &mut btf.functions,
+                        kind::ENUM => &mut btf.enums,
                         _ => &mut btf.typedefs,
                     };
                     found.entry((*name).to_owned()).or_insert(id);
@@ -140,7 +147,7 @@ impl Btf {
                     kind::INT | kind::VAR | kind::DECL_TAG => 4,
                     kind::ARRAY => 12,
                     kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => MEMBER * count,
-                    kind::ENUM | kind::FUNC_PROTO => 8 * count,
+                    kind::ENUM | kind::FUNC_PROTO => ENUMERATOR * count,
                     2 | 7..=12 | 16 | kind::TYPE_TAG => 0,
                     unknown => bail!("type {id} is of kind {unknown}, which this version does not know"),
                 };
@@ -196,6 +203,22 @@ impl Btf {
             id = kind;
         }
         Ok(found)
+    }
+
+    /// The value that an enumeration has under a name.
+    pub fn value(&self, enumeration: &str, name: &str) -> Result<u32> {
+        let id = *self
+            .enums
+            .get(enumeration)
+            .with_context(|| format!("the kernel has no enum {enumeration}"))?;
+        let start = self.start(id)?;
+        for index in 0..count_of(self.word(start + 4)?) {
+            let entry = start + TYPE + index * ENUMERATOR;
+            if self.name(self.word(entry)?)? == name.as_bytes() {
+                return self.word(entry + 4);
+            }
+        }
+        bail!("the kernel's enum {enumeration} has no {name}")
     }
 
     fn member_of(&self, id: u32, name: &[u8], depth: u32) -> Result<Option<(Member, u32)>> {
@@ -374,6 +397,7 @@ mod tests {
             structs: &["outer", "inner"],
             functions: &["f", "g"],
             typedefs: &[],
+            enums: &[],
         };
         Btf::parse(sample(), wanted).unwrap()
     }
@@ -430,6 +454,7 @@ mod tests {
                 structs: &["outer"],
                 functions: &["f"],
                 typedefs: &[],
+                enums: &[],
             };
             if let Ok(btf) = Btf::parse(cut, wanted) {
                 assert!(btf.member("outer", "in.y").is_err(), "{length} bytes");
@@ -443,9 +468,12 @@ mod tests {
             structs: &["sock"],
             functions: &["inet_csk_listen_start"],
             typedefs: &[],
+            enums: &["sock_flags"],
         };
         let btf = Btf::of_kernel(Path::new("/sys"), wanted).unwrap();
         assert!(btf.member("sock", "sk_protocol").unwrap().bit_offset > 0);
         assert!(matches!(btf.parameters("inet_csk_listen_start"), Some(1 | 2)));
+        assert_eq!(btf.value("sock_flags", "SOCK_DONE").unwrap(), 1);
+        assert!(btf.value("sock_flags", "SOCK_NONE").is_err());
     }
 }

@@ -18,6 +18,8 @@ pub struct Field {
     pub path: &'static str,
     /// Whether the kernel side expects a bit field.
     pub bits: bool,
+    /// Whether it is a bit of a field, whose number an enumeration has: the path is `FIELD & ENUM.NAME`.
+    pub flag: bool,
     /// Whether a kernel may be without it: the kernel side then never asks for it.
     pub maybe: bool,
 }
@@ -30,6 +32,7 @@ macro_rules! table {
                 structure: $structure,
                 path: $path,
                 bits: is!(bits $kind),
+                flag: is!(flag $kind),
                 maybe: is!(maybe $kind),
             },)*
         ];
@@ -37,6 +40,9 @@ macro_rules! table {
 }
 macro_rules! is {
     (bits bits) => {
+        true
+    };
+    (flag flag) => {
         true
     };
     (maybe maybe) => {
@@ -69,6 +75,9 @@ pub fn structs() -> Vec<&'static str> {
     names
 }
 
+/// The enumerations that number flags of [`FIELDS`].
+const ENUMS: &[&str] = &["sock_flags"];
+
 /// The functions whose presence or prototype decides something.
 pub fn functions() -> Vec<&'static str> {
     let others = [TASK_HELPER, open_files::ITERATOR_TYPE];
@@ -81,6 +90,7 @@ pub fn wanted<'a>(structs: &'a [&'a str], functions: &'a [&'a str]) -> Wanted<'a
         structs,
         functions,
         typedefs: hooks::TRACEPOINT_TYPES,
+        enums: ENUMS,
     }
 }
 
@@ -96,6 +106,9 @@ pub fn places(btf: &Btf) -> Result<Vec<Place>> {
         if field.maybe && btf.member(field.structure, field.path).is_err() {
             return Ok(Place::default());
         }
+        if field.flag {
+            return flag(btf, field).with_context(|| format!("cannot place the kernel's flag {name}"));
+        }
         let members = field.path.split('|').map(|path| btf.member(field.structure, path));
         let member = members
             .reduce(|found, other| found.or(other))
@@ -104,6 +117,17 @@ pub fn places(btf: &Btf) -> Result<Vec<Place>> {
         place(field, member).with_context(|| format!("cannot read the kernel field {name}"))
     };
     FIELDS.iter().map(place).collect()
+}
+
+fn flag(btf: &Btf, field: &Field) -> Result<Place> {
+    let (path, value) = field.path.split_once(" & ").context("a flag without a number")?;
+    let (enumeration, value) = value.split_once('.').context("a number without an enumeration")?;
+    let bit = btf.member(field.structure, path)?.bit_offset + btf.value(enumeration, value)?;
+    let bit = Member {
+        bit_offset: bit,
+        bit_width: 1,
+    };
+    place(&Field { bits: true, ..*field }, bit)
 }
 
 fn place(field: &Field, member: Member) -> Result<Place> {
@@ -250,6 +274,7 @@ mod tests {
             structure: "sock",
             path: "x",
             bits,
+            flag: false,
             maybe: false,
         };
         assert!(place(&field(true), at(30, 4)).is_err());
