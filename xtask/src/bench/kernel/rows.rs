@@ -43,7 +43,8 @@ pub(super) fn add(measured: &Measured, table: &mut Table) {
         Shown(measured.took).to_string(),
         format!(
             "kernel {version}, emulated, {} counted; a call with the tool / without, each time beside the calls right before and \
-             after it; median of {}",
+             after it; median of {}; half a peer: what adds half of what the cheapest peer adds that sees the same; a tool \
+             also tells the calls that prepare others",
             match unit {
                 Unit::Nanoseconds => "time is",
                 Unit::Instructions => "instructions are",
