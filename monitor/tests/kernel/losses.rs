@@ -3,7 +3,7 @@
 use std::{net::TcpListener, thread};
 
 use rustix::{
-    net::{Shutdown, shutdown},
+    net::{Shutdown, listen, shutdown},
     process::Signal,
 };
 use serde_json::Value;
@@ -156,12 +156,20 @@ pub fn shut_down_unseen(backend: &str) -> Test {
     thread::park_timeout(std::time::Duration::from_millis(20));
     shutdown(&listener, Shutdown::Both)?;
     agent.signal(Signal::CONT)?;
-    let listen = agent.event("listen", socket)?;
-    let known = backend != "tracepoint";
-    fields(&listen, &[("/result", if known { "ok".into() } else { Value::Null })])?;
+    let first = agent.event("listen", socket)?;
+    fields(&first, &[("/result", "ok".into())])?;
     agent.wait_for("its alert", |line| line["event"] == "alert" && line["port"] == 1992)?;
     agent.event("unlisten", socket)?;
-    Ok(())
+    // Of one that had listened before nothing says whether it did again.
+    agent.signal(Signal::STOP)?;
+    listen(&listener, 4)?;
+    shutdown(&listener, Shutdown::Both)?;
+    agent.signal(Signal::CONT)?;
+    let second = agent.wait_for("its second listen", |line| {
+        line["event"] == "listen" && line["socket"] == socket && line["id"] != first["id"]
+    })?;
+    let known = backend != "tracepoint";
+    fields(&second, &[("/result", if known { "ok".into() } else { Value::Null })])
 }
 
 pub fn exact_losses(backend: &str) -> Test {
