@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_lives_stands_for_a_process_whose_first_one_has_ended() {
+    fn a_thread_that_executes_something_is_found() {
         let own = open(CWD, "/proc/self", OFlags::PATH | OFlags::DIRECTORY).unwrap();
         let thread = living_thread(&own).unwrap();
         let exe = |directory| rustix::fs::readlinkat(directory, "exe", Vec::new()).unwrap();
